@@ -1,0 +1,1 @@
+"""The online path: gateway, engines, tenancy, telemetry."""

@@ -1,0 +1,1 @@
+"""The Ray Serve graph: starting, changing and stopping a stack."""

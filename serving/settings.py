@@ -1,0 +1,173 @@
+"""Every setting of a stack, its unit and its reason. Profiles (`serving/profiles/*.yaml`) and `PENSTOCK__…` fill it.
+
+Owns names, defaults and checks. Does not own model cards (`models/catalog`) or where the state folder lies (`cli`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from models.config import Frozen
+from models.errors import ConfigurationError
+from models.types import Tier
+from router.policies import PolicySettings, StaticSettings
+
+PROFILES = Path(__file__).parent / "profiles"
+
+
+class HttpSettings(Frozen):
+    """The public listener and what it refuses."""
+
+    host: str = Field("127.0.0.1", description="Address of the public listener; 0.0.0.0 opens it to the network.")
+    port: int = Field(8000, ge=1, le=65535, description="Port of the public listener.")
+    allowed_hosts: tuple[str, ...] = Field((), description="Host names accepted in `Host`; empty accepts every name.")
+    max_body_bytes: int = Field(4 * 2**20, gt=0, description="Longest JSON body.")
+    max_header_bytes: int = Field(32 * 2**10, gt=0, description="Longest header block.")
+    max_header_fields: int = Field(100, gt=0, description="Most header fields.")
+    max_target_bytes: int = Field(8 * 2**10, gt=0, description="Longest request target.")
+    max_json_depth: int = Field(64, gt=0, description="Deepest JSON nesting.")
+    max_messages: int = Field(2048, gt=0, description="Most messages in one chat request.")
+    max_n: int = Field(8, gt=0, description="Most choices in one request.")
+
+
+class TimerSettings(Frozen):
+    """How long each part of a call may take, in seconds."""
+
+    body_s: float = Field(10, gt=0, description="From the headers to the end of the request body.")
+    connect_s: float = Field(2, gt=0, description="Opening a connection to an engine replica.")
+    first_token_s: float = Field(30, gt=0, description="From sending a request to an engine to its first event.")
+    between_tokens_s: float = Field(20, gt=0, description="Silence of an engine inside a stream.")
+    total_s: float = Field(900, gt=0, description="The whole call; also the longest stream that a drain waits for.")
+    write_stall_s: float = Field(30, gt=0, description="A client that reads nothing for so long is closed.")
+    keep_alive_s: float = Field(10, gt=0, description="Silence after which a comment keeps the stream open.")
+    suspect_s: float = Field(10, gt=0, description="How long a replica that failed is tried last.")
+
+
+class GatewaySettings(Frozen):
+    """The gateway deployment."""
+
+    replicas: int = Field(1, ge=1, description="Gateway processes behind HAProxy.")
+    breaker_failures: int = Field(5, ge=1, description="Failures in a row of one replica that open its breaker.")
+    attempts: int = Field(3, ge=1, le=3, description="Most engine attempts for one request, all before the first byte.")
+
+
+class EngineSettings(Frozen):
+    """One card's engine deployment in this profile."""
+
+    card: str = Field(description="Id of a model card of the catalog.")
+    replicas: int = Field(1, ge=0, description="Replicas to start with; the fixed number when `max_replicas` is unset.")
+    max_replicas: int | None = Field(None, ge=1, description="Set: autoscale from `replicas` up to this many.")
+    target_ongoing: int = Field(16, ge=1, description="Requests per replica that the autoscaler aims at.")
+    max_running: int = Field(64, ge=1, description="Requests that one replica works on at the same time.")
+    max_queued: int = Field(64, ge=0, description="Requests that wait at one replica, over all gateways; more get 503.")
+    queue_timeout_s: float = Field(10, gt=0, description="Longest wait in that queue.")
+    cores: int = Field(1, ge=1, description="Cores that one CPU replica binds its worker threads to.")
+    engine_args: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments over the card's own.")
+
+
+class TierSettings(Frozen):
+    """Which card serves which tier, and which tier serves when a policy has no opinion."""
+
+    small: str = Field(description="Card of the small tier.")
+    large: str = Field(description="Card of the large tier.")
+    default: Tier = Field("large", description="Tier for `auto` when the policy cannot decide.")
+
+    def card(self, tier: Tier) -> str:
+        """The card id of a tier."""
+        return self.small if tier == "small" else self.large
+
+
+class StoreSettings(Frozen):
+    """Where keys and records live."""
+
+    url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL: `postgresql+asyncpg://…`. Unset: SQLite in the state folder."
+    )
+    flush_interval_s: float = Field(0.05, gt=0, description="How long a finished record may wait for its batch.")
+    retention_days: int = Field(30, ge=1, description="Records older than this are deleted.")
+
+
+class RaySettings(Frozen):
+    """The Ray cluster under the stack."""
+
+    address: str | None = Field(None, description="Join this running cluster; unset starts a node of our own.")
+    num_cpus: int = Field(32, ge=1, description="Logical CPUs of our own node: bookkeeping of Ray, not cores.")
+    accelerator: Literal["cpu", "gpu"] = Field("cpu", description="What the engines run on.")
+    object_store_bytes: int = Field(
+        128 * 2**20, ge=80 * 2**20, description="Ray's object store; nothing large lives there."
+    )
+
+
+class Settings(BaseSettings):
+    """One stack. Order of strength: `PENSTOCK__SECTION__FIELD`, then the profile, then the defaults here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PENSTOCK__", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    profile: str = Field(description="Name of the profile that was loaded.")
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    timers: TimerSettings = Field(default_factory=TimerSettings)
+    gateway: GatewaySettings = Field(default_factory=GatewaySettings)
+    engines: tuple[EngineSettings, ...] = Field(min_length=1, description="The engines of this stack.")
+    tiers: TierSettings
+    router: PolicySettings = Field(default_factory=StaticSettings, description="The routing policy behind `auto`.")
+    store: StoreSettings = Field(default_factory=StoreSettings)
+    ray: RaySettings = Field(default_factory=RaySettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the profile, which arrives as keyword arguments."""
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _tiers_are_engines(self) -> Settings:
+        cards = [engine.card for engine in self.engines]
+        if doubled := {card for card in cards if cards.count(card) > 1}:
+            raise ValueError(f"engines: card {sorted(doubled)[0]!r} is listed twice")
+        for name in ("small", "large"):
+            card = getattr(self.tiers, name)
+            if card not in cards:
+                raise ValueError(f"tiers.{name}: card {card!r} is not among engines: {', '.join(cards)}")
+        return self
+
+
+def profile_names() -> list[str]:
+    """The profiles that ship with the package."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def load_settings(profile: str, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read a profile by name or by path to a YAML file; a bad one is refused with the field's name."""
+    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigurationError(f"Unknown profile {profile!r}. Shipped: {', '.join(profile_names())}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"Profile {profile!r} is not YAML.", detail=str(error)) from error
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"Profile {profile!r} must be a mapping of sections.")
+    for section, fields in (overrides or {}).items():
+        values[section] = {**values.get(section, {}), **fields}
+    try:
+        return Settings(profile=path.stem, **values)
+    except ValidationError as error:
+        raise ConfigurationError(_first_problem(profile, error)) from error
+
+
+def _first_problem(profile: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "settings"
+    return f"Profile {profile!r}: {where}: {first['msg']}."

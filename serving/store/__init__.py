@@ -1,0 +1,1 @@
+"""SQL: schema, migrations and queries. No other folder speaks SQL."""

@@ -1,0 +1,50 @@
+"""The record: the one row that describes one call. Filled while the call runs, written once when it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class AttemptTrace:
+    """One try of one engine. `outcome` is `ok`, `client_gone` or the error's code; times in milliseconds."""
+
+    card: str
+    replica: str
+    outcome: str
+    duration_ms: float
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """Mutable on purpose: each step writes what it knows, the HTTP layer finishes it. Times are milliseconds."""
+
+    id: str
+    started_at: float
+    kind: str
+    org: str | None = None
+    user: str | None = None
+    key_id: str | None = None
+    feature: str | None = None
+    stream: bool = False
+    requested_model: str | None = None
+    served_model: str | None = None
+    tier: str | None = None
+    route_policy: str | None = None
+    route_reason: str | None = None
+    route_score: float | None = None
+    attempts: list[AttemptTrace] = field(default_factory=list)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    tokens_estimated: bool = False
+    ttft_ms: float | None = None
+    latency_ms: float | None = None
+    finish_reason: str | None = None
+    status: int = 0
+    error_code: str | None = None
+    client_gone: bool = False
+    stages_ms: dict[str, float] = field(default_factory=dict)
+    traceparent: str | None = None
+    prompt_text: str | None = None
+    answer_text: str | None = None
