@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 
+from pydantic import ValidationError
+from pydantic_core import PydanticCustomError
+
+from models.config import PluginSettings
 from models.errors import ConfigurationError
 
 
 class Registry:
-    """Rows `kind → module`. The module's own public names (config class, builder) are the family's contract."""
+    """Rows `kind → module`. A module's public names are the family's contract: `Settings` and what builds from them."""
 
     def __init__(self, family: str, rows: Mapping[str, str]) -> None:
         self._family = family
@@ -30,3 +34,17 @@ class Registry:
                 f"Unknown {self._family} kind {kind!r}. Built in: {', '.join(self._rows)}."
             ) from None
         return import_module(name)
+
+    def read(self, value: object) -> object:
+        """A mapping as the settings of the kind it names, for a pydantic `BeforeValidator`; other values pass as is."""
+        if not isinstance(value, Mapping):
+            return value
+        if not isinstance(kind := value.get("kind"), str):
+            raise PydanticCustomError("plugin", f"kind: needed, one of {', '.join(self._rows)}")
+        settings: type[PluginSettings] = self.module(kind).Settings
+        try:
+            return settings.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise PydanticCustomError("plugin", f"{where}: {first['msg']}".replace("{", "{{")) from None

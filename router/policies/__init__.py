@@ -1,0 +1,50 @@
+"""The family of routing policies: the contract, the table of kinds, and how settings become a policy.
+
+A new policy is one file here (`Settings` with its own `kind`, `build(settings)`) and one row in `POLICIES`; nothing else
+changes, because settings are read through the table. Owns no decision itself.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol, cast
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from models.config import PluginSettings
+from models.plugins import Registry
+from models.types import GenerationRequest, Route
+from router.policies.static import StaticSettings
+from router.types import Contribution
+
+__all__ = ["POLICIES", "Policy", "PolicySettings", "StaticSettings", "build_policy"]
+
+POLICIES = Registry(
+    "router policy",
+    {
+        "static": "router.policies.static",
+        "threshold": "router.policies.threshold",
+    },
+)
+
+PolicySettings = Annotated[SerializeAsAny[PluginSettings], BeforeValidator(POLICIES.read)]
+
+
+class Policy(Protocol):
+    """Which tier should answer a request whose `model` is `auto`.
+
+    Pure and quick: called once for every such request, inside the event loop, so no I/O and no wait. It may raise or give
+    nonsense: the router then takes the default tier and says so.
+    """
+
+    def choose(self, request: GenerationRequest) -> Route:
+        """The tiers, best first; a tier that is left out is never tried."""
+        ...
+
+    def explain(self, request: GenerationRequest) -> tuple[Contribution, ...]:
+        """What spoke for the score of this request, feature by feature; empty when nothing is scored."""
+        ...
+
+
+def build_policy(settings: PluginSettings) -> Policy:
+    """The policy that these settings describe."""
+    return cast(Policy, POLICIES.module(settings.kind).build(settings))
