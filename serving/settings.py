@@ -67,6 +67,9 @@ class EngineSettings(Frozen):
     max_queued: int = Field(64, ge=0, description="Requests that wait at one replica, over all gateways; more get 503.")
     queue_timeout_s: float = Field(10, gt=0, description="Longest wait in that queue.")
     cores: int = Field(1, ge=1, description="Cores that one CPU replica binds its worker threads to.")
+    surge: bool = Field(
+        True, description="A rolling change starts the new replica first; off where no spare accelerator is there."
+    )
     engine_args: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments over the card's own.")
 
 

@@ -1,0 +1,139 @@
+"""From settings and cards to Ray Serve applications: one per engine, one for the gateway. Edge file: imports Ray.
+
+Each application carries the digest of what needs new processes when it changes. The same digest again is no restart: a
+changed replica count then only scales, and a second `up` with nothing changed does nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ray import serve
+from ray.serve._private.common import DeploymentID
+from ray.serve.deployment import Application
+from ray.serve.llm import LLMConfig, build_llm_deployment
+
+from models.catalog import Catalog, ModelCard, engine_arguments, resolve
+from serving.deploy.environment import DRAIN_MARGIN_S
+from serving.deploy.gateway import GatewayPlan, GatewayReplica
+from serving.engines.door import DoorSettings
+from serving.engines.replica import EngineReplica, ReplicaSettings
+from serving.settings import EngineSettings, Settings
+
+GATEWAY_APP = "gateway"
+UNLIMITED = 1_000_000  # Serve counts nothing here: the doors and the gateway's own limits do
+
+
+@dataclass(frozen=True, slots=True)
+class StackSecrets:
+    """The token between gateways and engines, and the key of the prefix-cache salt."""
+
+    engine_token: str
+    salt_key: str
+
+
+def engine_app_name(card: str) -> str:
+    """The Serve application of a card's engine."""
+    return f"engine-{card}"
+
+
+def engine_deployment(card: str) -> DeploymentID:
+    """The Serve deployment of a card's engine."""
+    return DeploymentID(name=card, app_name=engine_app_name(card))
+
+
+def engine_application(
+    card: ModelCard, engine: EngineSettings, settings: Settings, *, secrets: StackSecrets, scratch: str
+) -> Application:
+    """One card's engine as a Serve application."""
+    on_cpu = settings.ray.accelerator == "cpu"
+    arguments = engine_arguments(card, engine.engine_args)
+    replica = ReplicaSettings(
+        card=card.id,
+        token=secrets.engine_token,
+        door=DoorSettings(engine.max_running, engine.max_queued, engine.queue_timeout_s),
+        cores=engine.cores if on_cpu else None,
+        claims=f"{scratch}/cores",
+    )
+    source = str(resolve(card))
+    config = LLMConfig(
+        model_loading_config={"model_id": card.id, "model_source": source},
+        engine_kwargs=arguments,
+        accelerator_config={"kind": settings.ray.accelerator},
+        placement_group_config={"bundles": [{"CPU": 1}]} if on_cpu else None,
+        log_engine_metrics=False,
+        deployment_config=_deployment_options(settings, engine),
+        runtime_env={"env_vars": {"HF_HUB_OFFLINE": "1"}},
+    )
+    application = build_llm_deployment(
+        config,
+        name_prefix="",
+        bind_kwargs={"replica": replica},
+        override_serve_options={"name": card.id},
+        deployment_cls=EngineReplica,
+    )
+    return _versioned(application, [arguments, source, asdict(replica), settings.ray.accelerator])
+
+
+def gateway_application(settings: Settings, plan: GatewayPlan) -> Application:
+    """The gateway as a Serve application behind HAProxy."""
+    deployment = serve.deployment(
+        GatewayReplica,
+        name=GATEWAY_APP,
+        num_replicas=settings.gateway.replicas,
+        max_ongoing_requests=UNLIMITED,
+        ray_actor_options={"num_cpus": 1},
+        **_lifetime(settings, surge=True),
+    )
+    frozen = settings.model_dump(mode="json", exclude={"engines": {"__all__": {"replicas", "max_replicas"}}})
+    del frozen["gateway"]["replicas"]
+    return _versioned(deployment.bind(plan), [frozen, sorted(plan.cards)])
+
+
+def _deployment_options(settings: Settings, engine: EngineSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {"max_ongoing_requests": UNLIMITED, **_lifetime(settings, surge=engine.surge)}
+    options["ray_actor_options"] = {"num_cpus": 0}
+    if engine.max_replicas is None:
+        return {**options, "num_replicas": engine.replicas}
+    options["autoscaling_config"] = {
+        "min_replicas": engine.replicas,
+        "max_replicas": engine.max_replicas,
+        "target_ongoing_requests": engine.target_ongoing,
+        "policy": {"policy_function": "serving.engines.autoscaling:by_load"},
+    }
+    return options
+
+
+def _lifetime(settings: Settings, *, surge: bool) -> dict[str, Any]:
+    """Health and ends: a replica that goes has time for the longest call, and its successor is there first."""
+    return {
+        "graceful_shutdown_timeout_s": settings.timers.total_s + DRAIN_MARGIN_S,
+        "graceful_shutdown_wait_loop_s": 0.5,
+        "health_check_period_s": 5,
+        "health_check_timeout_s": 20,
+        "max_surge_percent": 100 if surge else 0,
+    }
+
+
+def _versioned(application: Application, facts: Any) -> Application:
+    """Pin Serve's code version, which is random otherwise and makes every deploy a restart."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    application._bound_deployment._version = digest[:16]
+    return application
+
+
+def applications(
+    settings: Settings, catalog: Catalog, plan: GatewayPlan, *, secrets: StackSecrets, scratch: str
+) -> Mapping[str, Application]:
+    """Every application of a stack by name, engines first."""
+    engines = {
+        engine_app_name(engine.card): engine_application(
+            catalog.card(engine.card), engine, settings, secrets=secrets, scratch=scratch
+        )
+        for engine in settings.engines
+    }
+    return {**engines, GATEWAY_APP: gateway_application(settings, plan)}

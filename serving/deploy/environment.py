@@ -1,0 +1,88 @@
+"""The environment that Ray, Serve and the engines of one stack run in: every switch with its reason, every port its
+own.
+
+Pure: computes a mapping, starts nothing. Serve reads most of these when it is imported, so they must be there before
+the first process of the stack starts, on every node.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.settings import Settings
+
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "RAYLLM_ENABLE_REQUEST_PROMPT_LOGS": "0",  # Ray LLM logs prompts unless told not to
+}
+
+DRAIN_MARGIN_S = 30
+DEREGISTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StackPorts:
+    """The ports of one stack beside its public one; all on loopback when the node is our own."""
+
+    gcs: int
+    metrics: int
+    stats: int
+    grpc: int
+    gateways: int
+    agent: int
+    agent_grpc: int
+    runtime_env: int
+    exporter: int
+    client: int
+
+
+@dataclass(frozen=True, slots=True)
+class StackPaths:
+    """Where a stack keeps what its processes need. `scratch` is short: it holds Unix sockets (107 characters)."""
+
+    scratch: Path
+    haproxy: Path
+    ray_token: Path
+
+
+def stack_environment(
+    settings: Settings, ports: StackPorts, paths: StackPaths, *, inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """What every process of the stack inherits, over what the caller's own environment holds."""
+    longest_s = int(settings.timers.total_s) + DRAIN_MARGIN_S
+    sockets = paths.scratch / "haproxy"
+    return {
+        **inherited,
+        **QUIET,
+        "PYTHONUNBUFFERED": "1",
+        # Ray's control plane is remote code execution for whoever reaches it: token, always (05-faults T1).
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(paths.ray_token),
+        "RAY_DEDUP_LOGS": "0",
+        # HAProxy in front of the gateways, and handles that cost 1.7 ms instead of 6.2 (docs/decisions/0002).
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(paths.haproxy),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(sockets),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(sockets / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.stats),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(2 * settings.http.max_header_bytes),
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        # A reload of HAProxy or the end of a gateway must not cut the longest stream.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(longest_s),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DEREGISTER_S),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.gateways),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.gateways + 99),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(ports.gateways + 100),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.gateways + 199),
+    }

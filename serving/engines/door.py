@@ -1,0 +1,147 @@
+"""The door of an engine replica: token, route allow-list, cap and bounded queue in front of vLLM's own HTTP server.
+
+All gateways share one door per replica, so the cap and the queue are counted where the work is. Owns no generation
+and no retry; knows nothing of Ray or vLLM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+GENERATE = frozenset({("POST", "/v1/chat/completions"), ("POST", "/v1/completions")})
+WATCH = frozenset({("GET", "/metrics"), ("GET", "/health")})
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """Limits of one replica: requests at work, requests waiting, and the longest wait in seconds."""
+
+    max_running: int
+    max_queued: int
+    queue_timeout_s: float
+
+
+class Refused(Exception):
+    """The door does not let this request in now."""
+
+    def __init__(self, code: str, retry_after_s: int) -> None:
+        super().__init__(code)
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class EngineDoor:
+    """An ASGI app around the engine's. Slots are given back when the engine's answer, or its client, is gone."""
+
+    def __init__(self, app: AsgiApp, *, token: str, settings: DoorSettings) -> None:
+        self._app = app
+        self._token = f"Bearer {token}".encode()
+        self._settings = settings
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.running = 0
+        self.closing = False
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for a slot."""
+        return len(self._waiting)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request through the door."""
+        if scope["type"] != "http":
+            return
+        if not self._knows(scope):
+            await _refuse(send, 401, "invalid_api_key")
+            return
+        route = (scope["method"], scope["path"])
+        if route in WATCH:
+            await self._app(scope, receive, send)
+        elif route in GENERATE:
+            await self._generate(scope, receive, send)
+        else:
+            await _refuse(send, 404, "unknown_url")
+
+    async def drained(self) -> None:
+        """Refuse newcomers from now on, and return when the last running request has ended."""
+        self.closing = True
+        await self._idle.wait()
+
+    def _knows(self, scope: Scope) -> bool:
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        return hmac.compare_digest(sent, self._token)
+
+    async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._slot():
+                await self._app(scope, receive, send)
+        except Refused as refusal:
+            await _refuse(send, 503, refusal.code, retry_after_s=refusal.retry_after_s)
+
+    @asynccontextmanager
+    async def _slot(self) -> AsyncIterator[None]:
+        if self.closing:
+            raise Refused("server_shutting_down", 1)
+        if self.running < self._settings.max_running:
+            self._enter()
+        else:
+            await self._queue()
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _queue(self) -> None:
+        """Wait for a slot, which the one who leaves hands over: arrival order is kept and nobody overtakes."""
+        if len(self._waiting) >= self._settings.max_queued:
+            raise Refused("overloaded", 1)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(self._settings.queue_timeout_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # the slot was handed over in the same moment
+            with suppress(ValueError):
+                self._waiting.remove(turn)
+            if isinstance(error, TimeoutError):
+                raise Refused("overloaded", 2) from None
+            raise
+
+    def _enter(self) -> None:
+        self.running += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.running -= 1
+        if self.running == 0:
+            self._idle.set()
+
+
+async def _refuse(send: Send, status: int, code: str, *, retry_after_s: int | None = None) -> None:
+    body = orjson.dumps({"error": {"message": code, "type": "penstock_door", "param": None, "code": code}})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if retry_after_s is not None:
+        headers.append((b"retry-after", str(retry_after_s).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

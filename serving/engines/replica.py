@@ -1,0 +1,134 @@
+"""One engine replica: vLLM inside Ray Serve LLM's server, with an HTTP endpoint of its own for the gateways.
+
+Tokens go straight from here to the gateway over HTTP; Ray carries control only (docs/decisions/0002). Owns the
+endpoint, the replica's health, its drain and its cores. Does not choose replicas (`attempts.py`) and builds no
+deployment (`deploy/`). Edge file: imports Ray, and vLLM through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.util
+import uvicorn
+from ray.serve.llm import LLMConfig, LLMServer
+
+from serving.engines.autoscaling import LOAD
+from serving.engines.cores import claim_cores
+from serving.engines.door import DoorSettings, EngineDoor
+from serving.engines.parentage import claim_children
+
+log = logging.getLogger("ray.serve")
+
+PROBE_TIMEOUT_S = 15.0
+WATCH_INTERVAL_S = 0.25
+LAST_WORDS_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSettings:
+    """What a replica needs beyond vLLM's own arguments. `cores` is None where no core is bound (GPU)."""
+
+    card: str
+    token: str
+    door: DoorSettings
+    cores: int | None
+    claims: str
+    keep_alive_s: float = 75.0
+
+
+class QuietServer(uvicorn.Server):
+    """uvicorn without its signal handlers: the process belongs to Ray."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the process's handlers alone."""
+        yield
+
+
+class EngineReplica(LLMServer):  # type: ignore[misc]
+    """Ray Serve starts it with `async __init__`, asks `check_health`, and ends it by `__del__`."""
+
+    async def __init__(self, llm_config: LLMConfig, *, replica: ReplicaSettings) -> None:
+        self._replica = replica
+        self._cores = None
+        if replica.cores is not None:
+            self._cores = claim_cores(Path(replica.claims), replica.cores)
+            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(str(core) for core in self._cores.cores)
+        claim_children()
+        await super().__init__(llm_config)
+
+    async def start(self) -> None:
+        """Start the engine, then the endpoint: nobody can reach an engine that is not ready."""
+        await super().start()
+        app = await self.engine.build_asgi_app()
+        self._door = EngineDoor(app, token=self._replica.token, settings=self._replica.door)
+        listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=2048)
+        self._address = listener.getsockname()
+        config = uvicorn.Config(
+            self._door,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=int(self._replica.keep_alive_s),
+        )
+        self._server = QuietServer(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        self._watching = asyncio.create_task(self._exit_with_engine())
+
+    def record_replica_metadata(self) -> dict[str, Any]:
+        """What Serve tells every gateway about this replica."""
+        host, port = self._address[:2]
+        return {
+            "base_url": f"http://{host}:{port}",
+            "pid": os.getpid(),
+            "cores": list(self._cores.cores) if self._cores else [],
+        }
+
+    async def check_health(self) -> None:
+        """Raise when the engine is dead, and when it is alive but answers nothing (stopped, hung)."""
+        await super().check_health()
+        client = self.engine._engine_client
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            await client.is_sleeping()
+
+    async def status(self) -> dict[str, Any]:
+        """Figures for people: what this replica is doing now."""
+        return {**self.record_replica_metadata(), "running": self._door.running, "queued": self._door.queued}
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy counts."""
+        return {LOAD: float(self._door.running + self._door.queued)}
+
+    async def _exit_with_engine(self) -> None:
+        """A dead engine never comes back: let its error frames leave, then leave too, so that Serve replaces us at
+        once.
+        """
+        client = self.engine._engine_client
+        while not client.errored:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+        log.error("Engine of card %r died; this replica ends so that a new one can start.", self._replica.card)
+        self._door.closing = True
+        await asyncio.sleep(LAST_WORDS_S)
+        os._exit(1)
+
+    async def __del__(self) -> None:
+        """Serve's call before it ends a replica: wait for the running requests, however long they are, then stop.
+
+        The controller's own deadline (`graceful_shutdown_timeout_s`, set to the longest call) is the only limit.
+        """
+        if not hasattr(self, "_server"):
+            return
+        await self._door.drained()
+        self._watching.cancel()
+        self._server.should_exit = True
+        await self._serving
+        self.engine._engine_client.shutdown()
