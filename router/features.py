@@ -1,8 +1,8 @@
 """What a policy sees of a prompt: a handful of numbers from 0 to 1, each with what was counted.
 
-Pure functions of the request: the same code scores a request that is served and one that is explained. Holds no weight and
-takes no decision. English and ASCII cues only; a prompt in another language is judged by its length, numbers, facts and
-shape alone.
+Pure functions of the request: the same code scores a request that is served and one that is explained. Holds no weight
+and takes no decision. The cues are English: a prompt in another language is judged by its length, numbers, facts, code
+and turns alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from models.types import GenerationRequest
 
-WINDOW = 8000
+WINDOW = 4000
 """Characters looked at from the start and again from the end: the question stands at one of them. Keeps 4 MiB cheap."""
 
 NUMBER = re.compile(
@@ -23,9 +23,9 @@ NUMBER = re.compile(
     re.IGNORECASE,
 )
 CALCULATION = re.compile(
-    r"\b(?:how (?:many|much|long|old|far)|total|altogether|in all|sum|differences?|add|subtract|minus|plus|times"
+    r"\b(?:how (?:many|much|long|old|far)|total|altogether|in all|sum|differences?|add|subtract|minus|plus"
     r"|divided?|multipl(?:y|ied)|average|mean|median|percent(?:age)?|ratio|remain(?:s|ing)?|left|more than|less than"
-    r"|calculate|compute|solve|equations?|integral|derivative|probability)\b|[%=√∑∫]|\d\s*[-+*/^×÷]\s*\d",
+    r"|calculate|compute|solve|equations?|integral|derivative|probability)\b|[%=√∑∫]|\d\s+[-+*/^×÷]\s+\d|\d[+*^×÷]\d",
     re.IGNORECASE,
 )
 REASONING = re.compile(
@@ -35,18 +35,19 @@ REASONING = re.compile(
     re.IGNORECASE,
 )
 LOOKUP = re.compile(
-    r"(?:^|[.!?:,;]\s+|\b(?:tell me|know|say|find out|of|for|to|from|in)\s+)(?:who|whom|whose|where|when|which|what)\b",
+    r"(?:^|[.!?:,;]\s+|\b(?:tell me|know|say|find out|of|for|to|from|in)\s+)(?:who|whom|whose|where|when|which|what)\b"
+    r"|\b(?:tell me|find|look up|give me|according to) (?:the|who|where|when|which|what)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 CODE = re.compile(
-    r"```|^\s*(?:def|class|import|from|func|fn|public|private|#include|SELECT|CREATE|INSERT)\s+\S|[{;]\s*$|=>|</\w+>"
-    r"|\b(?:python|javascript|typescript|rust|sql|regex|traceback|stack trace|compile[rs]?|unit tests?)\b",
+    r"```|^[ \t]*(?:def \w+\(|class \w+[(:]|import \w+$|from \w+ import|fn \w+|func \w+\(|#include|select .+ from )"
+    r"|;[ \t]*$|\b(?:python|javascript|typescript|rust|sql|regex|traceback|stack trace|compile[rs]?|unit tests?)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 FORM = re.compile(
-    r"\b(?:json|yaml|csv|xml|classify|categori[sz]e|label|class|sort (?:this|it|the)|what kind|which kind|sentiment"
-    r"|extract|rewrite|rephrase|paraphrase|politely?|kind(?:ly)? (?:way|request)|friendly|translate|spell"
-    r"|correct the|summari[sz]e|upper ?case|lower ?case)\b",
+    r"\b(?:json|yaml|csv|xml|classify|categori[sz]e|label|class|sort (?:this|it|the)|kinds? of (?:this|the)"
+    r"|kinds? of (?:message|ticket)|sentiment|extract|rewrite|rephrase|paraphrase|politely?|friendly"
+    r"|kind(?:ly)? (?:way|request)|translate|spell|correct the|summari[sz]e|upper ?case|lower ?case)\b",
     re.IGNORECASE,
 )
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")

@@ -1,7 +1,7 @@
 """The family of routing policies: the contract, the table of kinds, and how settings become a policy.
 
-A new policy is one file here (`Settings` with its own `kind`, `build(settings)`) and one row in `POLICIES`; nothing else
-changes, because settings are read through the table. Owns no decision itself.
+A new policy is one file here (`Settings` with its own `kind`, `build(settings)`) and one row in `POLICIES`; nothing
+else changes, because settings are read through the table. Owns no decision itself.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ PolicySettings = Annotated[SerializeAsAny[PluginSettings], BeforeValidator(POLIC
 class Policy(Protocol):
     """Which tier should answer a request whose `model` is `auto`.
 
-    Pure and quick: called once for every such request, inside the event loop, so no I/O and no wait. It may raise or give
-    nonsense: the router then takes the default tier and says so.
+    Pure and quick: called once for every such request, inside the event loop, so no I/O and no wait. It may raise or
+    give nonsense: the router then takes the default tier and says so.
     """
 
-    def choose(self, request: GenerationRequest) -> Route:
+    def choose(self, request: GenerationRequest, /) -> Route:
         """The tiers, best first; a tier that is left out is never tried."""
         ...
 
-    def explain(self, request: GenerationRequest) -> tuple[Contribution, ...]:
+    def explain(self, request: GenerationRequest, /) -> tuple[Contribution, ...]:
         """What spoke for the score of this request, feature by feature; empty when nothing is scored."""
         ...
 

@@ -25,11 +25,11 @@ class StaticPolicy:
         ranking = (settings.tier, *(tier for tier in TIERS if tier != settings.tier))
         self._route = Route(ranking=ranking, policy="static", reason=f"static policy: always {settings.tier}")
 
-    def choose(self, request: GenerationRequest) -> Route:
+    def choose(self, _request: GenerationRequest, /) -> Route:
         """The configured tier first."""
         return self._route
 
-    def explain(self, request: GenerationRequest) -> tuple[Contribution, ...]:
+    def explain(self, _request: GenerationRequest, /) -> tuple[Contribution, ...]:
         """Nothing is looked at, so nothing contributes."""
         return ()
 

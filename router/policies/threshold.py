@@ -1,7 +1,7 @@
 """Policy `threshold`: a documented score of the prompt; from a threshold on, the large tier answers.
 
-The score is the sum of feature × weight, cut to 0…1; every feature is a number from 0 to 1 of `router/features.py`. It is a
-rule of thumb that anybody can read and argue with: it has learned nothing, and knows nothing of how well a tier answers.
+The score is the sum of feature × weight, cut to 0…1; every feature is a number from 0 to 1 of `router/features.py`. It
+is a rule of thumb that anybody can read and argue with: it has learned nothing and never saw how well a tier answers.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ThresholdPolicy:
         self._threshold = settings.threshold
         self._weights: dict[str, float] = settings.weights.model_dump()
 
-    def choose(self, request: GenerationRequest) -> Route:
+    def choose(self, request: GenerationRequest, /) -> Route:
         """Large first from the threshold on, small first below it; the other tier is the fallback."""
         parts = self.explain(request)
         score = round(min(1.0, max(0.0, sum(part.points for part in parts))), 4)
@@ -68,7 +68,7 @@ class ThresholdPolicy:
             threshold=self._threshold,
         )
 
-    def explain(self, request: GenerationRequest) -> tuple[Contribution, ...]:
+    def explain(self, request: GenerationRequest, /) -> tuple[Contribution, ...]:
         """Every feature with its points, also those that add nothing."""
         features = measure(request)
         return tuple(

@@ -1,0 +1,104 @@
+import random
+import time
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.demo.families import answer, arithmetic, classify, extract, rewrite
+from models.demo.families.example import Split
+from models.types import GenerationRequest
+from router.policies.threshold import ThresholdPolicy, ThresholdSettings, Weights
+
+Ask = Callable[..., GenerationRequest]
+
+POLICY = ThresholdPolicy(ThresholdSettings())
+
+
+def test_a_greeting_scores_nothing_and_goes_small(ask: Ask) -> None:
+    route = POLICY.choose(ask("Hi!"))
+    assert route.ranking == ("small", "large")
+    assert route.score is not None
+    assert route.score < 0.01
+
+
+@pytest.mark.parametrize(
+    ("text", "feature"),
+    [
+        ("x" * 8000, "length"),
+        ("7 and 12 and 9 and three", "numbers"),
+        ("One fact is here. " * 7, "facts"),
+        ("Who lives in Rome?", "lookup"),
+        ("How many are left?", "calculation"),
+        ("Explain it step by step", "reasoning"),
+        ("```\nx = 1\n```", "code"),
+        ("Return the fields as JSON", "form"),
+    ],
+)
+def test_each_cue_raises_its_own_feature_to_the_full(ask: Ask, text: str, feature: str) -> None:
+    parts = {part.feature: part for part in POLICY.explain(ask(text))}
+    assert parts[feature].value == 1.0
+    assert parts[feature].points == getattr(Weights(), feature)
+
+
+def test_turns_count_the_user_messages_alone(ask: Ask) -> None:
+    messages = [{"role": role, "content": "x"} for role in ("system", *("user", "assistant") * 6)]
+    parts = {part.feature: part for part in POLICY.explain(ask("x", messages=messages))}
+    assert parts["turns"].value == 1.0
+    assert parts["turns"].reason == "6 user turns"
+
+
+def test_a_json_schema_in_the_request_speaks_for_the_small_tier(ask: Ask) -> None:
+    parts = {part.feature: part for part in POLICY.explain(ask("x", response_format={"type": "json_schema"}))}
+    assert parts["form"].points < 0
+
+
+def test_a_score_on_the_threshold_goes_large(ask: Ask) -> None:
+    policy = ThresholdPolicy(ThresholdSettings(threshold=0.5, weights=Weights(reasoning=0.5, length=0)))
+    route = policy.choose(ask("Explain!"))
+    assert (route.score, route.ranking) == (0.5, ("large", "small"))
+
+
+def test_the_reason_names_the_features_and_never_the_prompt(ask: Ask) -> None:
+    route = POLICY.choose(ask("Explain how many zebras are left of 12, 13 and 14."))
+    assert "reasoning" in route.reason
+    assert "zebra" not in route.reason
+
+
+@pytest.mark.parametrize("family", [classify, extract, rewrite])
+def test_easy_demo_prompts_never_seen_go_small(ask: Ask, family: ModuleType) -> None:
+    assert _large_share(ask, family) <= 0.05
+
+
+@pytest.mark.parametrize("family", [answer, arithmetic])
+def test_hard_demo_prompts_never_seen_go_large(ask: Ask, family: ModuleType) -> None:
+    assert _large_share(ask, family) >= 0.9
+
+
+def _large_share(ask: Ask, family: ModuleType, count: int = 200) -> float:
+    rng = random.Random(7)
+    prompts = [family.example(rng, Split.HELD_OUT).prompt for _ in range(count)]
+    return sum(POLICY.choose(ask(prompt)).ranking[0] == "large" for prompt in prompts) / count
+
+
+@given(text=st.text(max_size=400))
+def test_any_text_gets_a_score_between_0_and_1_and_always_the_same(text: str) -> None:
+    request = GenerationRequest("r", "chat", "auto", {}, stream=False, include_usage=False, text=text, received=0)
+    first = POLICY.choose(request)
+    assert first.score is not None
+    assert 0.0 <= first.score <= 1.0
+    assert first == POLICY.choose(request)
+
+
+@pytest.mark.parametrize("text", ["\n", " ", "1,", "; ", "from ", "tell me ", "select ", "a.\t"])
+def test_a_prompt_of_megabytes_is_scored_in_milliseconds(ask: Ask, text: str) -> None:
+    started = time.perf_counter()
+    POLICY.choose(ask(text * 500_000))
+    assert time.perf_counter() - started < 0.5
+
+
+def test_the_question_at_the_end_of_a_long_text_is_seen(ask: Ask) -> None:
+    parts = {part.feature: part for part in POLICY.explain(ask("word " * 50_000 + "How many are left?"))}
+    assert parts["calculation"].value == 1.0
