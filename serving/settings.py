@@ -67,6 +67,9 @@ class EngineSettings(Frozen):
     max_queued: int = Field(64, ge=0, description="Requests that wait at one replica, over all gateways; more get 503.")
     queue_timeout_s: float = Field(10, gt=0, description="Longest wait in that queue.")
     cores: int = Field(1, ge=1, description="Cores that one CPU replica binds its worker threads to.")
+    gpu_share: float = Field(
+        1.0, gt=0, le=1, description="Part of a GPU that each worker reserves; below 1 engines share one GPU."
+    )
     surge: bool = Field(
         True, description="A rolling change starts the new replica first; off where no spare accelerator is there."
     )
@@ -101,6 +104,8 @@ class RaySettings(Frozen):
     address: str | None = Field(None, description="Join this running cluster; unset starts a node of our own.")
     num_cpus: int = Field(32, ge=1, description="Logical CPUs of our own node: bookkeeping of Ray, not cores.")
     accelerator: Literal["cpu", "gpu"] = Field("cpu", description="What the engines run on.")
+    gpu: str | None = Field(None, description="The GPU that the profile is made for; its cards are checked against it.")
+    gpus: int = Field(1, ge=1, description="GPUs that the profile is made for, over all nodes.")
     object_store_bytes: int = Field(
         128 * 2**20, ge=80 * 2**20, description="Ray's object store; nothing large lives there."
     )
@@ -133,6 +138,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the profile, which arrives as keyword arguments."""
         return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _gpu_has_a_name(self) -> Settings:
+        if (self.ray.accelerator == "gpu") != (self.ray.gpu is not None):
+            raise ValueError("ray.gpu: name the GPU when, and only when, `ray.accelerator` is gpu")
+        return self
 
     @model_validator(mode="after")
     def _tiers_are_engines(self) -> Settings:

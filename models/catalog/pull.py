@@ -1,0 +1,80 @@
+"""Brings the files of a card onto this machine: list, check the disk, fetch, check the files, seal.
+
+Owns the order and the lock; how a source is read is `sources`, where files lie is `store`. Draws nothing: progress
+goes to a callback.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.catalog.schema import LocalSource, ModelCard
+from models.catalog.sources import SOURCES, Access, Advance, Fetcher, RemoteFile
+from models.catalog.store import ModelStore, verify
+from models.errors import ConfigurationError
+
+# Left free beside the model: a full disk stops the records, too.
+HEADROOM_BYTES = 2**30
+
+Total = Callable[[int], Advance]
+
+
+def free_bytes(folder: Path) -> int:
+    """Free disk at the place of a folder that may not exist yet."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return shutil.disk_usage(existing).free
+
+
+class Puller:
+    """Pulls cards into a store. `free` is the disk's answer, a parameter so that tests can own it."""
+
+    def __init__(self, store: ModelStore, access: Access, free: Callable[[Path], int] = free_bytes) -> None:
+        self._store = store
+        self._access = access
+        self._free = free
+
+    def pull(self, card: ModelCard, started: Total) -> Path:
+        """The folder of a complete model. `started` gets the bytes to fetch and returns who is told of each chunk."""
+        folder = self._store.folder(card)
+        if isinstance(card.source, LocalSource):
+            verify(folder, card.id)
+            return folder
+        if not self._store.is_sealed(card):
+            folder.mkdir(parents=True, exist_ok=True)
+            with _alone(folder, card.id):
+                self._fetch(card, folder, started)
+        return folder
+
+    def _fetch(self, card: ModelCard, folder: Path, started: Total) -> None:
+        fetcher: Fetcher = SOURCES.module(card.source.kind).build(card.source, self._access)
+        files = fetcher.listing(folder)
+        self._require_disk(card, files, folder)
+        fetcher.fetch(files, folder, started(sum(file.missing_bytes for file in files)))
+        for file in files:
+            if (folder / file.name).stat().st_size != file.size:
+                raise ConfigurationError(f"Model {card.id!r}: {file.name!r} arrived incomplete. Pull again to resume.")
+        self._store.seal(card, [file.name for file in files])
+
+    def _require_disk(self, card: ModelCard, files: tuple[RemoteFile, ...], folder: Path) -> None:
+        if not files:
+            raise ConfigurationError(f"The source of model {card.id!r} holds no file that can be used.")
+        needed, free = sum(file.missing_bytes for file in files), self._free(folder)
+        if needed + HEADROOM_BYTES > free:
+            raise ConfigurationError(
+                f"Model {card.id!r} needs {needed / 1e9:.1f} GB and 1 GB to spare, the disk has {free / 1e9:.1f} GB.",
+                detail=str(folder),
+            )
+
+
+@contextmanager
+def _alone(folder: Path, name: str) -> Iterator[None]:
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"Model {name!r} is being pulled by another process.") from None
+        yield

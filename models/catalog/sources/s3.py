@@ -1,0 +1,97 @@
+"""Edge file: a folder in an object store, by obstore. Streams, resumes by range, and checks the card's digest."""
+
+from __future__ import annotations
+
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from models.catalog.schema import S3Source
+from models.catalog.sources import Access, Advance, RemoteFile, wanted
+from models.errors import ConfigurationError
+
+PART = ".part"
+
+
+def build(source: S3Source, access: Access) -> S3Fetcher:
+    """The fetcher of one folder."""
+    return S3Fetcher(source, access)
+
+
+def folder_digest(folder: Path, names: list[str]) -> str:
+    """What a card's `digest` is: `sha256:` and the SHA-256 of the lines `sha256sum` prints, sorted by name."""
+    lines = []
+    for name in sorted(names):
+        with (folder / name).open("rb") as file:
+            lines.append(f"{file_digest(file, 'sha256').hexdigest()}  {name}\n")
+    return f"sha256:{sha256(''.join(lines).encode()).hexdigest()}"
+
+
+class S3Fetcher:
+    """One folder of one bucket."""
+
+    def __init__(self, source: S3Source, access: Access) -> None:
+        self._source = source
+        endpoint = access.s3_endpoint
+        self._store = S3Store.from_url(
+            source.url,
+            config={} if endpoint is None else {"endpoint": endpoint},
+            client_options={"allow_http": endpoint is not None and endpoint.startswith("http://")},
+        )
+
+    def listing(self, folder: Path) -> tuple[RemoteFile, ...]:
+        """The wanted objects under the prefix."""
+        try:
+            objects = [entry for page in obstore.list(self._store) for entry in page]
+        except BaseError as error:
+            raise self._failure(error) from error
+        files = [RemoteFile(o["path"], o["size"], o["size"]) for o in objects if wanted(o["path"])]
+        return tuple(RemoteFile(f.name, f.size, f.size - _bytes_here(folder, f)) for f in files)
+
+    def fetch(self, files: tuple[RemoteFile, ...], folder: Path, advance: Advance) -> None:
+        """Download what is missing, then hold the whole folder against the digest."""
+        for file in files:
+            if not _is_complete(folder, file):
+                self._one(file, folder, advance)
+        if folder_digest(folder, [file.name for file in files]) != self._source.digest:
+            for file in files:
+                (folder / file.name).unlink()
+            raise ConfigurationError(f"{self._source.url!r} does not have the digest of its card. Nothing was kept.")
+
+    def _one(self, file: RemoteFile, folder: Path, advance: Advance) -> None:
+        target = folder / file.name
+        part = target.with_name(target.name + PART)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("ab") as out:
+                while (offset := out.tell()) < file.size:
+                    self._stream(file, offset, out, advance)
+        except BaseError as error:
+            raise self._failure(error) from error
+        part.replace(target)
+
+    def _stream(self, file: RemoteFile, offset: int, out: Any, advance: Advance) -> None:
+        reply = obstore.get(self._store, file.name, options={"range": {"offset": offset}})
+        for chunk in reply.stream():
+            advance(out.write(bytes(chunk)))
+
+    def _failure(self, error: BaseError) -> ConfigurationError:
+        return ConfigurationError(
+            f"The object store did not deliver {self._source.url!r}. Pull again to resume.", detail=type(error).__name__
+        )
+
+
+def _is_complete(folder: Path, file: RemoteFile) -> bool:
+    path = folder / file.name
+    return path.is_file() and path.stat().st_size == file.size
+
+
+def _bytes_here(folder: Path, file: RemoteFile) -> int:
+    if _is_complete(folder, file):
+        return file.size
+    part = folder / f"{file.name}{PART}"
+    return min(part.stat().st_size, file.size) if part.is_file() else 0
