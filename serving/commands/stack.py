@@ -1,0 +1,108 @@
+"""`penstock up | down | status | logs`: the words around `serving/deploy/stack.py`, which does the work."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from serving.commands.terminal import err, out, print_json, reporting
+from serving.deploy import stack
+from serving.state import StateDir
+
+CURL = """curl -N {url}/v1/chat/completions \\
+  -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+  -d '{{"model": "auto", "stream": true, "messages": [{{"role": "user", "content": "Hello! What can you do?"}}]}}'"""
+
+
+def up(
+    profile: ProfileOption = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Public port, over the profile's.")] = None,
+    *,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the stack is ready.")] = False,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+) -> None:
+    """Start a stack, or bring a running one to what its profile says now, without cutting a stream."""
+    state = state_of(state_dir)
+    overrides: dict[str, Any] = {} if port is None else {"http": {"port": port}}
+    ours = state.read_stack() is None
+    with _interrupted_by_sigterm():
+        try:
+            with reporting() as report:
+                running = stack.start(profile_of(profile, state), state=state, overrides=overrides, report=report)
+            _show(running.url, running.key, as_json=as_json, state=state)
+            if not detach:
+                ours = True
+                stack.wait(running)
+        except KeyboardInterrupt:
+            if ours:  # a stack that ran before and was only to be changed stays
+                _stop(state)
+            raise typer.Exit(130) from None
+
+
+def down(as_json: JsonOption = False, state_dir: StateOption = None) -> None:
+    """Stop the stack; running streams may finish first."""
+    _stop(state_of(state_dir))
+    if as_json:
+        print_json({"stopped": True})
+
+
+def status(as_json: JsonOption = False, state_dir: StateOption = None) -> None:
+    """What runs, and how it is."""
+    described = stack.describe(state_of(state_dir))
+    if as_json:
+        print_json(described)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in described.items():
+        table.add_row(f"[dim]{escape(name)}[/dim]", escape(_plain(value)))
+    out().print(table)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{key}: {item}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(_plain(item).replace("\n", ", ") for item in value)
+    return str(value)
+
+
+def _stop(state: StateDir) -> None:
+    with reporting() as report:
+        stack.stop(state, report=report)
+
+
+def _show(url: str, key: str | None, *, as_json: bool, state: StateDir) -> None:
+    if as_json:
+        print_json({"url": url, "key": key})
+        return
+    console = out()
+    console.print(f"\n[bold green]Penstock is ready.[/bold green]  {url}")
+    if key is None:
+        console.print("Keys of earlier starts still work; `penstock keys create` makes another.")
+    else:
+        console.print(f"First admin key (shown this once): [bold]{escape(key)}[/bold]")
+    console.print(f"\n{CURL.format(url=url, key=key or '$PENSTOCK_API_KEY')}\n", markup=False)
+    err().print(f"[dim]State and logs: {escape(str(state.path))}. Stop with Ctrl-C or `penstock down`.[/dim]")
+
+
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
+    """A polite kill of the foreground command stops the stack as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

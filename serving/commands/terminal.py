@@ -1,0 +1,68 @@
+"""What a person sees: answers on stdout, progress and trouble on stderr. Consoles are made per use: pipes just work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+
+Report = Callable[[str], None]
+
+
+def out() -> Console:
+    """Where answers go."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def err() -> Console:
+    """Where progress, hints and errors go."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object (or list) on a line of stdout."""
+    out().print(orjson.dumps(value, default=str).decode(), markup=False)
+
+
+def print_problem(text: str) -> None:
+    """One red sentence."""
+    err().print(f"[red]{escape(text)}[/red]")
+
+
+@contextmanager
+def reporting() -> Iterator[Report]:
+    """Lines of progress on stderr; on a terminal the current one spins and a finished one shows how long it took."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda text: console.print(text, markup=False)
+        return
+    with console.status("…") as status:
+        steps = _Steps(console)
+
+        def report(text: str) -> None:
+            steps.next(text)
+            status.update(escape(text))
+
+        yield report
+        steps.next(None)
+
+
+class _Steps:
+    """Prints each step when the next one begins."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._current: tuple[str, float] | None = None
+
+    def next(self, text: str | None) -> None:
+        """The current step is over; None: so is everything."""
+        if self._current is not None:
+            done, since = self._current
+            took = time.monotonic() - since
+            self._console.print(f"[green]✓[/green] {escape(done)} [dim]{took:.1f} s[/dim]")
+        self._current = None if text is None else (text, time.monotonic())
