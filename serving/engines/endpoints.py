@@ -1,0 +1,173 @@
+"""Which replica gets the next request of this gateway: in-flight counts, latency, suspects and breakers.
+
+Owns the choice and the slots. Does not know HTTP, and does not cap: the replica's own door does, for all gateways.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import structlog
+
+from models.clock import Clock, SystemClock
+from models.ports import EndpointDirectory
+from models.types import Endpoint
+from serving.engines.breaker import Breaker
+
+FLOOR_S = 0.001
+NEWEST_WEIGHT = 0.3
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Latency:
+    """A moving average in seconds that fades, so that a replica that was slow is tried again some time."""
+
+    half_life_s: float
+    _value: float = 0.0
+    _at: float = 0.0
+
+    def observe(self, seconds: float, now: float) -> None:
+        """Add one sample; the first one counts whole."""
+        self._value = seconds if self._at == 0.0 else self._value + NEWEST_WEIGHT * (seconds - self._value)
+        self._at = now
+
+    def value(self, now: float) -> float:
+        """The average, halved for every half-life without a sample; never below the floor."""
+        faded: float = self._value * 2.0 ** ((self._at - now) / self.half_life_s)
+        return max(FLOOR_S, faded)
+
+
+@dataclass(slots=True)
+class ReplicaState:
+    """What this gateway knows of one replica."""
+
+    breaker: Breaker
+    to_first_event: Latency
+    to_whole_body: Latency
+    in_flight: int = 0
+    suspect_until: float = 0.0
+
+    def cost(self, now: float, *, streamed: bool) -> float:
+        """The wait to expect: in-flight requests times recent latency (peak EWMA, as in Twitter's Finagle)."""
+        latency = self.to_first_event if streamed else self.to_whole_body
+        return (self.in_flight + 1) * latency.value(now)
+
+
+@dataclass(slots=True)
+class Slot:
+    """One request's place at one replica: tell it how the request went, give it back once."""
+
+    endpoint: Endpoint
+    _state: ReplicaState
+    _clock: Clock
+    _suspect_s: float
+    _streamed: bool
+    _held: bool = field(default=False, init=False)
+    _probe: bool = field(default=False, init=False)
+
+    def __enter__(self) -> Slot:
+        self._held = True
+        self._state.in_flight += 1
+        self._probe = self._state.breaker.enter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._held:
+            self._held = False
+            self._state.in_flight -= 1
+            if self._probe:
+                self._state.breaker.abandoned()
+
+    def alive(self, latency_s: float) -> None:
+        """The first event, or the whole body, came after so many seconds."""
+        latency = self._state.to_first_event if self._streamed else self._state.to_whole_body
+        latency.observe(latency_s, self._clock.monotonic())
+        if self._probe:
+            self._probe = False
+            self._state.breaker.alive()
+
+    def succeeded(self) -> None:
+        """The answer was complete."""
+        self._state.breaker.succeeded()
+
+    def suspect(self) -> None:
+        """The replica does not take requests just now: try it last for a while."""
+        self._state.suspect_until = self._clock.monotonic() + self._suspect_s
+
+    def failed(self, reason: str) -> None:
+        """The replica failed: suspect, and one step nearer to an open breaker."""
+        self.suspect()
+        breaker = self._state.breaker
+        if breaker.failed(self._clock.monotonic()):
+            endpoint = self.endpoint
+            log.warning(
+                "breaker_opened",
+                card=endpoint.card,
+                replica=endpoint.replica,
+                reason=reason,
+                failures=breaker.failures,
+                pause_s=breaker.pause_s,
+            )
+
+
+class ReplicaPicker:
+    """Power of two choices over the replicas that the directory knows now."""
+
+    def __init__(
+        self,
+        directory: EndpointDirectory,
+        *,
+        breaker_failures: int = 5,
+        suspect_s: float = 10.0,
+        clock: Clock | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._directory = directory
+        self._breaker_failures = breaker_failures
+        self._suspect_s = suspect_s
+        self._clock = clock or SystemClock()
+        self._chance = chance or random.Random()
+        self._states: dict[str, dict[str, ReplicaState]] = {}
+
+    def take(self, card: str, *, streamed: bool, tried: Collection[str] = ()) -> Slot | None:
+        """A slot, to be entered, at the best replica not yet tried; None when none is there or admits a request."""
+        now = self._clock.monotonic()
+        endpoints = self._directory.endpoints(card)
+        states = self._known(card, endpoints)
+        open_to_us = [e for e in endpoints if e.replica not in tried and states[e.replica].breaker.admits(now)]
+        if not open_to_us:
+            return None
+        trusted = [e for e in open_to_us if states[e.replica].suspect_until <= now]
+        pool = trusted or open_to_us
+        pair = pool if len(pool) <= 2 else self._chance.sample(pool, 2)
+        best = min(pair, key=lambda e: (states[e.replica].cost(now, streamed=streamed), self._chance.random()))
+        return Slot(best, states[best.replica], self._clock, self._suspect_s, streamed)
+
+    def states(self) -> dict[str, dict[str, ReplicaState]]:
+        """Card → replica → what is known of it: for metrics and for people."""
+        return {card: dict(replicas) for card, replicas in self._states.items()}
+
+    @property
+    def in_flight(self) -> int:
+        """Requests of this gateway at all replicas."""
+        return sum(state.in_flight for replicas in self._states.values() for state in replicas.values())
+
+    def _known(self, card: str, endpoints: Collection[Endpoint]) -> dict[str, ReplicaState]:
+        states = self._states.setdefault(card, {})
+        names = {endpoint.replica for endpoint in endpoints}
+        if states.keys() != names:
+            for gone in [name for name, state in states.items() if name not in names and not state.in_flight]:
+                del states[gone]
+            for new in names - states.keys():
+                states[new] = self._fresh()
+        return states
+
+    def _fresh(self) -> ReplicaState:
+        return ReplicaState(
+            Breaker(self._breaker_failures, self._suspect_s), Latency(self._suspect_s), Latency(self._suspect_s)
+        )
