@@ -80,6 +80,16 @@ class StateDir:
         return self.path / "ray"
 
     @property
+    def cards(self) -> Path:
+        """Model cards of the operator's own; need not be there."""
+        return self.path / "models.yaml"
+
+    @property
+    def models(self) -> Path:
+        """Pulled models, one folder per card and revision."""
+        return self.path / "models"
+
+    @property
     def stack_file(self) -> Path:
         """`stack.json`: there while a stack is ready."""
         return self.path / "stack.json"
