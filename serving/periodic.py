@@ -1,0 +1,43 @@
+"""Work that a process does again and again in the background, for as long as a block is open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from models.errors import PenstockError
+
+
+class Periodic:
+    """`async with Periodic(work, every_s=…)`: a round that fails is logged, the next one comes all the same."""
+
+    def __init__(self, work: Callable[[], Awaitable[object]], *, every_s: float) -> None:
+        self._work = work
+        self._every_s = every_s
+        self._task: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._rounds())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _rounds(self) -> None:
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self._work()
+            except (PenstockError, OSError) as error:
+                self._log.warning("round_failed", work=getattr(self._work, "__qualname__", "?"), error=str(error))

@@ -1,0 +1,150 @@
+"""The database behind the store: connections, transactions, and what counts as "the database is down".
+
+Knows the two dialects, SQLite (aiosqlite, WAL) and Postgres (asyncpg). Runs no query of its own: the repositories do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from sqlalchemy import URL, Connection, Table, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from models.errors import ConfigurationError, PenstockError, Unavailable
+
+Transaction = Literal["read", "write", "durable"]
+
+DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
+CONNECT_S = 3.0
+STATEMENT_S = 5.0
+# SQLSTATE classes that another try may cure: connection, rollback, resources, not available, intervention, system.
+PASSING_STATES = ("08", "40", "53", "55", "57", "58")
+
+BEGIN = {
+    "none": (),
+    "read": ("BEGIN",),
+    "write": ("PRAGMA synchronous=NORMAL", "BEGIN IMMEDIATE"),
+    "durable": ("PRAGMA synchronous=FULL", "BEGIN IMMEDIATE"),
+}
+
+
+class StoreDown(Unavailable):
+    """The database is gone, locked or too slow; nothing of the transaction happened."""
+
+    default_code = "accounting_unavailable"
+
+
+class StoreRefused(PenstockError):
+    """The database does not take these values; trying again cannot help."""
+
+
+class Database:
+    """One engine and its transactions. `busy_s` is how long SQLite waits for another writer."""
+
+    def __init__(self, url: str, *, busy_s: float = STATEMENT_S) -> None:
+        parsed = _parsed(url)
+        try:
+            self.engine = _sqlite(parsed, busy_s) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"store.url: the driver {error.name!r} is not installed. Install it, or unset the URL."
+            ) from error
+
+    @asynccontextmanager
+    async def transaction(self, kind: Transaction) -> AsyncGenerator[AsyncConnection]:
+        """One transaction: a `write` may be lost when the machine (not the process) dies, a `durable` one may not."""
+        try:
+            connection = await self.engine.execution_options(transaction=kind).connect()
+        except Exception as error:
+            raise _down(error) from error
+        try:
+            async with aclosing(connection), connection.begin():
+                yield connection
+        except (PoolTimeout, OSError, TimeoutError) as error:
+            raise _down(error) from error
+        except DBAPIError as error:
+            raise (_down(error) if _passes(error) else _refused(error)) from error
+
+    def insert(self, table: Table) -> Any:
+        """The dialect's own INSERT, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        return sqlite.insert(table) if self.engine.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError("store.url is not a database URL.") from None
+    if parsed.drivername not in DRIVERS:
+        raise ConfigurationError(f"store.url: {parsed.drivername!r} is not one of {', '.join(DRIVERS)}.")
+    return parsed
+
+
+def _postgres(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=4,
+        max_overflow=4,
+        pool_timeout=STATEMENT_S,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        json_serializer=_json,
+        connect_args={"timeout": CONNECT_S, "command_timeout": STATEMENT_S},
+    )
+
+
+def _sqlite(url: URL, busy_s: float) -> AsyncEngine:
+    if url.database in (None, "", ":memory:"):
+        raise ConfigurationError("store.url: SQLite needs a file, because several processes share the store.")
+    path = Path(str(url.database))
+    if not path.parent.is_dir():
+        raise ConfigurationError("store.url: the folder of the SQLite file does not exist.", detail=str(path))
+    path.touch(mode=0o600)
+    engine = create_async_engine(
+        url,
+        pool_size=4,
+        max_overflow=4,
+        pool_timeout=STATEMENT_S,
+        hide_parameters=True,
+        json_serializer=_json,
+        connect_args={"timeout": busy_s, "isolation_level": None},
+    )
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    """BEGIN ourselves: Python's sqlite3 opens transactions late and never around DDL; a writer locks at its start."""
+    kind = connection.get_execution_options().get("transaction", "read")
+    for statement in BEGIN[kind]:
+        connection.exec_driver_sql(statement)
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _passes(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None)
+    if state:
+        return str(state).startswith(PASSING_STATES)
+    return error.connection_invalidated or isinstance(error, OperationalError)
+
+
+def _down(error: Exception) -> StoreDown:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return StoreDown(
+        "The accounting database cannot be reached.", detail=f"{type(cause).__name__}: {cause}", retry_after_s=2
+    )
+
+
+def _refused(error: DBAPIError) -> StoreRefused:
+    """The cause's type only: its text may quote the values."""
+    return StoreRefused("The store refused a row.", detail=type(error.orig).__name__)

@@ -1,0 +1,79 @@
+"""Records in SQL: written in batches, each id once, read back as `CallRecord`.
+
+Does not decide when a batch is written, or what happens while the database is down: the recorder does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, func, select
+
+from serving.store.database import Database
+from serving.store.schema import FEEDBACK, RECORDS
+from serving.telemetry.record import FIELDS, AttemptTrace, CallRecord, record_values
+
+
+class RecordTable:
+    """The repository of records."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, records: Sequence[CallRecord]) -> None:
+        """Insert a batch; an id that is there already stays as it is."""
+        statement = self._database.insert(RECORDS).on_conflict_do_nothing(index_elements=["id"])
+        async with self._database.transaction("write") as connection:
+            await connection.execute(statement, [record_to_row(record) for record in records])
+
+    async def find(self, record_id: str) -> CallRecord | None:
+        """The record of one call."""
+        async with self._database.transaction("read") as connection:
+            found = await connection.execute(select(RECORDS).where(RECORDS.c.id == record_id))
+            mapping = found.mappings().one_or_none()
+            return None if mapping is None else record_from_row(mapping)
+
+    async def count(self) -> int:
+        """How many calls are on record."""
+        async with self._database.transaction("read") as connection:
+            return int(await connection.scalar(select(func.count()).select_from(RECORDS)) or 0)
+
+    async def recent(self, limit: int = 100) -> list[CallRecord]:
+        """The last calls, newest first."""
+        async with self._database.transaction("read") as connection:
+            found = await connection.execute(select(RECORDS).order_by(RECORDS.c.started_at.desc()).limit(limit))
+            return [record_from_row(mapping) for mapping in found.mappings()]
+
+    async def delete_before(self, started_at: float, *, limit: int) -> int:
+        """Delete at most `limit` of the oldest records before a moment, with their feedback; returns how many."""
+        async with self._database.transaction("write") as connection:
+            old = select(RECORDS.c.id).where(RECORDS.c.started_at < started_at).order_by(RECORDS.c.started_at)
+            ids = list(await connection.scalars(old.limit(limit)))
+            if ids:
+                await connection.execute(delete(FEEDBACK).where(FEEDBACK.c.record_id.in_(ids)))
+                await connection.execute(delete(RECORDS).where(RECORDS.c.id.in_(ids)))
+            return len(ids)
+
+
+def record_to_row(record: CallRecord) -> dict[str, Any]:
+    """A row that every database takes."""
+    return {name: storable(value) for name, value in record_values(record).items()}
+
+
+def record_from_row(row: Mapping[Any, Any]) -> CallRecord:
+    """The way back. A row written by an older version lacks the newer fields; they get their defaults."""
+    values = {name: row[name] for name in FIELDS if name in row}
+    values["attempts"] = [AttemptTrace(**attempt) for attempt in values["attempts"]]
+    return CallRecord(**values)
+
+
+def storable(value: Any) -> Any:
+    """The same value in text that every database takes: Postgres refuses NUL, no UTF-8 holds half a surrogate pair."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {storable(key): storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [storable(item) for item in value]
+    return value

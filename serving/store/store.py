@@ -1,0 +1,38 @@
+"""The store: one SQL database for keys, records, feedback and the gateways' metrics, opened as one thing.
+
+Owns opening, migrating and closing. Does not own queries: one repository per file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from serving.store.database import STATEMENT_S, Database
+from serving.store.feedback import FeedbackTable
+from serving.store.gateways import GatewayTable
+from serving.store.keys import KeyTable
+from serving.store.migration import migrate
+from serving.store.records import RecordTable
+
+
+class Store:
+    """An open store. Any repository call raises `StoreDown` while the database cannot be reached."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.keys = KeyTable(database)
+        self.records = RecordTable(database)
+        self.feedback = FeedbackTable(database)
+        self.gateways = GatewayTable(database)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, busy_s: float = STATEMENT_S) -> AsyncGenerator[Store]:
+        """Connect and bring the schema up to date; a schema newer than the code is refused."""
+        database = Database(url, busy_s=busy_s)
+        try:
+            await migrate(database)
+            yield cls(database)
+        finally:
+            await database.engine.dispose()
