@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 from sqlalchemy import select
 
@@ -11,7 +10,7 @@ from serving.store.database import Database
 from serving.store.records import storable
 from serving.store.schema import FEEDBACK, RECORDS
 
-Rating = Literal["up", "down"]
+RATINGS = ("up", "down")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,7 @@ class FeedbackRow:
     record_id: str
     org: str
     user: str
-    rating: Rating
+    rating: str
     comment: str | None
     corrected: str | None
     created_at: float

@@ -56,8 +56,8 @@ class KeyTable:
         return await self._select(KEYS.c.revoked_at.is_(None))
 
     async def all(self) -> list[KeyRow]:
-        """Every key ever made, oldest first."""
-        return await self._select()
+        """Every key ever made, newest first."""
+        return (await self._select())[::-1]
 
     async def by_digest(self, sha256: str) -> KeyRow | None:
         """One indexed look-up."""
@@ -107,6 +107,8 @@ class KeyTable:
     async def _insert(self, connection: AsyncConnection, row: KeyRow, org_id: str) -> None:
         org = {"id": org_id, "name": row.org, "keep_text": row.keep_text, "created_at": row.created_at}
         await connection.execute(self._database.insert(ORGS).values(org).on_conflict_do_nothing())
+        if row.keep_text:
+            await connection.execute(update(ORGS).where(ORGS.c.name == row.org).values(keep_text=True))
         values = {column.name: getattr(row, column.name) for column in KEYS.columns}
         await connection.execute(KEYS.insert().values(values))
 

@@ -72,7 +72,7 @@ class Exposition:
         """Put this gateway's figures where the other gateways find them."""
         await self._gateways.publish(self._gateway, self._own(), now=self._clock.now())
 
-    async def text(self) -> str:
+    async def exposition(self) -> bytes:
         """The whole answer of one scrape."""
         families = Families()
         families.add(self._own())
@@ -82,7 +82,7 @@ class Exposition:
             labels = {"card": endpoint.card, "replica": endpoint.replica}
             taken = families.add(text, labels) if text is not None else 0
             families.add(f"{UP}penstock_engine_up {int(taken > 0)}\n", labels)
-        return families.text()
+        return families.text().encode()
 
     def _own(self) -> str:
         families = Families()

@@ -17,11 +17,11 @@ from typing import Self
 import structlog
 
 from models.clock import Clock
-from models.errors import NotFound, PenstockError
+from models.errors import InvalidRequest, NotFound, PenstockError
 from models.types import Principal
 from serving.periodic import Periodic
 from serving.store.database import StoreDown, StoreRefused
-from serving.store.feedback import FeedbackRow, Rating
+from serving.store.feedback import RATINGS, FeedbackRow
 from serving.store.store import Store
 from serving.telemetry.log import log_call
 from serving.telemetry.metrics import Metrics
@@ -95,10 +95,12 @@ class Recorder:
                 self._metrics.records_queued.set(len(self._queue))
 
     async def feedback(
-        self, caller: Principal, record_id: str, *, rating: Rating, comment: str | None, corrected: str | None
+        self, request_id: str, caller: Principal, *, rating: str, comment: str | None, corrected: str | None
     ) -> None:
         """Join an opinion to the record of a call of the caller's org; the last one of a user counts."""
-        row = FeedbackRow(record_id, caller.org, caller.user, rating, comment, corrected, self._clock.now())
+        if rating not in RATINGS:
+            raise InvalidRequest(f"rating must be one of {', '.join(RATINGS)}.", param="rating")
+        row = FeedbackRow(request_id, caller.org, caller.user, rating, comment, corrected, self._clock.now())
         if await self._store.feedback.put(row):
             return
         # The answer may have reached the client before its record reached the database, through any gateway.

@@ -102,7 +102,10 @@ def _principal(row: KeyRow) -> Principal:
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """What a new key should be. `models=None`: every model; `expires_at` in seconds since the epoch."""
+    """What a new key should be. `models=None`: every model; `expires_at` in seconds since the epoch.
+
+    `keep_text` opts the key's org in to keeping the text of prompts and answers; leaving it out opts nobody out.
+    """
 
     org: str
     user: str
@@ -111,6 +114,7 @@ class KeySpec:
     concurrency: int | None = None
     expires_at: float | None = None
     name: str | None = None
+    keep_text: bool = False
 
 
 class KeyAdmin:
@@ -135,20 +139,19 @@ class KeyAdmin:
         return secret if await self._keys.add_first(row, org_id=_new_id("org")) else None
 
     async def list(self) -> list[KeyRow]:
-        """Every key ever made, oldest first."""
+        """Every key ever made, newest first."""
         return await self._keys.all()
 
-    async def revoke(self, key_id: str) -> None:
-        """Refuse this key from now on; every gateway knows within a second. Doing it twice changes nothing."""
-        known = KEY_ID.fullmatch(key_id)
-        match await self._keys.revoke(key_id, now=self._clock.now()) if known else "missing":
-            case "missing":
-                raise NotFound("No such key.", param="id")
-            case "last_admin":
-                raise InvalidRequest(
-                    "This is the last admin key that works. Make another admin key first, then revoke this one.",
-                    param="id",
-                )
+    async def revoke(self, key_id: str) -> bool:
+        """Refuse this key from now on, on every gateway within a second; False when there is no such key."""
+        if not KEY_ID.fullmatch(key_id):
+            return False
+        outcome = await self._keys.revoke(key_id, now=self._clock.now())
+        if outcome == "last_admin":
+            raise InvalidRequest(
+                "This is the last admin key that works. Make another admin key first, then revoke this one.", param="id"
+            )
+        return outcome == "revoked"
 
     async def keep_text(self, org: str, keep: bool) -> None:
         """Whether records of an org keep the text of prompts and answers."""
@@ -170,6 +173,7 @@ def _new_key(spec: KeySpec, now: float) -> tuple[KeyRow, str]:
         concurrency=spec.concurrency,
         created_at=now,
         expires_at=spec.expires_at,
+        keep_text=spec.keep_text,
     )
     return row, secret
 
