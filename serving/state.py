@@ -143,7 +143,7 @@ class StateDir:
         """As `read_stack`, for commands that need one."""
         if (info := self.read_stack()) is None:
             raise NoStack(
-                f"No stack runs from {str(self.path)!r}. Start one with `penstock up`, or name its folder (--state-dir)."
+                f"No stack runs from {str(self.path)!r}. Start one with `penstock up` or name its folder (--state-dir)."
             )
         return info
 

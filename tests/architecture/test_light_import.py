@@ -1,0 +1,48 @@
+"""The gateway's code loads fast, on a machine where none of the heavy libraries is installed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.architecture.test_imports import HEAVY
+from tests.architecture.tree import ROOT
+
+CPU_SECONDS = 2.0
+
+PROBE = """
+import importlib.abc, json, sys, time
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in HEAVY:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+HEAVY = set(json.loads(sys.argv[1]))
+sys.meta_path.insert(0, Absent())
+started = time.process_time()
+__import__(sys.argv[2])
+print(json.dumps({"cpu_s": time.process_time() - started, "modules": len(sys.modules)}))
+"""
+
+
+def load(module: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", PROBE, json.dumps(sorted(HEAVY)), module]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("module", ["serving.app", "serving.cli"])
+def test_it_loads_fast_without_the_heavy_libraries(module: str) -> None:
+    found = load(module)
+    assert found.returncode == 0, found.stderr[-2000:]
+    seen = json.loads(found.stdout)
+    assert seen["modules"] > 100
+    # Processor time: the wall clock of a busy machine says nothing about the imports.
+    assert seen["cpu_s"] < CPU_SECONDS
+
+
+def test_a_heavy_import_on_that_path_would_be_seen() -> None:
+    found = load("ray")
+    assert found.returncode == 1
+    assert "No module named 'ray'" in found.stderr
