@@ -1,0 +1,89 @@
+"""/admin/keys: keys made, listed, revoked by admins. Owns the wire shape; the rules are `serving/tenancy/keys.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.errors import NotFound
+from models.types import ROLES
+from serving.api.access import ADMIN, authorize
+from serving.api.body import read_object
+from serving.api.checks import Check, integer, items, members, number, one_of, string
+from serving.api.deps import ApiDependencies
+from serving.store.keys import KeyRow
+from serving.tenancy.keys import KeySpec
+
+_NAME = string(128, shortest=1)
+
+
+def _check_models(value: Any, param: str) -> None:
+    items(value, param, _NAME, most=64, least=1)
+
+
+_CHECKS: dict[str, Check] = {
+    "org": _NAME,
+    "user": _NAME,
+    "name": _NAME,
+    "role": one_of(*ROLES),
+    "expires_at": number(0, 2**53),
+    "models": _check_models,
+    "concurrency": integer(1, 10_000),
+}
+
+
+class AdminKeys:
+    """The three key routes."""
+
+    def __init__(self, deps: ApiDependencies) -> None:
+        self._deps = deps
+
+    async def list(self, request: Request) -> Response:
+        """Every key, without secrets."""
+        await authorize(request.scope, self._deps.keys, ADMIN)
+        rows = await self._deps.key_admin.list()
+        return _json({"object": "list", "data": [_wire(row) for row in rows]})
+
+    async def create(self, request: Request) -> Response:
+        """Make a key; `key` in this answer is the only time its secret is shown."""
+        deps = self._deps
+        await authorize(request.scope, deps.keys, ADMIN)
+        body = await read_object(request.scope, request.receive, limits=deps.http, timers=deps.timers)
+        members(body, "", _CHECKS, required=("org", "user"))
+        given = {name: value for name, value in body.items() if value is not None}
+        if "models" in given:
+            given["models"] = tuple(given["models"])
+        row, secret = await deps.key_admin.create(KeySpec(**given))
+        return _json({**_wire(row), "key": secret}, status=201)
+
+    async def revoke(self, request: Request) -> Response:
+        """Refuse a key from now on."""
+        await authorize(request.scope, self._deps.keys, ADMIN)
+        key_id = request.path_params["id"]
+        if not await self._deps.key_admin.revoke(key_id):
+            raise NotFound("No such key.")
+        return _json({"id": key_id, "object": "key", "revoked": True})
+
+
+def _wire(row: KeyRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "object": "key",
+        "prefix": row.prefix,
+        "name": row.name,
+        "org": row.org,
+        "user": row.user,
+        "role": row.role,
+        "models": row.models,
+        "concurrency": row.concurrency,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
+        "revoked_at": row.revoked_at,
+    }
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")

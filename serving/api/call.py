@@ -1,0 +1,53 @@
+"""What the HTTP layer knows of one request from its first byte to its last: id, times, status, and the record."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.errors import PenstockError
+from serving.api.errors import CODES, known
+from serving.telemetry.record import CallRecord
+
+_KEY = "penstock.call"
+
+
+@dataclass(slots=True)
+class Call:
+    """Mutable while the request lives. `received` is in monotonic seconds; `record` only where a row is written."""
+
+    id: str
+    received: float
+    record: CallRecord | None = None
+    status: int = 0
+    responded: bool = False
+
+    def failed(self, error: PenstockError) -> None:
+        """Keep why this call was refused or broke off."""
+        if self.record is not None:
+            self.record.error_code = known(error)
+
+    def client_left(self) -> None:
+        """The client went away before its answer was complete."""
+        if self.record is not None:
+            self.record.client_gone = True
+
+    def finish(self, now: float) -> None:
+        """Complete the record: 499 is the status of a client that left, as in nginx."""
+        if self.record is None:
+            return
+        gone = self.record.client_gone
+        self.record.status = 499 if gone else self.status or CODES["internal_error"][0]
+        self.record.latency_ms = (now - self.received) * 1000
+
+
+def attach(scope: MutableMapping[str, Any], call: Call) -> None:
+    """Give the request its call."""
+    scope[_KEY] = call
+
+
+def call_of(scope: MutableMapping[str, Any]) -> Call:
+    """The call of this request; the edge attached it."""
+    call: Call = scope[_KEY]
+    return call

@@ -1,0 +1,62 @@
+"""POST /v1/chat/completions: wire JSON → `GenerationRequest`. Does not own HTTP: `generation.py` reads and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from models.errors import InvalidRequest
+from models.types import GenerationRequest
+from serving.api.checks import Check, boolean, integer, one_of
+from serving.api.generation_request import Arrival, generation_request
+from serving.api.messages import check_messages, text_of
+from serving.api.parameters import (
+    MAX_LOGPROBS,
+    MAX_TOKENS,
+    check_fields,
+    check_modalities,
+    check_stream_agreement,
+    shared_checks,
+)
+from serving.api.tools import check_agreement, check_tool_choice, check_tools
+from serving.settings import HttpSettings
+
+
+def chat_checks(limits: HttpSettings) -> dict[str, Check]:
+    """Every field of a chat request."""
+    return shared_checks(limits.max_n) | {
+        "messages": partial(check_messages, most=limits.max_messages),
+        "logprobs": boolean,
+        "max_completion_tokens": integer(1, MAX_TOKENS),
+        "modalities": check_modalities,
+        "parallel_tool_calls": boolean,
+        "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh"),
+        "service_tier": one_of("auto", "default"),
+        "tool_choice": check_tool_choice,
+        "tools": check_tools,
+        "top_logprobs": integer(0, MAX_LOGPROBS),
+    }
+
+
+class ChatReader:
+    """Checks a chat body and turns it into the request that the pipeline takes."""
+
+    def __init__(self, limits: HttpSettings) -> None:
+        self._checks = chat_checks(limits)
+
+    def read(self, body: Mapping[str, Any], arrival: Arrival) -> GenerationRequest:
+        """The request; the first thing wrong with it is the error."""
+        check_fields(body, self._checks, required=("model", "messages"))
+        check_stream_agreement(body)
+        check_agreement(body)
+        _check_numbers_agree(body)
+        return generation_request("chat", body, text_of(body["messages"]), arrival)
+
+
+def _check_numbers_agree(body: Mapping[str, Any]) -> None:
+    if body.get("top_logprobs") and not body.get("logprobs"):
+        raise InvalidRequest("'top_logprobs' needs 'logprobs': true.", param="top_logprobs")
+    older, newer = body.get("max_tokens"), body.get("max_completion_tokens")
+    if older is not None and newer is not None and older != newer:
+        raise InvalidRequest("'max_tokens' and 'max_completion_tokens' disagree.", param="max_tokens")

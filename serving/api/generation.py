@@ -1,0 +1,108 @@
+"""One generation call over HTTP: key, slot, body, pipeline, answer. Chat and completions differ in their reader alone.
+
+Owns the order of these steps and that the client's leaving ends them. Does not own fields, keys or engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from starlette.types import Receive, Scope, Send
+
+from models.errors import NotFound, PenstockError
+from models.types import GenerationRequest, Principal
+from serving.api.access import INFERENCE, authorize
+from serving.api.body import read_object
+from serving.api.call import Call, call_of
+from serving.api.departure import departure, race
+from serving.api.deps import ApiDependencies
+from serving.api.errors import echo
+from serving.api.generation_request import Arrival
+from serving.api.sse import EventStream
+from serving.engines.answer import Answer
+
+_TRACEPARENT_LENGTH = 55
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Reader(Protocol):
+    """Turns a JSON object into the request that the pipeline takes."""
+
+    def read(self, body: dict[str, Any], arrival: Arrival) -> GenerationRequest:
+        """Raises `InvalidRequest` for the first thing wrong."""
+        ...
+
+
+class Generation:
+    """An ASGI endpoint. A slot of the key is held from before the body is read until the last byte is sent."""
+
+    def __init__(self, deps: ApiDependencies, reader: Reader) -> None:
+        self._deps = deps
+        self._reader = reader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call."""
+        deps, call = self._deps, call_of(scope)
+        caller = await authorize(scope, deps.keys, INFERENCE)
+        with deps.limiter.hold(caller):
+            body = await read_object(scope, receive, limits=deps.http, timers=deps.timers)
+            request = self._reader.read(body, Arrival(call.id, call.received, _traceparent(scope)))
+            self._note(request, call)
+            self._check_model(request, caller)
+            async with departure(receive) as gone:
+                await self._answer(request, caller, call=call, gone=gone, send=send)
+
+    async def _answer(
+        self, request: GenerationRequest, caller: Principal, *, call: Call, gone: asyncio.Task[None], send: Send
+    ) -> None:
+        if call.record is None:
+            raise PenstockError("A generation call has no record.")
+        answer = await race(self._deps.pipeline.answer(request, caller, call.record), gone)
+        headers = _headers(answer)
+        if answer.stream is not None:
+            stream = EventStream(answer.stream, send, call=call, timers=self._deps.timers, clock=self._deps.clock)
+            await race(stream.run(headers), gone)
+        else:
+            await _send_body(answer.body or b"", headers, send)
+
+    def _check_model(self, request: GenerationRequest, caller: Principal) -> None:
+        """`auto` is a name like any other: a key with a model list needs it in that list."""
+        names = (listing.id for listing in self._deps.models.visible(caller))
+        if request.model not in names or not caller.may_use(request.model):
+            raise NotFound(
+                f"The model '{echo(request.model)}' does not exist or is not open to this key.",
+                code="model_not_found",
+                param="model",
+            )
+
+    def _note(self, request: GenerationRequest, call: Call) -> None:
+        if call.record is not None:
+            call.record.stream = request.stream
+            call.record.feature = request.feature
+            call.record.requested_model = request.model
+            call.record.traceparent = request.traceparent
+
+
+async def _send_body(body: bytes, headers: Headers, send: Send) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", b"application/json"), length, *headers],
+        }
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+def _headers(answer: Answer) -> Headers:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+
+
+def _traceparent(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"traceparent" and len(value) == _TRACEPARENT_LENGTH and value.isascii():
+            return str(value, "ascii")
+    return None

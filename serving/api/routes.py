@@ -1,0 +1,92 @@
+"""Every path of the gateway in one table, and `build_api`, which turns the table into an application.
+
+Owns paths and methods. Does not own what a route does: each is one endpoint elsewhere.
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from models.errors import NotFound
+from serving.api.admin_keys import AdminKeys
+from serving.api.chat import ChatReader
+from serving.api.completions import CompletionReader
+from serving.api.deps import ApiDependencies
+from serving.api.edge import Edge
+from serving.api.errors import MethodNotAllowed
+from serving.api.feedback import Feedback
+from serving.api.gate import Gate
+from serving.api.generation import Generation
+from serving.api.listings import Listings
+from serving.api.operations import Operations
+
+RECORDED = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
+# Where a path may hold percent-encoded characters: in a name at its end.
+NAMED = (b"/v1/models/", b"/admin/keys/")
+
+
+def build_api(deps: ApiDependencies) -> ASGIApp:
+    """The whole HTTP layer around the given surroundings."""
+    return Edge(
+        Routes(_routes(deps)),
+        gate=Gate(deps.http),
+        records=deps.records,
+        clock=deps.clock,
+        recorded=RECORDED,
+    )
+
+
+def _routes(deps: ApiDependencies) -> list[BaseRoute]:
+    listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps)
+    return [
+        Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http)), methods=["POST"]),
+        Route("/v1/completions", Generation(deps, CompletionReader(deps.http)), methods=["POST"]),
+        Route("/v1/models", listings.models, methods=["GET"]),
+        Route("/v1/models/{id:path}", listings.model, methods=["GET"]),
+        Route("/v1/feedback", Feedback(deps).give, methods=["POST"]),
+        Route("/health", operations.health, methods=["GET"]),
+        Route("/ready", operations.ready, methods=["GET"]),
+        Route("/metrics", operations.metrics, methods=["GET"]),
+        Route("/version", operations.version, methods=["GET"]),
+        Route("/admin/keys", admin_keys.list, methods=["GET"]),
+        Route("/admin/keys", admin_keys.create, methods=["POST"]),
+        Route("/admin/keys/{id}", admin_keys.revoke, methods=["DELETE"]),
+    ]
+
+
+class Routes(FastAPI):
+    """FastAPI without pages of its own and without its error layers: the edge around it answers every error."""
+
+    def __init__(self, routes: list[BaseRoute]) -> None:
+        super().__init__(routes=routes, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Nothing between the edge and the routes."""
+        return self.router
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; a path or method that does not exist is an error of ours."""
+        if scope["type"] == "http" and _is_disguised(scope):
+            raise _unknown_url()
+        try:
+            await super().__call__(scope, receive, send)
+        except HTTPException as error:
+            raise (MethodNotAllowed(self._allowed(scope)) if error.status_code == 405 else _unknown_url()) from error
+
+    def _allowed(self, scope: Scope) -> set[str]:
+        hits = (route for route in self.routes if isinstance(route, Route) and route.matches(scope)[0] != Match.NONE)
+        return {method for route in hits for method in route.methods or ()}
+
+
+def _is_disguised(scope: Scope) -> bool:
+    """Whether a fixed part of the path was written in percent encoding."""
+    raw: bytes = scope.get("raw_path") or b""
+    plain, encoded, _ = raw.partition(b"%")
+    return bool(encoded) and not plain.startswith(NAMED)
+
+
+def _unknown_url() -> NotFound:
+    return NotFound("There is nothing at this path.", code="unknown_url")

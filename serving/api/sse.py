@@ -1,0 +1,120 @@
+"""Server-sent events: drives an answer's stream to the client, event by event, under two timers.
+
+Owns keep-alive comments, the write-stall timer and the error frame. Does not own what the events say, nor the client's
+leaving (`departure`). Bytes pass through as they come: nothing here parses an event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+
+import structlog
+from starlette.types import Send
+
+from models.clock import Clock
+from models.errors import PenstockError, UpstreamError
+from serving.api.call import Call
+from serving.api.connection import Connection
+from serving.api.departure import ClientGone
+from serving.api.errors import frame
+from serving.settings import TimerSettings
+
+DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+HEADERS = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class EventStream:
+    """One stream on its way to one client. `run` ends with the stream, or raises `ClientGone` when nobody reads."""
+
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], send: Send, *, call: Call, timers: TimerSettings, clock: Clock
+    ) -> None:
+        self._events = events
+        self._send = send
+        self._call = call
+        self._timers = timers
+        self._now = clock.monotonic
+        self._last_sent = self._now()
+        self._sending_since: float | None = None
+
+    async def run(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Send the whole answer; the engine behind the stream is free when this returns or raises."""
+        pump = asyncio.create_task(self._pump(headers))
+        clock = asyncio.create_task(self._keep_time())
+        try:
+            await asyncio.wait({pump, clock}, return_when=asyncio.FIRST_COMPLETED)
+            stalled = not pump.done()
+        finally:
+            pump.cancel()
+            clock.cancel()
+            await asyncio.wait({pump, clock})
+            await self._events.aclose()
+        if stalled:
+            Connection(self._send).abort()
+            raise ClientGone
+        pump.result()
+
+    async def _pump(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
+        event = b""
+        try:
+            async for event in self._events:
+                await self._write(event)
+                self._note_first_event()
+            if not event.endswith(DONE):
+                raise UpstreamError("The stream ended without its end mark.", code="upstream_lost")
+        except PenstockError as error:
+            await self._break_off(error)
+        except Exception:  # noqa: BLE001 - logged, and answered by a frame in our shape
+            structlog.get_logger().exception("stream failed", request_id=self._call.id)
+            await self._break_off(PenstockError("A stream failed."))
+        await self._write(b"", more=False)
+
+    async def _write(self, data: bytes, *, more: bool = True) -> None:
+        self._sending_since = self._now()
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        self._last_sent = self._now()
+        self._sending_since = None
+
+    async def _break_off(self, error: PenstockError) -> None:
+        """One error frame, no `[DONE]`, and the connection closes behind it."""
+        self._call.failed(error)
+        structlog.get_logger().error("stream broke off", request_id=self._call.id, code=error.code, error=str(error))
+        Connection(self._send).close_after_answer()
+        await self._write(frame(error))
+
+    def _note_first_event(self) -> None:
+        record = self._call.record
+        if record is not None and record.ttft_ms is None:
+            record.ttft_ms = (self._now() - self._call.received) * 1000
+
+    async def _keep_time(self) -> None:
+        """Comments while the engine is silent; returns when the client has not read for too long."""
+        while True:
+            if self._sending_since is not None:
+                left = self._sending_since + self._timers.write_stall_s - self._now()
+                if left <= 0:
+                    return
+            else:
+                left = self._last_sent + self._timers.keep_alive_s - self._now()
+                if left <= 0:
+                    if not await self._comment():
+                        return
+                    continue
+            await asyncio.sleep(min(left, self._timers.write_stall_s))
+
+    async def _comment(self) -> bool:
+        """Send a keep-alive; False when the client does not take it."""
+        try:
+            async with asyncio.timeout(self._timers.write_stall_s):
+                await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+        except TimeoutError:
+            return False
+        self._last_sent = self._now()
+        return True
