@@ -131,14 +131,12 @@ class Settings(BaseSettings):
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        *_: PydanticBaseSettingsSource,
+        **sources: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over the profile, which arrives as keyword arguments."""
-        return env_settings, init_settings
+        return sources["env_settings"], sources["init_settings"]
 
     @model_validator(mode="after")
     def _gpu_has_a_name(self) -> Settings:
