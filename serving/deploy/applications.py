@@ -1,15 +1,16 @@
-"""From settings and cards to Ray Serve applications: one per engine, one for the gateway. Edge file: imports Ray.
+"""From settings and cards to the Ray Serve application: the gateway, and behind it one deployment per engine.
 
-Each application carries the digest of what needs new processes when it changes. The same digest again is no restart: a
-changed replica count then only scales, and a second `up` with nothing changed does nothing.
+One application, because Serve opens a public listener for the ingress of every application, and an engine must not have
+one. Each deployment carries the digest of what needs new processes when it changes: the same digest again is no
+restart, so a changed replica count only scales and a second `up` with nothing changed does nothing. Edge file: imports
+Ray.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ray import serve
@@ -17,52 +18,56 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.deployment import Application
 from ray.serve.llm import LLMConfig, build_llm_deployment
 
-from models.catalog import Catalog, ModelCard, engine_arguments, resolve
+from models.catalog import ModelStore, engine_arguments
 from serving.deploy.environment import DRAIN_MARGIN_S
 from serving.deploy.gateway import GatewayPlan, GatewayReplica
 from serving.engines.door import DoorSettings
 from serving.engines.replica import EngineReplica, ReplicaSettings
 from serving.settings import EngineSettings, Settings
 
-GATEWAY_APP = "gateway"
+APPLICATION = "penstock"
+GATEWAY = "gateway"
 UNLIMITED = 1_000_000  # Serve counts nothing here: the doors and the gateway's own limits do
-
-
-@dataclass(frozen=True, slots=True)
-class StackSecrets:
-    """The token between gateways and engines, and the key of the prefix-cache salt."""
-
-    engine_token: str
-    salt_key: str
-
-
-def engine_app_name(card: str) -> str:
-    """The Serve application of a card's engine."""
-    return f"engine-{card}"
 
 
 def engine_deployment(card: str) -> DeploymentID:
     """The Serve deployment of a card's engine."""
-    return DeploymentID(name=card, app_name=engine_app_name(card))
+    return DeploymentID(name=card, app_name=APPLICATION)
 
 
-def engine_application(
-    card: ModelCard, engine: EngineSettings, settings: Settings, *, secrets: StackSecrets, scratch: str
-) -> Application:
-    """One card's engine as a Serve application."""
+def stack_application(plan: GatewayPlan, *, models: ModelStore, scratch: str) -> Application:
+    """The whole stack: the gateway bound to its engines."""
+    settings = plan.settings
+    engines = [engine_application(plan, engine, models=models, scratch=scratch) for engine in settings.engines]
+    deployment = serve.deployment(
+        GatewayReplica,
+        name=GATEWAY,
+        num_replicas=settings.gateway.replicas,
+        max_ongoing_requests=UNLIMITED,
+        ray_actor_options={"num_cpus": 1},
+        **_lifetime(settings, surge=True),
+    )
+    scaling: dict[str, Any] = {"engines": {"__all__": {"replicas", "max_replicas"}}, "gateway": {"replicas"}}
+    frozen = settings.model_dump(mode="json", exclude=scaling)
+    return _versioned(deployment.bind(plan, *engines), [frozen, plan.store_url, plan.spool])
+
+
+def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, scratch: str) -> Application:
+    """One card's engine."""
+    settings, card = plan.settings, plan.cards[engine.card]
     on_cpu = settings.ray.accelerator == "cpu"
-    arguments = engine_arguments(card, engine.engine_args)
     replica = ReplicaSettings(
         card=card.id,
-        token=secrets.engine_token,
+        token=plan.engine_token,
         door=DoorSettings(engine.max_running, engine.max_queued, engine.queue_timeout_s),
         cores=engine.cores if on_cpu else None,
         claims=f"{scratch}/cores",
+        loopback=settings.ray.address is None,
     )
-    source = str(resolve(card))
+    source = str(models.resolve(card))
     config = LLMConfig(
         model_loading_config={"model_id": card.id, "model_source": source},
-        engine_kwargs=arguments,
+        engine_kwargs=engine_arguments(card, engine.engine_args),
         accelerator_config={"kind": settings.ray.accelerator},
         placement_group_config={"bundles": [{"CPU": 1}]} if on_cpu else None,
         log_engine_metrics=False,
@@ -76,22 +81,7 @@ def engine_application(
         override_serve_options={"name": card.id},
         deployment_cls=EngineReplica,
     )
-    return _versioned(application, [arguments, source, asdict(replica), settings.ray.accelerator])
-
-
-def gateway_application(settings: Settings, plan: GatewayPlan) -> Application:
-    """The gateway as a Serve application behind HAProxy."""
-    deployment = serve.deployment(
-        GatewayReplica,
-        name=GATEWAY_APP,
-        num_replicas=settings.gateway.replicas,
-        max_ongoing_requests=UNLIMITED,
-        ray_actor_options={"num_cpus": 1},
-        **_lifetime(settings, surge=True),
-    )
-    frozen = settings.model_dump(mode="json", exclude={"engines": {"__all__": {"replicas", "max_replicas"}}})
-    del frozen["gateway"]["replicas"]
-    return _versioned(deployment.bind(plan), [frozen, sorted(plan.cards)])
+    return _versioned(application, [config.engine_kwargs, source, asdict(replica)])
 
 
 def _deployment_options(settings: Settings, engine: EngineSettings) -> dict[str, Any]:
@@ -124,16 +114,3 @@ def _versioned(application: Application, facts: Any) -> Application:
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
     application._bound_deployment._version = digest[:16]
     return application
-
-
-def applications(
-    settings: Settings, catalog: Catalog, plan: GatewayPlan, *, secrets: StackSecrets, scratch: str
-) -> Mapping[str, Application]:
-    """Every application of a stack by name, engines first."""
-    engines = {
-        engine_app_name(engine.card): engine_application(
-            catalog.card(engine.card), engine, settings, secrets=secrets, scratch=scratch
-        )
-        for engine in settings.engines
-    }
-    return {**engines, GATEWAY_APP: gateway_application(settings, plan)}

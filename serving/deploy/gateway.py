@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve._private.common import DeploymentID
+from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from models.catalog import ModelCard
@@ -35,8 +36,10 @@ class GatewayPlan:
 class GatewayReplica:
     """Opens the gateway when Serve builds the ASGI app, closes it when Serve ends the replica."""
 
-    def __init__(self, plan: GatewayPlan) -> None:
+    def __init__(self, plan: GatewayPlan, *engines: DeploymentHandle) -> None:
+        """`engines` are bound so that Serve keeps them in one application; tokens never travel through them."""
         self._plan = plan
+        self._engines = engines
         self._open = AsyncExitStack()
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:

@@ -65,6 +65,7 @@ def main(arguments: list[str]) -> None:
     errors = file.parent / "errors"
     write_errors(errors)
     file.write_text(harden(file.read_text(), errors))
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # or the package would name this script again
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])
 

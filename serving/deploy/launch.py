@@ -18,22 +18,16 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions, ProxyLocation
-from ray.serve.schema import ApplicationStatus, ServeStatus
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus
 
-from models.catalog import Catalog
+from models.catalog import Catalog, ModelStore
 from models.errors import PenstockError
-from serving.deploy.applications import (
-    GATEWAY_APP,
-    StackSecrets,
-    applications,
-    engine_app_name,
-    engine_deployment,
-)
+from serving.deploy.applications import APPLICATION, engine_deployment, stack_application
 from serving.deploy.gateway import GatewayPlan
-from serving.settings import Settings, load_settings
+from serving.settings import load_settings
 
 POLL_S = 0.5
-ENGINE_START_LIMIT_S = 1800
+START_LIMIT_S = 1800
 LOG_LINES = 15
 
 
@@ -49,7 +43,8 @@ class LaunchOrder:
     scratch: str
     engine_token: str
     salt_key: str
-    extra_cards: str | None
+    cards: str | None
+    models: str
 
 
 def tell(event: str, text: str, **more: Any) -> None:
@@ -61,7 +56,7 @@ def tell(event: str, text: str, **more: Any) -> None:
 def launch(order: LaunchOrder) -> None:
     """Deploy every application of the order and return when all are running."""
     settings = load_settings(order.profile, order.overrides)
-    catalog = Catalog.load(Path(order.extra_cards) if order.extra_cards else None)
+    catalog = Catalog.load(Path(order.cards) if order.cards else None)
     tell("progress", "Connecting to Ray")
     ray.init(address=order.address, namespace="serve", log_to_driver=False, configure_logging=False)
     tell("progress", "Starting Ray Serve and HAProxy")
@@ -78,61 +73,42 @@ def launch(order: LaunchOrder) -> None:
         store_url=order.store_url,
         spool=order.spool,
     )
-    secrets = StackSecrets(order.engine_token, order.salt_key)
-    wanted = applications(settings, catalog, plan, secrets=secrets, scratch=order.scratch)
-    _remove_others(set(wanted))
-    for name, application in wanted.items():
-        route = "/" if name == GATEWAY_APP else None
-        serve._run(application, name=name, route_prefix=route, _blocking=False)
-    _wait_until_running(settings, list(wanted))
+    application = stack_application(plan, models=ModelStore(Path(order.models)), scratch=order.scratch)
+    serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
+    _wait_until_running()
     tell("ready", "Everything is running")
 
 
-def _remove_others(wanted: set[str]) -> None:
-    for name in set(serve.status().applications) - wanted:
-        tell("progress", f"Stopping {name}")
-        serve.delete(name, _blocking=False)
-
-
-def _wait_until_running(settings: Settings, names: list[str]) -> None:
+def _wait_until_running() -> None:
     started, told = time.monotonic(), ""
     while True:
-        status = serve.status()
-        waiting = [name for name in names if not _running(status, name)]
-        if not waiting:
-            return
-        if time.monotonic() - started > ENGINE_START_LIMIT_S:
-            raise LaunchFailed(waiting[0], "did not come up in time")
-        for name in waiting:
-            _raise_if_failed(status, name)
-        text = _waiting_for(settings, waiting)
-        if text != told:
-            tell("progress", text)
-            told = text
+        application = serve.status().applications.get(APPLICATION)
+        if application is not None:
+            if application.status == ApplicationStatus.RUNNING:
+                return
+            _raise_if_failed(application)
+            text = _waiting_for(application)
+            if text != told:
+                tell("progress", text)
+                told = text
+        if time.monotonic() - started > START_LIMIT_S:
+            raise LaunchFailed(APPLICATION, f"nothing more happened within {START_LIMIT_S} s")
         time.sleep(POLL_S)
 
 
-def _running(status: ServeStatus, name: str) -> bool:
-    application = status.applications.get(name)
-    return application is not None and application.status == ApplicationStatus.RUNNING
+def _raise_if_failed(application: ApplicationStatusOverview) -> None:
+    for name, deployment in application.deployments.items():
+        if "failed to start" in deployment.message.lower() or deployment.status == DeploymentStatus.DEPLOY_FAILED:
+            raise LaunchFailed(name, deployment.message)
+    if application.status == ApplicationStatus.DEPLOY_FAILED:
+        raise LaunchFailed(APPLICATION, application.message)
 
 
-def _raise_if_failed(status: ServeStatus, name: str) -> None:
-    application = status.applications.get(name)
-    if application is None:
-        return
-    broken = (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY)
-    messages = [application.message, *(part.message for part in application.deployments.values())]
-    retrying = any("failed to start" in message.lower() for message in messages)
-    if application.status in broken or retrying:
-        raise LaunchFailed(name, next((message for message in reversed(messages) if message), application.status.value))
-
-
-def _waiting_for(settings: Settings, waiting: list[str]) -> str:
-    engines = [engine.card for engine in settings.engines if engine_app_name(engine.card) in waiting]
-    if engines:
-        return f"Starting {'engine' if len(engines) == 1 else 'engines'} {', '.join(engines)}"
-    return "Starting the gateway"
+def _waiting_for(application: ApplicationStatusOverview) -> str:
+    waiting = [
+        name for name, deployment in application.deployments.items() if deployment.status != DeploymentStatus.HEALTHY
+    ]
+    return f"Starting {', '.join(waiting)}" if waiting else "Starting"
 
 
 class LaunchFailed(Exception):

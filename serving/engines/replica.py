@@ -11,12 +11,13 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import ray.util
 import uvicorn
 from ray.serve.llm import LLMConfig, LLMServer
@@ -42,6 +43,7 @@ class ReplicaSettings:
     door: DoorSettings
     cores: int | None
     claims: str
+    loopback: bool
     keep_alive_s: float = 75.0
 
 
@@ -54,10 +56,16 @@ class QuietServer(uvicorn.Server):
         yield
 
 
+async def _every(seconds: float) -> AsyncIterator[None]:
+    while True:
+        await asyncio.sleep(seconds)
+        yield
+
+
 class EngineReplica(LLMServer):  # type: ignore[misc]
     """Ray Serve starts it with `async __init__`, asks `check_health`, and ends it by `__del__`."""
 
-    async def __init__(self, llm_config: LLMConfig, *, replica: ReplicaSettings) -> None:
+    async def __init__(self, llm_config: LLMConfig, *, replica: ReplicaSettings) -> None:  # type: ignore[misc]
         self._replica = replica
         self._cores = None
         if replica.cores is not None:
@@ -71,7 +79,8 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         await super().start()
         app = await self.engine.build_asgi_app()
         self._door = EngineDoor(app, token=self._replica.token, settings=self._replica.door)
-        listener = socket.create_server((ray.util.get_node_ip_address(), 0), backlog=2048)
+        host = "127.0.0.1" if self._replica.loopback else ray.util.get_node_ip_address()
+        listener = socket.create_server((host, 0), backlog=2048)
         self._address = listener.getsockname()
         config = uvicorn.Config(
             self._door,
@@ -83,6 +92,7 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         self._watching = asyncio.create_task(self._exit_with_engine())
+        await self._warm_up()
 
     def record_replica_metadata(self) -> dict[str, Any]:
         """What Serve tells every gateway about this replica."""
@@ -108,13 +118,23 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         """What the autoscaling policy counts."""
         return {LOAD: float(self._door.running + self._door.queued)}
 
+    async def _warm_up(self) -> None:
+        """One tiny generation through the endpoint itself: the first one costs seconds, and it proves the way."""
+        url = f"{self.record_replica_metadata()['base_url']}/v1/completions"
+        body = {"model": self._replica.card, "prompt": "ready", "max_tokens": 2}
+        headers = {"Authorization": f"Bearer {self._replica.token}"}
+        async with aiohttp.ClientSession(headers=headers) as session, session.post(url, json=body) as response:
+            response.raise_for_status()
+            await response.read()
+
     async def _exit_with_engine(self) -> None:
         """A dead engine never comes back: let its error frames leave, then leave too, so that Serve replaces us at
         once.
         """
         client = self.engine._engine_client
+        ticks = _every(WATCH_INTERVAL_S)
         while not client.errored:
-            await asyncio.sleep(WATCH_INTERVAL_S)
+            await anext(ticks)
         log.error("Engine of card %r died; this replica ends so that a new one can start.", self._replica.card)
         self._door.closing = True
         await asyncio.sleep(LAST_WORDS_S)

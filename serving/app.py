@@ -1,0 +1,122 @@
+"""The composition root of a gateway: the only file that names the concrete parts and puts them together.
+
+Everything is opened here in order and closed in reverse: the last record is written before the store closes. Knows
+nothing of Ray; `deploy/gateway.py` opens it inside a replica, tests and benchmarks open it inside a plain server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import aiohttp
+from starlette.types import ASGIApp
+
+from models.catalog import ModelCard
+from models.clock import Clock, SystemClock
+from models.ports import EndpointDirectory
+from models.types import Endpoint
+from router.policies import build_policy
+from router.router import Router
+from serving.api.deps import ApiDependencies
+from serving.api.routes import build_api
+from serving.engines.attempts import EngineClient
+from serving.engines.endpoints import ReplicaPicker
+from serving.engines.upstream import Upstream
+from serving.fleet import ServedFleet
+from serving.pipeline.pipeline import Pipeline
+from serving.settings import Settings
+from serving.store.store import Store
+from serving.telemetry.exposition import Engines, Exposition
+from serving.telemetry.log import configure_log
+from serving.telemetry.metrics import Metrics
+from serving.telemetry.recorder import Recorder
+from serving.telemetry.retention import Retention
+from serving.telemetry.spool import Spool
+from serving.tenancy.concurrency import KeyConcurrency
+from serving.tenancy.keys import KeyAdmin, KeyBook
+
+Fetch = Callable[[Endpoint], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class GatewayParts:
+    """What a gateway is made from. `replica` names this process in the metrics; `spool` is a folder of its own."""
+
+    settings: Settings
+    cards: Mapping[str, ModelCard]
+    directory: EndpointDirectory
+    engine_token: str
+    salt_key: str
+    store_url: str
+    spool: str
+    replica: str = "gateway"
+    clock: Clock = field(default_factory=SystemClock)
+
+
+@asynccontextmanager
+async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
+    """The gateway as an ASGI app, while the block is open."""
+    configure_log()
+    settings, clock = parts.settings, parts.clock
+    async with AsyncExitStack() as opened:
+        fleet = ServedFleet(parts.cards, settings.tiers, parts.directory, since=clock.now())
+        metrics = Metrics(frozenset(parts.cards) | {"auto"})
+        store = await opened.enter_async_context(Store.open(parts.store_url))
+        spool = Spool(Path(parts.spool))
+        recorder = await opened.enter_async_context(
+            Recorder(store, spool, metrics=metrics, clock=clock, flush_interval_s=settings.store.flush_interval_s)
+        )
+        retention = Retention(store.records, days=settings.store.retention_days, clock=clock)
+        await opened.enter_async_context(retention.open())
+        keys = await opened.enter_async_context(KeyBook(store.keys, clock=clock).open())
+        engines = await opened.enter_async_context(_engines(parts))
+        scraped = Engines(fleet.endpoints, await opened.enter_async_context(_scraper(parts.engine_token)))
+        exposition = Exposition(metrics, store.gateways, gateway=parts.replica, engines=scraped, clock=clock)
+        await opened.enter_async_context(exposition.open())
+        router = Router(build_policy(settings.router), fleet.fleet(), default=settings.tiers.default)
+        yield build_api(
+            ApiDependencies(
+                keys=keys,
+                key_admin=KeyAdmin(store.keys, clock=clock),
+                limiter=KeyConcurrency(gateways=settings.gateway.replicas),
+                pipeline=Pipeline(router, engines, clock=clock),
+                records=recorder,
+                models=fleet,
+                readiness=fleet,
+                metrics=exposition,
+                http=settings.http,
+                timers=settings.timers,
+                version=version("penstock"),
+                clock=clock,
+            )
+        )
+
+
+def _engines(parts: GatewayParts) -> EngineClient:
+    settings = parts.settings
+    timers, gateway = settings.timers, settings.gateway
+    upstream = Upstream(token=parts.engine_token, salt_secret=parts.salt_key.encode(), connect_s=timers.connect_s)
+    picker = ReplicaPicker(
+        parts.directory,
+        breaker_failures=gateway.breaker_failures,
+        suspect_s=timers.suspect_s,
+        clock=parts.clock,
+    )
+    return EngineClient(upstream, picker, timers=timers, most_attempts=gateway.attempts, clock=parts.clock)
+
+
+@asynccontextmanager
+async def _scraper(token: str) -> AsyncIterator[Fetch]:
+    """Reads a replica's own `/metrics` through its door."""
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session:
+
+        async def fetch(endpoint: Endpoint) -> str:
+            async with session.get(f"{endpoint.base_url}/metrics") as response:
+                response.raise_for_status()
+                return await response.text()
+
+        yield fetch

@@ -1,0 +1,294 @@
+"""Starting, changing, describing and stopping the stack of one state folder. Imports no Ray: that is `launch.py`'s
+process.
+
+The order is the promise: `stack.json` is written last, when everything answers, and removed first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from models.catalog import Catalog, ModelStore
+from models.clock import SystemClock
+from models.errors import ConfigurationError, PenstockError
+from serving.deploy.environment import StackPaths, StackPorts, stack_environment
+from serving.deploy.node import STACK_ID, end_node, free_ports, port_is_free, stack_processes, start_node
+from serving.deploy.status import engines_of
+from serving.fitting import require_fit
+from serving.settings import Settings, load_settings
+from serving.state import StackInfo, StateDir
+from serving.store.store import Store
+from serving.tenancy.keys import KeyAdmin
+
+Report = Callable[[str], None]
+
+LONGEST_TMP = 12
+FREE_BYTES_NEEDED = 500 * 2**20
+WATCH_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A stack that answers. `key` is set only by the start that made the first key."""
+
+    url: str
+    key: str | None
+    state: StateDir
+
+
+class LaunchFailed(PenstockError):
+    """The stack did not come up; `detail` holds the last lines of what failed."""
+
+    default_code = "launch_failed"
+
+
+def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: Report) -> Running:
+    """Start the stack of this folder, or change a running one to what the profile says now.
+
+    Refuses before anything is started when the profile cannot work, a model is missing, the port is taken or the disk
+    is full. Whatever fails later is named, with the last lines of its log, and nothing is left running.
+    """
+    settings = load_settings(profile, overrides)
+    with state.lock():
+        current = _living(state)
+        settings = load_settings(profile, _kept(current, overrides))
+        _check(settings, state, fresh=current is None)
+        key = asyncio.run(_first_key(state.store_url(settings.store)))
+        launcher = _Launcher(state, settings, report)
+        try:
+            launcher.run(profile, _kept(current, overrides), current)
+        except BaseException:
+            if current is None:
+                report("Stopping what was started")
+                end_node(stack_id(state))
+            raise
+    return Running(_url(settings), key, state)
+
+
+def stop(state: StateDir, *, report: Report) -> None:
+    """Stop the stack: no new requests, running streams finish, then every process ends."""
+    with state.lock():
+        info = state.read_stack()
+        state.forget_stack()
+        if not any(stack_processes(stack_id(state))):
+            report("Nothing was running")
+            return
+        if info is not None:
+            report("Waiting for running requests (Ctrl-C again: end them now)")
+            try:
+                _retire(state, info)
+            except KeyboardInterrupt:
+                report("Ending now")
+        report("Ending the processes")
+        end_node(stack_id(state))
+        shutil.rmtree(scratch_of(state), ignore_errors=True)
+
+
+def wait(running: Running) -> None:
+    """Return when the stack has gone; the foreground command sits here."""
+    identity = stack_id(running.state)
+    info = running.state.read_stack()
+    while info is not None and info.pid is not None and psutil.pid_exists(info.pid):
+        time.sleep(WATCH_INTERVAL_S)
+        info = running.state.read_stack()
+    if any(stack_processes(identity)) and info is not None:
+        raise PenstockError("The stack's Ray node ended. See `penstock logs`.")
+
+
+def describe(state: StateDir) -> dict[str, Any]:
+    """What `penstock status` shows; asks the running gateway for readiness."""
+    info = state.running()
+    alive = info.pid is not None and psutil.pid_exists(info.pid)
+    if not alive:
+        raise PenstockError("The stack has died. `penstock down` clears up, `penstock up` starts it again.")
+    return {
+        "url": info.url,
+        "profile": info.profile,
+        "version": info.version,
+        "up_s": round(SystemClock().now() - info.started),
+        "address": info.address,
+        "processes": sum(1 for _ in stack_processes(stack_id(state))),
+        **engines_of(info.url),
+    }
+
+
+def stack_id(state: StateDir) -> str:
+    """The id that every process of this folder's stack inherits; the same after a crash."""
+    return hashlib.sha256(str(state.path).encode()).hexdigest()[:16]
+
+
+def scratch_of(state: StateDir) -> Path:
+    """A short path for sockets and Ray's session: a Unix socket's path has at most 107 characters."""
+    usual = tempfile.gettempdir()
+    base = usual if len(usual) <= LONGEST_TMP else "/tmp"
+    return Path(base) / f"penstock-{os.getuid()}-{stack_id(state)[:8]}"
+
+
+def _living(state: StateDir) -> StackInfo | None:
+    """The stack that runs here, after clearing up one that died."""
+    info = state.read_stack()
+    if info is not None and info.pid is not None and psutil.pid_exists(info.pid):
+        return info
+    state.forget_stack()
+    end_node(stack_id(state), grace_s=1)
+    return None
+
+
+def _kept(current: StackInfo | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """A running stack keeps its port unless another one is asked for, which needs a restart."""
+    if current is None:
+        return overrides
+    port = int(current.url.rsplit(":", 1)[1])
+    asked = overrides.get("http", {}).get("port", port)
+    if asked != port:
+        raise ConfigurationError(f"The stack runs on port {port}. Stop it with `penstock down` to move it to {asked}.")
+    return {**overrides, "http": {**overrides.get("http", {}), "port": port}}
+
+
+def _check(settings: Settings, state: StateDir, *, fresh: bool) -> None:
+    catalog, models = _catalog(state), ModelStore(state.models)
+    require_fit(settings, catalog)
+    for engine in settings.engines:
+        models.resolve(catalog.card(engine.card))
+    if shutil.disk_usage(state.path).free < FREE_BYTES_NEEDED:
+        raise PenstockError(f"Less than {FREE_BYTES_NEEDED // 2**20} MiB are free in {str(state.path)!r}.")
+    http = settings.http
+    if fresh and not port_is_free(http.host, http.port):
+        raise PenstockError(
+            f"Port {http.port} of {http.host} is taken. Choose another one with --port, or stop what listens there."
+        )
+
+
+def _catalog(state: StateDir) -> Catalog:
+    return Catalog.load(state.cards if state.cards.exists() else None)
+
+
+async def _first_key(url: str) -> str | None:
+    async with Store.open(url) as store:
+        return await KeyAdmin(store.keys, clock=SystemClock()).create_first()
+
+
+def _url(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.http.host in ("0.0.0.0", "::") else settings.http.host
+    return f"http://{host}:{settings.http.port}"
+
+
+class _Launcher:
+    """One `up`: the node when there is none, then the launch process, then `stack.json`."""
+
+    def __init__(self, state: StateDir, settings: Settings, report: Report) -> None:
+        self._state = state
+        self._settings = settings
+        self._report = report
+
+    def run(self, profile: str, overrides: dict[str, Any], current: StackInfo | None) -> None:
+        state, settings = self._state, self._settings
+        ports = free_ports() if current is None else StackPorts(**current.ports)
+        environment = environment_of(state, settings, ports)
+        pid = current.pid if current is not None else None
+        address = settings.ray.address or f"127.0.0.1:{ports.gcs}"
+        if current is None and settings.ray.address is None:
+            self._report("Starting Ray")
+            node = start_node(settings.ray, ports, _paths(state), environment=environment, log=state.logs / "ray.log")
+            pid = node.pid
+        self._launch(self._order(profile, overrides, address), environment)
+        info = StackInfo(
+            url=_url(settings),
+            profile=profile,
+            address=address,
+            version=version("penstock"),
+            started=current.started if current is not None else SystemClock().now(),
+            pid=pid,
+            ports=asdict(ports),
+        )
+        state.write_stack(info)
+
+    def _order(self, profile: str, overrides: dict[str, Any], address: str) -> Path:
+        state = self._state
+        order = {
+            "profile": profile,
+            "overrides": overrides,
+            "address": address,
+            "store_url": state.store_url(self._settings.store),
+            "spool": str(state.path / "spool"),
+            "scratch": str(scratch_of(state)),
+            "engine_token": state.secret("engine-token"),
+            "salt_key": state.secret("salt-key"),
+            "cards": str(state.cards) if state.cards.exists() else None,
+            "models": str(state.models),
+        }
+        file = state.secret_path("launch.json")
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(order))
+        return file
+
+    def _launch(self, order: Path, environment: dict[str, str]) -> None:
+        """Run the launch process and pass its progress on; its last words become the error."""
+        command = [sys.executable, "-m", "serving.deploy.launch", str(order)]
+        log = self._state.logs / "launch.log"
+        with (
+            log.open("ab") as errors,
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True
+            ) as process,
+        ):
+            assert process.stdout is not None
+            failure: LaunchFailed | None = None
+            for line in process.stdout:
+                failure = self._heard(line) or failure
+        if failure is not None:
+            raise failure
+        if process.returncode != 0:
+            raise LaunchFailed("The stack did not start.", detail=log.read_text(errors="replace")[-1500:])
+
+    def _heard(self, line: str) -> LaunchFailed | None:
+        if not line.startswith("{"):
+            return None
+        event = json.loads(line)
+        if event["event"] == "failed":
+            return LaunchFailed(event["text"], detail="\n".join(event["log"]))
+        self._report(event["text"])
+        return None
+
+
+def environment_of(state: StateDir, settings: Settings, ports: StackPorts) -> dict[str, str]:
+    """The environment of every process of this stack."""
+    paths = _paths(state)
+    for folder in (paths.scratch, paths.scratch / "h"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    if paths.scratch.stat().st_uid != os.getuid():
+        raise PenstockError(f"{str(paths.scratch)!r} belongs to somebody else. Set TMPDIR to a folder of your own.")
+    paths.haproxy.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m serving.deploy.haproxy "$@"\n')
+    paths.haproxy.chmod(0o700)
+    state.secret("ray-token")
+    environment = stack_environment(settings, ports, paths, inherited=os.environ)
+    return {**environment, STACK_ID: stack_id(state)}
+
+
+def _paths(state: StateDir) -> StackPaths:
+    return StackPaths(scratch_of(state), state.path / "haproxy", state.secret_path("ray-token"))
+
+
+def _retire(state: StateDir, info: StackInfo) -> None:
+    settings = load_settings(info.profile)
+    environment = environment_of(state, settings, StackPorts(**info.ports))
+    command = [sys.executable, "-m", "serving.deploy.retire", info.address]
+    with (state.logs / "launch.log").open("ab") as log:
+        subprocess.run(
+            command, env=environment, stdout=log, stderr=log, check=False, timeout=settings.timers.total_s + 60
+        )

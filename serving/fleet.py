@@ -1,0 +1,52 @@
+"""What this stack serves, as seen from a gateway: the names a caller may use, and whether every engine is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from models.catalog import ModelCard
+from models.ports import EndpointDirectory
+from models.types import Endpoint, Principal, Tier
+from router.plan import AUTO
+from router.types import Fleet
+from serving.api.deps import ModelListing, Readiness
+from serving.settings import TierSettings
+
+
+def fleet_of(cards: Mapping[str, ModelCard], tiers: TierSettings) -> Fleet:
+    """For the router: every card with the tier it stands for here, or was made for."""
+    cards_of_tiers: dict[Tier, str] = {"small": tiers.small, "large": tiers.large}
+    standing = {card: tier for tier, card in cards_of_tiers.items()}
+    return Fleet({name: standing.get(name, card.tier) for name, card in cards.items()}, cards_of_tiers)
+
+
+class ServedFleet:
+    """The deployed cards and their replicas. `since` (epoch seconds) is when this gateway began to serve them."""
+
+    def __init__(
+        self, cards: Mapping[str, ModelCard], tiers: TierSettings, directory: EndpointDirectory, *, since: float
+    ) -> None:
+        self._cards = dict(cards)
+        self._fleet = fleet_of(cards, tiers)
+        self._directory = directory
+        self._since = int(since)
+
+    def fleet(self) -> Fleet:
+        """For the router."""
+        return self._fleet
+
+    def visible(self, caller: Principal) -> Sequence[ModelListing]:
+        """`auto` first, then the cards in the profile's order, as far as the key's model list admits them."""
+        tiers = self.fleet().cards
+        listings = [ModelListing(AUTO, self._since), *(ModelListing(name, self._since, tiers[name]) for name in tiers)]
+        return [listing for listing in listings if caller.may_use(listing.id)]
+
+    async def report(self) -> Readiness:
+        """Ready when every card has a replica; what is missing is named."""
+        missing = tuple(f"engine {card}" for card in self._cards if not self._directory.endpoints(card))
+        return Readiness(not missing, missing)
+
+    def endpoints(self) -> Iterator[Endpoint]:
+        """Every replica of every card."""
+        for card in self._cards:
+            yield from self._directory.endpoints(card)
