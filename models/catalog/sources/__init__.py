@@ -46,7 +46,7 @@ class Fetcher(Protocol):
         ...
 
     def fetch(self, files: tuple[RemoteFile, ...], folder: Path, advance: Advance) -> None:
-        """Bring the missing ones into `folder`, resuming where an earlier try stopped; `advance` gets new bytes."""
+        """Bring the missing ones into `folder`, keeping what an earlier try completed; `advance` gets new bytes."""
         ...
 
 

@@ -1,4 +1,8 @@
-"""Edge file: the model hub, by huggingface_hub's own client. One commit, wanted files only."""
+"""Edge file: the model hub, by huggingface_hub's own client. One commit, wanted files only.
+
+The client resumes by whole files: what was complete stays, a file that a killed pull had begun starts anew, and its
+torso is removed first (the client never uses it again).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ from models.errors import ConfigurationError
 # The bar of `snapshot_download` that counts bytes as they reach the disk; the others count files or network bytes.
 BYTES_ON_DISK = "huggingface_hub.snapshot_download"
 
+TORSOS = ".cache/huggingface/download/**/*.incomplete"
+
 
 def build(source: HubSource, access: Access) -> HubFetcher:
     """The fetcher of one commit."""
@@ -32,17 +38,19 @@ class HubFetcher:
 
     def listing(self, folder: Path) -> tuple[RemoteFile, ...]:
         """The wanted files of the commit, by the client's dry run."""
-        found = self._download(folder, dry_run=True)
+        for torso in folder.glob(TORSOS):
+            torso.unlink()
+        found = self._download(folder, lambda _: None, dry_run=True)
         return tuple(
             RemoteFile(file.filename, file.file_size or 0, (file.file_size or 0) if file.will_download else 0)
             for file in found
         )
 
     def fetch(self, files: tuple[RemoteFile, ...], folder: Path, advance: Advance) -> None:  # noqa: ARG002
-        """Download with the client's resume; it checks the size of each file itself."""
-        self._download(folder, tqdm_class=_counting_bar(advance))
+        """Download the files that are missing; the client checks the size of each itself."""
+        self._download(folder, advance)
 
-    def _download(self, folder: Path, **options: Any) -> Any:
+    def _download(self, folder: Path, advance: Advance, **options: Any) -> Any:
         source, token = self._source, self._access.hub_token
         if constants.HF_HUB_OFFLINE:
             raise ConfigurationError("HF_HUB_OFFLINE is set. Unset it to pull from the hub.")
@@ -54,6 +62,7 @@ class HubFetcher:
                 allow_patterns=list(WANTED),
                 token=False if token is None else token.get_secret_value(),
                 endpoint=self._access.hub_endpoint,
+                tqdm_class=_counting_bar(advance),
                 **options,
             )
         except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
