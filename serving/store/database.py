@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 from sqlalchemy import URL, Connection, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -22,8 +22,7 @@ from models.errors import ConfigurationError, PenstockError, Unavailable
 Transaction = Literal["read", "write", "durable"]
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
-CONNECT_S = 3.0
-STATEMENT_S = 5.0
+PATIENCE_S = 5.0
 # SQLSTATE classes that another try may cure: connection, rollback, resources, not available, intervention, system.
 PASSING_STATES = ("08", "40", "53", "55", "57", "58")
 
@@ -46,12 +45,13 @@ class StoreRefused(PenstockError):
 
 
 class Database:
-    """One engine and its transactions. `busy_s` is how long SQLite waits for another writer."""
+    """One engine and its transactions. `patience_s` bounds each wait: for a lock, a connection, a statement."""
 
-    def __init__(self, url: str, *, busy_s: float = STATEMENT_S) -> None:
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
         parsed = _parsed(url)
+        build = _sqlite if parsed.get_backend_name() == "sqlite" else _postgres
         try:
-            self.engine = _sqlite(parsed, busy_s) if parsed.get_backend_name() == "sqlite" else _postgres(parsed)
+            self.engine = build(parsed, patience_s)
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"store.url: the driver {error.name!r} is not installed. Install it, or unset the URL."
@@ -69,7 +69,7 @@ class Database:
                 yield connection
         except (PoolTimeout, OSError, TimeoutError) as error:
             raise _down(error) from error
-        except DBAPIError as error:
+        except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
             raise (_down(error) if _passes(error) else _refused(error)) from error
 
     def insert(self, table: Table) -> Any:
@@ -87,20 +87,20 @@ def _parsed(url: str) -> URL:
     return parsed
 
 
-def _postgres(url: URL) -> AsyncEngine:
+def _postgres(url: URL, patience_s: float) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=4,
         max_overflow=4,
-        pool_timeout=STATEMENT_S,
+        pool_timeout=patience_s,
         pool_pre_ping=True,
         hide_parameters=True,
         json_serializer=_json,
-        connect_args={"timeout": CONNECT_S, "command_timeout": STATEMENT_S},
+        connect_args={"timeout": patience_s, "command_timeout": patience_s},
     )
 
 
-def _sqlite(url: URL, busy_s: float) -> AsyncEngine:
+def _sqlite(url: URL, patience_s: float) -> AsyncEngine:
     if url.database in (None, "", ":memory:"):
         raise ConfigurationError("store.url: SQLite needs a file, because several processes share the store.")
     path = Path(str(url.database))
@@ -111,10 +111,10 @@ def _sqlite(url: URL, busy_s: float) -> AsyncEngine:
         url,
         pool_size=4,
         max_overflow=4,
-        pool_timeout=STATEMENT_S,
+        pool_timeout=patience_s,
         hide_parameters=True,
         json_serializer=_json,
-        connect_args={"timeout": busy_s, "isolation_level": None},
+        connect_args={"timeout": patience_s, "isolation_level": None},
     )
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
@@ -131,7 +131,9 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def _passes(error: DBAPIError) -> bool:
+def _passes(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
     state = getattr(error.orig, "sqlstate", None)
     if state:
         return str(state).startswith(PASSING_STATES)
@@ -145,6 +147,7 @@ def _down(error: Exception) -> StoreDown:
     )
 
 
-def _refused(error: DBAPIError) -> StoreRefused:
+def _refused(error: Exception) -> StoreRefused:
     """The cause's type only: its text may quote the values."""
-    return StoreRefused("The store refused a row.", detail=type(error.orig).__name__)
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return StoreRefused("The store refused a row.", detail=type(cause).__name__)

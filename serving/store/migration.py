@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -73,14 +74,17 @@ async def _switch_to_wal(database: Database) -> None:
 async def _file_lock(path: Path) -> AsyncGenerator[None]:
     """An exclusive lock that the kernel frees when its holder dies."""
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
-    with path.open("w") as file:
-        while not _try_lock(file.fileno()):
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not _try_lock(descriptor):
             if asyncio.get_running_loop().time() > deadline:
                 raise ConfigurationError(
                     "Another process has been migrating the store for too long.", detail=f"lock {path}"
                 )
             await asyncio.sleep(0.05)
         yield
+    finally:
+        os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from serving.store.database import STATEMENT_S, Database
+from serving.store.database import PATIENCE_S, Database
 from serving.store.feedback import FeedbackTable
 from serving.store.gateways import GatewayTable
 from serving.store.keys import KeyTable
@@ -28,9 +28,12 @@ class Store:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, busy_s: float = STATEMENT_S) -> AsyncGenerator[Store]:
-        """Connect and bring the schema up to date; a schema newer than the code is refused."""
-        database = Database(url, busy_s=busy_s)
+    async def open(cls, url: str, *, patience_s: float = PATIENCE_S) -> AsyncGenerator[Store]:
+        """Connect and bring the schema up to date; a schema newer than the code is refused.
+
+        `patience_s` bounds each wait for the database; after it the call raises `StoreDown`.
+        """
+        database = Database(url, patience_s=patience_s)
         try:
             await migrate(database)
             yield cls(database)

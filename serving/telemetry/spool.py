@@ -89,7 +89,7 @@ class Spool:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._path = self._folder / f"{uuid.uuid4().hex}.jsonl"
             draft = self._path.with_suffix(".new")
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             self._file = io.FileIO(descriptor, "ab")
             draft.rename(self._path)

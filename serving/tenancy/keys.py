@@ -66,6 +66,10 @@ class KeyBook:
             self._mark = mark
         self._fresh_at = self._clock.monotonic()
 
+    def __len__(self) -> int:
+        """How many keys are in memory."""
+        return len(self._by_digest)
+
     async def find(self, secret: str) -> Principal | None:
         """The principal behind a secret; None for a key that is unknown, expired or revoked.
 

@@ -1,0 +1,110 @@
+"""Records and feedback in SQL."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from serving.store.database import StoreRefused
+from serving.store.feedback import FeedbackRow
+from serving.store.schema import RECORDS
+from serving.store.store import Store
+from serving.telemetry.record import AttemptTrace, CallRecord
+
+FULL = CallRecord(
+    id="req-1",
+    started_at=1_800_000_000.25,
+    kind="chat",
+    org="acme",
+    user="ann",
+    key_id="key_1",
+    feature="search",
+    stream=True,
+    requested_model="auto",
+    served_model="demo-small",
+    tier="small",
+    route_policy="threshold",
+    route_reason="short",
+    route_score=0.25,
+    attempts=[AttemptTrace("demo-small", "r#1", "upstream_lost", 3.5), AttemptTrace("demo-small", "r#2", "ok", 9.0)],
+    prompt_tokens=7,
+    completion_tokens=2**40,
+    cached_tokens=3,
+    tokens_estimated=True,
+    ttft_ms=12.5,
+    latency_ms=99.0,
+    finish_reason="stop",
+    status=200,
+    error_code="none",
+    client_gone=True,
+    stages_ms={"route": 0.5, "engine": 98.0},
+    traceparent="00-a-b-01",
+    prompt_text="naïve — ‮ text",
+    answer_text="🙂",
+)
+
+
+def opinion(**changes: object) -> FeedbackRow:
+    return replace(FeedbackRow("req-1", "acme", "ann", "up", None, None, 5.0), **changes)  # type: ignore[arg-type]
+
+
+def test_a_column_stands_for_each_field_of_the_record() -> None:
+    names = [field.name for field in fields(CallRecord)]
+    assert len(names) > 25
+    assert [column.name for column in RECORDS.columns] == names
+
+
+async def test_a_record_comes_back_field_by_field(store: Store) -> None:
+    unset = [field.name for field in fields(CallRecord) if not getattr(FULL, field.name)]
+    assert unset == []
+    await store.records.add([FULL])
+    assert await store.records.find("req-1") == FULL
+
+
+async def test_an_id_is_stored_once_and_stays_as_it_was(store: Store) -> None:
+    await store.records.add([FULL])
+    await store.records.add([replace(FULL, status=500), replace(FULL, id="req-2")])
+    assert await store.records.count() == 2
+    assert await store.records.find("req-1") == FULL
+
+
+async def test_text_that_no_database_takes_is_stored_readable(store: Store) -> None:
+    await store.records.add([replace(FULL, requested_model="a\0b", answer_text="x\ud800y")])
+    found = await store.records.find("req-1")
+    assert found is not None
+    assert (found.requested_model, found.answer_text) == ("a\N{REPLACEMENT CHARACTER}b", "x?y")
+
+
+async def test_a_value_that_cannot_be_stored_is_refused_and_not_quoted(store: Store) -> None:
+    with pytest.raises(StoreRefused) as caught:
+        await store.records.add([replace(FULL, prompt_text="secret words", prompt_tokens=2**80)])
+    assert "secret words" not in str(caught.value)
+    assert await store.records.count() == 0
+
+
+async def test_the_newest_calls_come_first(store: Store) -> None:
+    await store.records.add([replace(FULL, id=f"req-{n}", started_at=float(n)) for n in range(5)])
+    assert [record.id for record in await store.records.recent(2)] == ["req-4", "req-3"]
+
+
+async def test_old_records_go_in_batches_and_take_their_feedback_along(store: Store) -> None:
+    await store.records.add([replace(FULL, id=f"req-{n}", started_at=float(n)) for n in range(5)])
+    await store.feedback.put(opinion(record_id="req-0"))
+    await store.feedback.put(opinion(record_id="req-4"))
+    assert [await store.records.delete_before(3.0, limit=2) for _ in range(3)] == [2, 1, 0]
+    assert await store.records.count() == 2
+    assert (await store.feedback.of("req-0"), len(await store.feedback.of("req-4"))) == ([], 1)
+
+
+async def test_the_last_opinion_of_each_user_counts(store: Store) -> None:
+    await store.records.add([FULL])
+    ann, bob = opinion(rating="down", comment="wrong\0", corrected="right"), opinion(user="bob")
+    for row in (opinion(), bob, ann):
+        assert await store.feedback.put(row)
+    assert await store.feedback.of("req-1") == [replace(ann, comment="wrong\N{REPLACEMENT CHARACTER}"), bob]
+
+
+async def test_another_orgs_record_takes_no_feedback(store: Store) -> None:
+    await store.records.add([FULL])
+    assert not await store.feedback.put(opinion(org="other"))
+    assert not await store.feedback.put(opinion(record_id="req-\0"))
+    assert await store.feedback.put(opinion())
