@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from models.errors import PenstockError
-from serving.commands import logs, stack
+from serving.commands import chat, config, demo, doctor, logs, models, router, stack
 from serving.commands.terminal import print_problem
 
 
@@ -39,8 +39,10 @@ def build() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for name, command in (("up", stack.up), ("down", stack.down), ("status", stack.status), ("logs", logs.logs)):
-        app.command(name)(command)
+    for command in (stack.up, stack.down, stack.status, logs.logs, doctor.doctor, chat.chat):
+        app.command()(command)
+    for name, group in (("models", models), ("router", router), ("config", config), ("demo", demo)):
+        app.add_typer(group.app, name=name)
     return app
 
 

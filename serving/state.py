@@ -116,6 +116,14 @@ class StateDir:
             _publish_once(path, secrets.token_hex(32))
         return path.read_text()
 
+    def keep_secret(self, name: str, value: str) -> None:
+        """Store a secret that was made elsewhere, over an older one."""
+        path = self.secret_path(name)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        _write(draft, value)
+        draft.replace(path)
+
     def store_url(self, settings: StoreSettings) -> str:
         """The SQLAlchemy URL of keys and records: the one that is set, or SQLite in this folder."""
         if settings.url is not None:

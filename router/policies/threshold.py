@@ -72,7 +72,7 @@ class ThresholdPolicy:
         """Every feature with its points, also those that add nothing."""
         features = measure(request)
         return tuple(
-            Contribution(name, features[name].value, weight, features[name].value * weight, features[name].seen)
+            Contribution(name, features[name].value, weight, features[name].value * weight + 0.0, features[name].seen)
             for name, weight in self._weights.items()
         )
 

@@ -1,0 +1,144 @@
+"""What `penstock doctor` thinks of a machine: one finding per check, each with what to do. Pure but for files of cards.
+
+Owns the limits below. Does not read the machine (`machine.py`) and does not start anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from models.catalog import Catalog, ModelStore
+from models.errors import PenstockError
+from serving.commands.machine import Machine, normal
+from serving.fitting import require_fit
+from serving.settings import Settings
+from serving.state import StateDir
+
+Verdict = Literal["ok", "warning", "failure"]
+
+GIB = 2**30
+STACK_MEMORY = 2 * GIB
+"""Ray, HAProxy and one gateway, seen on a machine without a GPU."""
+ENGINE_MEMORY = int(1.5 * GIB)
+"""One engine process of vLLM's CPU build before weights and KV cache; a GPU engine needs more of the same order."""
+DISK_NEEDED = 2 * GIB
+PIN = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;\\]+)\s*(;?)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `advice` is the next step when it is not ok."""
+
+    name: str
+    verdict: Verdict
+    fact: str
+    advice: str = ""
+
+
+def machine_findings(machine: Machine) -> Iterator[Finding]:
+    """What any stack needs."""
+    version = ".".join(str(part) for part in machine.python)
+    supported = (3, 11) <= machine.python <= (3, 13)
+    yield _finding("python", supported, version, "Set up again with Python 3.11, 3.12 or 3.13: `make setup`.")
+    yield _finding("platform", machine.system == "Linux x86_64", machine.system, "Penstock runs on Linux x86-64.")
+    yield _finding("cores", machine.cores >= 2, f"{machine.cores}", "Expect slow answers on one core.", hard=False)
+    yield _finding(
+        "disk", machine.disk_free >= DISK_NEEDED, _size(machine.disk_free), "Free 2 GiB for logs and records."
+    )
+
+
+def profile_findings(settings: Settings, machine: Machine) -> Iterator[Finding]:
+    """What this profile needs of the machine."""
+    needed = STACK_MEMORY + ENGINE_MEMORY * sum(max(1, engine.replicas) for engine in settings.engines)
+    yield _finding(
+        "memory",
+        machine.memory_free >= needed,
+        f"{_size(machine.memory_free)} free of {_size(machine.memory)}",
+        f"This profile wants about {_size(needed)} beside weights and KV cache. Run less beside it.",
+        hard=machine.memory < needed,
+    )
+    store = settings.ray.object_store_bytes
+    yield _finding(
+        "shared memory",
+        machine.shared_memory_free >= store,
+        f"{_size(machine.shared_memory_free)} free in /dev/shm",
+        f"Ray wants {_size(store)} there (in a container: --shm-size=1g), else it falls back to slow files.",
+        hard=False,
+    )
+    yield _gpu(settings, machine)
+
+
+def port_finding(settings: Settings, state: StateDir, listening: Callable[[str, int], bool]) -> Finding:
+    """Whether the public port is free, or held by this very stack."""
+    http = settings.http
+    address = f"{http.host}:{http.port}"
+    running = state.read_stack()
+    if running is not None and running.url.endswith(f":{http.port}"):
+        return Finding("port", "ok", f"{address}, held by the running stack")
+    taken = listening(http.host, http.port)
+    fact = f"{address} is {'taken' if taken else 'free'}"
+    return _finding("port", not taken, fact, "Choose another one: `penstock up --port 8001`.")
+
+
+def card_findings(settings: Settings, state: StateDir) -> Iterator[Finding]:
+    """Whether the profile's cards fit its hardware, and whether their files are here."""
+    catalog, models = Catalog.load(state.cards), ModelStore(state.models)
+    yield _attempt("fit", lambda: require_fit(settings, catalog), "every card fits the hardware that the profile names")
+    for engine in settings.engines:
+        resolve = partial(_resolve, engine.card, catalog=catalog, models=models)
+        yield _attempt(f"model {engine.card}", resolve, "complete on this machine")
+
+
+def _resolve(card: str, *, catalog: Catalog, models: ModelStore) -> Path:
+    return models.resolve(catalog.card(card))
+
+
+def package_finding(lock: Path, installed: Mapping[str, str]) -> Finding:
+    """The installed packages against the lock file; a package for another platform may be missing."""
+    if not lock.exists():
+        return Finding("packages", "warning", "no lock file beside the package", "Installed without `make setup`?")
+    locked: dict[str, set[str]] = {}
+    for name, version, marker in PIN.findall(lock.read_text()):
+        found = installed.get(normal(name))
+        if not marker or found is not None:  # a package with a marker may be for another Python
+            locked.setdefault(normal(name), set()).add(version.split("+")[0])
+    wrong = [
+        f"{name} {installed.get(name, 'missing')} (locked {' or '.join(sorted(versions))})"
+        for name, versions in locked.items()
+        if installed.get(name, "").split("+")[0] not in versions
+    ]
+    shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+    fact = shown or f"{len(locked)} as locked in {lock.name}"
+    return _finding("packages", not wrong, fact, "`make clean setup` installs the locked set.")
+
+
+def _gpu(settings: Settings, machine: Machine) -> Finding:
+    found = "; ".join(machine.gpus) or "none found"
+    if settings.ray.accelerator == "gpu" and settings.ray.address is None:
+        enough = len(machine.gpus) >= settings.ray.gpus
+        advice = f"This profile is made for {settings.ray.gpus} × {settings.ray.gpu}; `--profile cpu-demo` needs none."
+        return _finding("gpu", enough, found, advice)
+    return Finding("gpu", "ok", f"{found}; this profile needs none on this machine")
+
+
+def _attempt(name: str, action: Callable[[], object], fact: str) -> Finding:
+    try:
+        action()
+    except PenstockError as error:
+        return Finding(name, "failure", "not usable", error.public)
+    return Finding(name, "ok", fact)
+
+
+def _finding(name: str, fine: bool, fact: str, advice: str, *, hard: bool = True) -> Finding:
+    if fine:
+        return Finding(name, "ok", fact)
+    return Finding(name, "failure" if hard else "warning", fact, advice)
+
+
+def _size(count: int) -> str:
+    return f"{count / GIB:.1f} GiB"
