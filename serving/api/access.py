@@ -22,7 +22,7 @@ _OTHER_HEADERS = frozenset({b"x-api-key", b"api-key"})
 _QUERY_NAMES = frozenset({"api_key", "api-key", "apikey", "key", "access_token", "token"})
 
 
-async def authorize(scope: Scope, keys: Keys, roles: frozenset[Role]) -> Principal:
+async def authorize(scope: Scope, keys: Keys, *, roles: frozenset[Role]) -> Principal:
     """The caller, if its key is good and its role is one of `roles`; the record learns who it is."""
     caller = await keys.find(secret(scope))
     if caller is None:

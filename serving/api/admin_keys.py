@@ -21,7 +21,7 @@ _NAME = string(128, shortest=1)
 
 
 def _check_models(value: Any, param: str) -> None:
-    items(value, param, _NAME, most=64, least=1)
+    items(value, param, each=_NAME, most=64, least=1)
 
 
 _CHECKS: dict[str, Check] = {
@@ -43,16 +43,16 @@ class AdminKeys:
 
     async def list(self, request: Request) -> Response:
         """Every key, without secrets."""
-        await authorize(request.scope, self._deps.keys, ADMIN)
+        await authorize(request.scope, self._deps.keys, roles=ADMIN)
         rows = await self._deps.key_admin.list()
         return _json({"object": "list", "data": [_wire(row) for row in rows]})
 
     async def create(self, request: Request) -> Response:
         """Make a key; `key` in this answer is the only time its secret is shown."""
         deps = self._deps
-        await authorize(request.scope, deps.keys, ADMIN)
+        await authorize(request.scope, deps.keys, roles=ADMIN)
         body = await read_object(request.scope, request.receive, limits=deps.http, timers=deps.timers)
-        members(body, "", _CHECKS, required=("org", "user"))
+        members(body, "", checks=_CHECKS, required=("org", "user"))
         given = {name: value for name, value in body.items() if value is not None}
         if "models" in given:
             given["models"] = tuple(given["models"])
@@ -61,7 +61,7 @@ class AdminKeys:
 
     async def revoke(self, request: Request) -> Response:
         """Refuse a key from now on."""
-        await authorize(request.scope, self._deps.keys, ADMIN)
+        await authorize(request.scope, self._deps.keys, roles=ADMIN)
         key_id = request.path_params["id"]
         if not await self._deps.key_admin.revoke(key_id):
             raise NotFound("No such key.")

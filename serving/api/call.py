@@ -6,6 +6,8 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.types import Message
+
 from models.errors import PenstockError
 from serving.api.errors import CODES, known
 from serving.telemetry.record import CallRecord
@@ -22,6 +24,14 @@ class Call:
     record: CallRecord | None = None
     status: int = 0
     responded: bool = False
+    complete: bool = False
+
+    def saw(self, message: Message) -> None:
+        """Follow the answer: its status, and that its last part is on the way."""
+        if message["type"] == "http.response.start":
+            self.responded, self.status = True, message["status"]
+        elif message["type"] == "http.response.body":
+            self.complete = not message.get("more_body", False)
 
     def failed(self, error: PenstockError) -> None:
         """Keep why this call was refused or broke off."""

@@ -51,7 +51,7 @@ class ChatReader:
         check_stream_agreement(body)
         check_agreement(body)
         _check_numbers_agree(body)
-        return generation_request("chat", body, text_of(body["messages"]), arrival)
+        return generation_request(body, arrival, kind="chat", text=text_of(body["messages"]))
 
 
 def _check_numbers_agree(body: Mapping[str, Any]) -> None:

@@ -94,7 +94,7 @@ def one_of(*accepted: str | bool) -> Check:
     return check
 
 
-def members(value: Any, param: str, checks: Mapping[str, Check], *, required: Iterable[str] = ()) -> None:
+def members(value: Any, param: str, *, checks: Mapping[str, Check], required: Iterable[str] = ()) -> None:
     """An object whose keys are all declared and whose values pass; null stands for an absent optional member."""
     if type(value) is not dict:
         raise invalid(param, "an object")
@@ -110,9 +110,9 @@ def members(value: Any, param: str, checks: Mapping[str, Check], *, required: It
             check(member, path)
 
 
-def items(value: Any, param: str, check: Check, *, most: int, least: int = 0) -> None:
+def items(value: Any, param: str, *, each: Check, most: int, least: int = 0) -> None:
     """An array of a bounded number of items that all pass."""
     if type(value) is not list or not least <= len(value) <= most:
         raise invalid(param, f"an array of {least} to {most} items")
     for index, item in enumerate(value):
-        check(item, f"{param}[{index}]")
+        each(item, f"{param}[{index}]")

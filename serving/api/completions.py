@@ -52,7 +52,7 @@ class CompletionReader:
         best_of = body.get("best_of")
         if best_of is not None and best_of != (body.get("n") or 1):
             raise InvalidRequest("'best_of' must equal 'n': every choice is returned.", param="best_of")
-        return generation_request("completion", body, prompt_text(body["prompt"]), arrival)
+        return generation_request(body, arrival, kind="completion", text=prompt_text(body["prompt"]))
 
 
 def check_prompt(value: Any, param: str) -> None:

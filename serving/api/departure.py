@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from serving.api.call import Call
+
 T = TypeVar("T")
 
 
@@ -20,9 +22,9 @@ class ClientGone(Exception):
 
 
 @asynccontextmanager
-async def departure(receive: Receive) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that ends when the client leaves; the body must have been read."""
-    task = asyncio.create_task(_until_gone(receive))
+async def departure(receive: Receive, call: Call) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that ends when the client leaves before the answer is complete; the body must have been read."""
+    task = asyncio.create_task(_until_gone(receive, call))
     try:
         yield task
     finally:
@@ -47,6 +49,8 @@ async def _stop(task: asyncio.Task[Any]) -> None:
         await asyncio.wait({task})
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _until_gone(receive: Receive, call: Call) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    if call.complete:  # a server says "disconnect" behind a whole answer too
+        await asyncio.Event().wait()

@@ -72,7 +72,7 @@ class Limiter(Protocol):
 class Pipeline(Protocol):
     """The story of one request."""
 
-    async def answer(self, request: GenerationRequest, caller: Principal, record: CallRecord) -> Answer:
+    async def answer(self, request: GenerationRequest, caller: Principal, *, record: CallRecord) -> Answer:
         """A whole body, or a stream whose first event has arrived; raises `PenstockError`."""
         ...
 

@@ -49,8 +49,8 @@ class Edge:
         attach(scope, call)
 
         async def stamp(message: Message) -> None:
+            call.saw(message)
             if message["type"] == "http.response.start":
-                call.responded, call.status = True, message["status"]
                 message = {**message, "headers": stamped(message.get("headers", ()), call.id)}
             await send(message)
 
@@ -63,10 +63,12 @@ class Edge:
             if isinstance(gone, asyncio.CancelledError):
                 raise
         except PenstockError as error:
-            await self._refuse(error, scope, receive, stamp)
+            await self._refuse(error, scope, receive=receive, send=stamp)
         except Exception as error:  # noqa: BLE001 - the last line of defence: logged, and answered in our shape
             structlog.get_logger().exception("request failed", request_id=call.id)
-            await self._refuse(PenstockError("A request failed.", detail=repr(error)), scope, receive, stamp)
+            await self._refuse(
+                PenstockError("A request failed.", detail=repr(error)), scope, receive=receive, send=stamp
+            )
         finally:
             self._finish(call)
 
@@ -77,15 +79,15 @@ class Edge:
             call.record = CallRecord(id=call.id, started_at=self._clock.now(), kind=kind)
         return call
 
-    async def _refuse(self, error: PenstockError, scope: Scope, receive: Receive, stamp: Send) -> None:
+    async def _refuse(self, error: PenstockError, scope: Scope, *, receive: Receive, send: Send) -> None:
         call = call_of(scope)
         call.failed(error)
         if CODES[known(error)][0] >= 500:
             structlog.get_logger().error("refused", request_id=call.id, code=error.code, error=str(error))
         if call.responded:
-            Connection(stamp).abort()
+            Connection(send).abort()
         else:
-            await refusal(error, close=self._gate.closes(error, scope))(scope, receive, stamp)
+            await refusal(error, close=self._gate.closes(error, scope))(scope, receive, send)
 
     def _finish(self, call: Call) -> None:
         if call.record is not None:

@@ -29,9 +29,9 @@ class Feedback:
     async def give(self, request: Request) -> Response:
         """Keep one opinion: `request_id`, `rating` up or down, and optionally `comment` and `corrected`."""
         deps = self._deps
-        caller = await authorize(request.scope, deps.keys, INFERENCE)
+        caller = await authorize(request.scope, deps.keys, roles=INFERENCE)
         body = await read_object(request.scope, request.receive, limits=deps.http, timers=deps.timers)
-        members(body, "", _CHECKS, required=("request_id", "rating"))
+        members(body, "", checks=_CHECKS, required=("request_id", "rating"))
         await deps.records.feedback(
             body["request_id"],
             caller,

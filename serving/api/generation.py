@@ -45,13 +45,13 @@ class Generation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
         deps, call = self._deps, call_of(scope)
-        caller = await authorize(scope, deps.keys, INFERENCE)
+        caller = await authorize(scope, deps.keys, roles=INFERENCE)
         with deps.limiter.hold(caller):
             body = await read_object(scope, receive, limits=deps.http, timers=deps.timers)
             request = self._reader.read(body, Arrival(call.id, call.received, _traceparent(scope)))
             self._note(request, call)
             self._check_model(request, caller)
-            async with departure(receive) as gone:
+            async with departure(receive, call) as gone:
                 await self._answer(request, caller, call=call, gone=gone, send=send)
 
     async def _answer(
@@ -59,13 +59,13 @@ class Generation:
     ) -> None:
         if call.record is None:
             raise PenstockError("A generation call has no record.")
-        answer = await race(self._deps.pipeline.answer(request, caller, call.record), gone)
+        answer = await race(self._deps.pipeline.answer(request, caller, record=call.record), gone)
         headers = _headers(answer)
         if answer.stream is not None:
             stream = EventStream(answer.stream, send, call=call, timers=self._deps.timers, clock=self._deps.clock)
             await race(stream.run(headers), gone)
         else:
-            await _send_body(answer.body or b"", headers, send)
+            await _send_body(answer.body or b"", headers, send=send)
 
     def _check_model(self, request: GenerationRequest, caller: Principal) -> None:
         """`auto` is a name like any other: a key with a model list needs it in that list."""
@@ -85,7 +85,7 @@ class Generation:
             call.record.traceparent = request.traceparent
 
 
-async def _send_body(body: bytes, headers: Headers, send: Send) -> None:
+async def _send_body(body: bytes, headers: Headers, *, send: Send) -> None:
     length = (b"content-length", str(len(body)).encode())
     await send(
         {

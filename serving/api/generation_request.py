@@ -19,7 +19,7 @@ class Arrival:
     traceparent: str | None = None
 
 
-def generation_request(kind: RequestKind, body: Mapping[str, Any], text: str, arrival: Arrival) -> GenerationRequest:
+def generation_request(body: Mapping[str, Any], arrival: Arrival, *, kind: RequestKind, text: str) -> GenerationRequest:
     """The value that the pipeline takes; `body` has passed every check of its kind."""
     ours = body.get("penstock") or {}
     options = body.get("stream_options") or {}

@@ -23,12 +23,12 @@ class Listings:
 
     async def models(self, request: Request) -> Response:
         """Every name open to the caller."""
-        caller = await authorize(request.scope, self._deps.keys, INFERENCE)
+        caller = await authorize(request.scope, self._deps.keys, roles=INFERENCE)
         return _json({"object": "list", "data": [_wire(listing) for listing in self._open_to(caller)]})
 
     async def model(self, request: Request) -> Response:
         """One of them; a name that exists for others only answers like one that exists for nobody."""
-        caller = await authorize(request.scope, self._deps.keys, INFERENCE)
+        caller = await authorize(request.scope, self._deps.keys, roles=INFERENCE)
         name = request.path_params["id"]
         for listing in self._open_to(caller):
             if listing.id == name:

@@ -21,7 +21,7 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 def check_messages(value: Any, param: str, *, most: int) -> None:
     """A conversation of 1 to `most` messages."""
-    items(value, param, check_message, most=most, least=1)
+    items(value, param, each=check_message, most=most, least=1)
 
 
 def check_message(value: Any, param: str) -> None:
@@ -40,10 +40,11 @@ def check_message(value: Any, param: str) -> None:
             raise unknown(f"{param}.{name}")
         if member is not None:
             check(member, f"{param}.{name}")
-    _check_completeness(value, role, param)
+    _check_completeness(value, param)
 
 
-def _check_completeness(message: dict[str, Any], role: str, param: str) -> None:
+def _check_completeness(message: dict[str, Any], param: str) -> None:
+    role = message["role"]
     if message.get("content") is None and not (role == "assistant" and message.get("tool_calls")):
         if "content" in message:
             raise invalid(f"{param}.content", "text")
@@ -70,7 +71,7 @@ def check_content(value: Any, param: str) -> None:
         return
     if type(value) is not list:
         raise invalid(param, "a string or an array of text parts")
-    items(value, param, _check_part, most=MAX_PARTS, least=1)
+    items(value, param, each=_check_part, most=MAX_PARTS, least=1)
 
 
 def _check_part(value: Any, param: str) -> None:
@@ -81,19 +82,19 @@ def _check_part(value: Any, param: str) -> None:
         raise missing(f"{param}.type")
     if kind != "text":
         raise InvalidRequest("This model reads text only: expected a part of type 'text'.", param=param)
-    members(value, param, _PART, required=("text",))
+    members(value, param, checks=_PART, required=("text",))
 
 
 def _check_tool_calls(value: Any, param: str) -> None:
-    items(value, param, _check_tool_call, most=MAX_TOOL_CALLS, least=1)
+    items(value, param, each=_check_tool_call, most=MAX_TOOL_CALLS, least=1)
 
 
 def _check_tool_call(value: Any, param: str) -> None:
-    members(value, param, _TOOL_CALL, required=("id", "type", "function"))
+    members(value, param, checks=_TOOL_CALL, required=("id", "type", "function"))
 
 
 def _check_called_function(value: Any, param: str) -> None:
-    members(value, param, _CALLED_FUNCTION, required=("name", "arguments"))
+    members(value, param, checks=_CALLED_FUNCTION, required=("name", "arguments"))
 
 
 def _check_arguments(value: Any, param: str) -> None:
@@ -106,7 +107,7 @@ def _check_arguments(value: Any, param: str) -> None:
 
 
 def _empty(value: Any, param: str) -> None:
-    items(value, param, only_null, most=0)
+    items(value, param, each=only_null, most=0)
 
 
 _NAME: Check = string(64, shortest=1)

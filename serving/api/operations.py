@@ -35,10 +35,10 @@ class Operations:
 
     async def metrics(self, request: Request) -> Response:
         """The figures of this gateway and of the engines behind it."""
-        await authorize(request.scope, self._deps.keys, METRICS)
+        await authorize(request.scope, self._deps.keys, roles=METRICS)
         return Response(await self._deps.metrics.exposition(), media_type=_EXPOSITION)
 
     async def version(self, request: Request) -> Response:
         """Which release runs here."""
-        await authorize(request.scope, self._deps.keys, METRICS)
+        await authorize(request.scope, self._deps.keys, roles=METRICS)
         return Response(orjson.dumps({"version": self._deps.version}), media_type="application/json")

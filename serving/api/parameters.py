@@ -126,17 +126,17 @@ def check_metadata(value: Any, param: str) -> None:
 
 def check_stream_options(value: Any, param: str) -> None:
     """Whether the last chunk carries the usage."""
-    members(value, param, {"include_usage": boolean})
+    members(value, param, checks={"include_usage": boolean})
 
 
 def check_penstock(value: Any, param: str) -> None:
     """Our own object."""
-    members(value, param, {"feature": _check_feature, "tier": one_of(*TIERS)})
+    members(value, param, checks={"feature": _check_feature, "tier": one_of(*TIERS)})
 
 
 def check_modalities(value: Any, param: str) -> None:
     """Text is what the models here answer with."""
-    items(value, param, one_of("text"), most=1, least=1)
+    items(value, param, each=one_of("text"), most=1, least=1)
 
 
 def _check_feature(value: Any, param: str) -> None:

@@ -45,20 +45,20 @@ class _SchemaWalk:
         if type(value) is not dict:
             raise self._refuse("a subschema must be an object, true or false")
         for keyword, member in value.items():
-            self._keyword(keyword, member, depth)
+            self._keyword(keyword, member, depth=depth)
 
-    def _keyword(self, keyword: str, member: Any, depth: int) -> None:
+    def _keyword(self, keyword: str, member: Any, *, depth: int) -> None:
         if keyword in _ONE or (keyword == "items" and type(member) is not list):
             self.schema(member, depth + 1)
         elif keyword in _MANY or keyword == "items":
             for item in self._array(keyword, member):
                 self.schema(item, depth + 1)
         elif keyword in _NAMED:
-            self._named(keyword, member, depth)
+            self._named(keyword, member, depth=depth)
         else:
-            self._plain(keyword, member, depth)
+            self._plain(keyword, member, depth=depth)
 
-    def _named(self, keyword: str, member: Any, depth: int) -> None:
+    def _named(self, keyword: str, member: Any, *, depth: int) -> None:
         if type(member) is not dict:
             raise self._refuse(f"'{keyword}' must be an object")
         for name, item in member.items():
@@ -66,7 +66,7 @@ class _SchemaWalk:
                 check_pattern(name, self._param)
             self.schema(item, depth + 1)
 
-    def _plain(self, keyword: str, member: Any, depth: int) -> None:
+    def _plain(self, keyword: str, member: Any, *, depth: int) -> None:
         if keyword == "type":
             names = member if type(member) is list else [member]
             if not names or not all(type(name) is str and name in TYPES for name in names):

@@ -62,19 +62,18 @@ class EventStream:
 
     async def _pump(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
-        event = b""
         try:
             async for event in self._events:
-                await self._write(event)
+                # The last event ends the answer at once: a client closes behind it, and is not "gone" for that.
+                await self._write(event, more=not event.endswith(DONE))
                 self._note_first_event()
-            if not event.endswith(DONE):
+            if not self._call.complete:
                 raise UpstreamError("The stream ended without its end mark.", code="upstream_lost")
         except PenstockError as error:
             await self._break_off(error)
         except Exception:  # noqa: BLE001 - logged, and answered by a frame in our shape
             structlog.get_logger().exception("stream failed", request_id=self._call.id)
             await self._break_off(PenstockError("A stream failed."))
-        await self._write(b"", more=False)
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
         self._sending_since = self._now()
@@ -84,10 +83,12 @@ class EventStream:
 
     async def _break_off(self, error: PenstockError) -> None:
         """One error frame, no `[DONE]`, and the connection closes behind it."""
+        if self._call.complete:
+            return
         self._call.failed(error)
         structlog.get_logger().error("stream broke off", request_id=self._call.id, code=error.code, error=str(error))
         Connection(self._send).close_after_answer()
-        await self._write(frame(error))
+        await self._write(frame(error), more=False)
 
     def _note_first_event(self) -> None:
         record = self._call.record
@@ -96,25 +97,26 @@ class EventStream:
 
     async def _keep_time(self) -> None:
         """Comments while the engine is silent; returns when the client has not read for too long."""
-        while True:
-            if self._sending_since is not None:
-                left = self._sending_since + self._timers.write_stall_s - self._now()
-                if left <= 0:
-                    return
-            else:
-                left = self._last_sent + self._timers.keep_alive_s - self._now()
-                if left <= 0:
-                    if not await self._comment():
-                        return
-                    continue
-            await asyncio.sleep(min(left, self._timers.write_stall_s))
+        while (left := self._stall_in()) > 0:
+            silence = self._last_sent + self._timers.keep_alive_s - self._now()
+            if self._sending_since is not None or silence > 0:
+                await asyncio.sleep(left if self._sending_since is not None else min(left, silence))
+            elif not await self._comment():
+                return
+
+    def _stall_in(self) -> float:
+        """Seconds until a send that is under way counts as stalled."""
+        since = self._now() if self._sending_since is None else self._sending_since
+        return since + self._timers.write_stall_s - self._now()
 
     async def _comment(self) -> bool:
         """Send a keep-alive; False when the client does not take it."""
+        self._last_sent = self._now()
+        if self._call.complete:
+            return True
         try:
             async with asyncio.timeout(self._timers.write_stall_s):
                 await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
         except TimeoutError:
             return False
-        self._last_sent = self._now()
         return True

@@ -22,7 +22,7 @@ _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 def check_tools(value: Any, param: str) -> None:
     """1 to 128 functions."""
-    items(value, param, _check_tool, most=MAX_TOOLS, least=1)
+    items(value, param, each=_check_tool, most=MAX_TOOLS, least=1)
 
 
 def check_tool_choice(value: Any, param: str) -> None:
@@ -30,12 +30,12 @@ def check_tool_choice(value: Any, param: str) -> None:
     if type(value) is str:
         _MODE(value, param)
     else:
-        members(value, param, _CHOICE, required=("type", "function"))
+        members(value, param, checks=_CHOICE, required=("type", "function"))
 
 
 def check_response_format(value: Any, param: str) -> None:
     """`text`, `json_object`, or `json_schema` with its schema."""
-    members(value, param, _FORMAT, required=("type",))
+    members(value, param, checks=_FORMAT, required=("type",))
     if (value["type"] == "json_schema") != (value.get("json_schema") is not None):
         if value["type"] == "json_schema":
             raise missing(f"{param}.json_schema")
@@ -44,7 +44,7 @@ def check_response_format(value: Any, param: str) -> None:
 
 def check_structured_outputs(value: Any, param: str) -> None:
     """Exactly one form: a schema, a pattern, a list of answers, or any JSON object."""
-    members(value, param, _FORMS)
+    members(value, param, checks=_FORMS)
     if sum(form is not None for form in value.values()) != 1:
         raise invalid(param, f"exactly one of {', '.join(_FORMS)}")
 
@@ -65,11 +65,11 @@ def check_agreement(body: Mapping[str, Any]) -> None:
 
 
 def _check_tool(value: Any, param: str) -> None:
-    members(value, param, _TOOL, required=("type", "function"))
+    members(value, param, checks=_TOOL, required=("type", "function"))
 
 
 def _check_function(value: Any, param: str) -> None:
-    members(value, param, _FUNCTION, required=("name",))
+    members(value, param, checks=_FUNCTION, required=("name",))
 
 
 def _check_name(value: Any, param: str) -> None:
@@ -78,15 +78,15 @@ def _check_name(value: Any, param: str) -> None:
 
 
 def _check_chosen(value: Any, param: str) -> None:
-    members(value, param, {"name": _check_name}, required=("name",))
+    members(value, param, checks={"name": _check_name}, required=("name",))
 
 
 def _check_named_schema(value: Any, param: str) -> None:
-    members(value, param, _NAMED_SCHEMA, required=("name", "schema"))
+    members(value, param, checks=_NAMED_SCHEMA, required=("name", "schema"))
 
 
 def _check_choices(value: Any, param: str) -> None:
-    items(value, param, string(1024, shortest=1), most=MAX_CHOICES, least=1)
+    items(value, param, each=string(1024, shortest=1), most=MAX_CHOICES, least=1)
 
 
 _MODE: Check = one_of("none", "auto", "required")
