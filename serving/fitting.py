@@ -20,10 +20,10 @@ def refusals(settings: Settings, catalog: Catalog) -> list[Refusal]:
     found = [
         refusal
         for engine in settings.engines
-        for refusal in check(catalog.card(engine.card), target, engine.engine_args)
+        for refusal in check(catalog.card(engine.card), target, overrides=engine.engine_args)
     ]
     if not found and not target.is_cpu:
-        found += _shares(settings, catalog, target)
+        found += _shares(settings, catalog, target=target)
     return found
 
 
@@ -32,7 +32,7 @@ def require_fit(settings: Settings, catalog: Catalog) -> None:
     require(refusals(settings, catalog))
 
 
-def _shares(settings: Settings, catalog: Catalog, target: Device) -> Iterator[Refusal]:
+def _shares(settings: Settings, catalog: Catalog, *, target: Device) -> Iterator[Refusal]:
     reserved = 0.0
     for engine in settings.engines:
         setup = Setup(catalog.card(engine.card), target, engine.engine_args)

@@ -67,13 +67,13 @@ def _read(path: Path) -> tuple[ModelCard, ...]:
     try:
         return CardFile.model_validate(values).cards
     except ValidationError as error:
-        raise ConfigurationError(_first_problem(path.name, values, error)) from error
+        raise ConfigurationError(f"Catalog file {path.name!r}: {_first_problem(values, error)}") from error
 
 
-def _first_problem(name: str, values: Any, error: ValidationError) -> str:
+def _first_problem(values: Any, error: ValidationError) -> str:
     first = error.errors()[0]
     where = list(first["loc"])
     if len(where) > 1 and isinstance(where[1], int):
         entry = values["cards"][where[1]]
         where = [repr(entry["id"]) if isinstance(entry, dict) and "id" in entry else f"cards[{where[1]}]", *where[2:]]
-    return f"Catalog file {name!r}: {'.'.join(str(part) for part in where) or 'file'}: {first['msg']}."
+    return f"{'.'.join(str(part) for part in where) or 'file'}: {first['msg']}."

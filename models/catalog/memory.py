@@ -42,7 +42,7 @@ def weight_bytes(card: ModelCard, shards: Shards) -> int:
     return -(-card.weight_bytes * shards.layers(card.architecture) // (layers * shards.tensor))
 
 
-def kv_bytes_per_token(architecture: Architecture, shards: Shards, value_bytes: int | None = None) -> int:
+def kv_bytes_per_token(architecture: Architecture, shards: Shards, *, value_bytes: int | None = None) -> int:
     """KV cache of one token in one worker: a key and a value per layer and KV head. KV heads are never split."""
     heads = max(1, architecture.num_kv_heads // shards.tensor)
     value = value_bytes or architecture.dtype_bytes

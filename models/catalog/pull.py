@@ -32,7 +32,7 @@ def free_bytes(folder: Path) -> int:
 class Puller:
     """Pulls cards into a store. `free` is the disk's answer, a parameter so that tests can own it."""
 
-    def __init__(self, store: ModelStore, access: Access, free: Callable[[Path], int] = free_bytes) -> None:
+    def __init__(self, store: ModelStore, access: Access, *, free: Callable[[Path], int] = free_bytes) -> None:
         self._store = store
         self._access = access
         self._free = free
@@ -46,20 +46,22 @@ class Puller:
         if not self._store.is_sealed(card):
             folder.mkdir(parents=True, exist_ok=True)
             with _alone(folder, card.id):
-                self._fetch(card, folder, started)
+                self._fetch(card, started)
         return folder
 
-    def _fetch(self, card: ModelCard, folder: Path, started: Total) -> None:
+    def _fetch(self, card: ModelCard, started: Total) -> None:
+        folder = self._store.folder(card)
         fetcher: Fetcher = SOURCES.module(card.source.kind).build(card.source, self._access)
         files = fetcher.listing(folder)
-        self._require_disk(card, files, folder)
-        fetcher.fetch(files, folder, started(sum(file.missing_bytes for file in files)))
+        self._require_disk(card, files)
+        fetcher.fetch(files, folder, advance=started(sum(file.missing_bytes for file in files)))
         for file in files:
             if (folder / file.name).stat().st_size != file.size:
                 raise ConfigurationError(f"Model {card.id!r}: {file.name!r} arrived incomplete. Pull again to resume.")
         self._store.seal(card, [file.name for file in files])
 
-    def _require_disk(self, card: ModelCard, files: tuple[RemoteFile, ...], folder: Path) -> None:
+    def _require_disk(self, card: ModelCard, files: tuple[RemoteFile, ...]) -> None:
+        folder = self._store.folder(card)
         if not files:
             raise ConfigurationError(f"The source of model {card.id!r} holds no file that can be used.")
         needed, free = sum(file.missing_bytes for file in files), self._free(folder)

@@ -192,7 +192,7 @@ RULES: tuple[Rule, ...] = (
 def kv_cache_bytes(setup: Setup) -> int:
     """KV cache of one request of the full context, in one worker."""
     narrow = 1 if str(setup.arguments.get("kv_cache_dtype", "auto")).startswith("fp8") else None
-    per_token = memory.kv_bytes_per_token(setup.card.architecture, setup.shards, narrow)
+    per_token = memory.kv_bytes_per_token(setup.card.architecture, setup.shards, value_bytes=narrow)
     return per_token * int(setup.arguments["max_model_len"])
 
 
@@ -212,7 +212,7 @@ def worker_bytes(setup: Setup) -> int:
     return weights + slots + kv_cache_bytes(setup) + memory.OVERHEAD_BYTES
 
 
-def check(card: ModelCard, device: Device, overrides: Mapping[str, Any] | None = None) -> list[Refusal]:
+def check(card: ModelCard, device: Device, *, overrides: Mapping[str, Any] | None = None) -> list[Refusal]:
     """Every refusal of every rule; empty when the engine may start."""
     setup = Setup(card, device, overrides or {})
     if nonsense := list(numbers_are_numbers(setup)):

@@ -95,13 +95,13 @@ def verify(folder: Path, name: str) -> None:
     try:
         json.loads((folder / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise _damaged(name, "config.json is missing or not JSON", folder) from error
+        raise _damaged(name, folder, reason="config.json is missing or not JSON") from error
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise _damaged(name, "it has no safetensors file", folder)
+        raise _damaged(name, folder, reason="it has no safetensors file")
     for path in weights:
         if not is_whole(path):
-            raise _damaged(name, f"{path.name} is not a whole safetensors file", folder)
+            raise _damaged(name, folder, reason=f"{path.name} is not a whole safetensors file")
 
 
 def is_whole(path: Path) -> bool:
@@ -119,5 +119,5 @@ def is_whole(path: Path) -> bool:
     return bool(ends) and size == 8 + length + max(ends)
 
 
-def _damaged(name: str, reason: str, folder: Path) -> ConfigurationError:
+def _damaged(name: str, folder: Path, *, reason: str) -> ConfigurationError:
     return ConfigurationError(f"The files of model {name!r} cannot be used: {reason}.", detail=str(folder))

@@ -45,7 +45,7 @@ class Fetcher(Protocol):
         """The wanted files; what lies complete in `folder` is not missing."""
         ...
 
-    def fetch(self, files: tuple[RemoteFile, ...], folder: Path, advance: Advance) -> None:
+    def fetch(self, files: tuple[RemoteFile, ...], folder: Path, *, advance: Advance) -> None:
         """Bring the missing ones into `folder`, keeping what an earlier try completed; `advance` gets new bytes."""
         ...
 

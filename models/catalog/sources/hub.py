@@ -46,7 +46,7 @@ class HubFetcher:
             for file in found
         )
 
-    def fetch(self, files: tuple[RemoteFile, ...], folder: Path, advance: Advance) -> None:  # noqa: ARG002
+    def fetch(self, files: tuple[RemoteFile, ...], folder: Path, *, advance: Advance) -> None:  # noqa: ARG002
         """Download the files that are missing; the client checks the size of each itself."""
         self._download(folder, advance)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError
@@ -52,30 +52,30 @@ class S3Fetcher:
         files = [RemoteFile(o["path"], o["size"], o["size"]) for o in objects if wanted(o["path"])]
         return tuple(RemoteFile(f.name, f.size, f.size - _bytes_here(folder, f)) for f in files)
 
-    def fetch(self, files: tuple[RemoteFile, ...], folder: Path, advance: Advance) -> None:
+    def fetch(self, files: tuple[RemoteFile, ...], folder: Path, *, advance: Advance) -> None:
         """Download what is missing, then hold the whole folder against the digest."""
         for file in files:
             if not _is_complete(folder, file):
-                self._one(file, folder, advance)
+                self._one(file, folder, advance=advance)
         if folder_digest(folder, [file.name for file in files]) != self._source.digest:
             for file in files:
                 (folder / file.name).unlink()
             raise ConfigurationError(f"{self._source.url!r} does not have the digest of its card. Nothing was kept.")
 
-    def _one(self, file: RemoteFile, folder: Path, advance: Advance) -> None:
+    def _one(self, file: RemoteFile, folder: Path, *, advance: Advance) -> None:
         target = folder / file.name
         part = target.with_name(target.name + PART)
         part.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("ab") as out:
-                while (offset := out.tell()) < file.size:
-                    self._stream(file, offset, out, advance)
+                while out.tell() < file.size:
+                    self._stream(file, out, advance=advance)
         except BaseError as error:
             raise self._failure(error) from error
         part.replace(target)
 
-    def _stream(self, file: RemoteFile, offset: int, out: Any, advance: Advance) -> None:
-        reply = obstore.get(self._store, file.name, options={"range": {"offset": offset}})
+    def _stream(self, file: RemoteFile, out: BinaryIO, *, advance: Advance) -> None:
+        reply = obstore.get(self._store, file.name, options={"range": {"offset": out.tell()}})
         for chunk in reply.stream():
             advance(out.write(bytes(chunk)))
 

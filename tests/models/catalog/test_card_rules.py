@@ -182,7 +182,9 @@ def test_every_rule_of_the_table_has_a_pair() -> None:
 def test_a_number_that_is_none_stops_the_rules_that_would_calculate_with_it(
     make_card: MakeCard, name: str, value: Any
 ) -> None:
-    assert [refusal.field for refusal in rules.check(make_card(), H100, {name: value})] == [f"engine_args.{name}"]
+    assert [refusal.field for refusal in rules.check(make_card(), H100, overrides={name: value})] == [
+        f"engine_args.{name}"
+    ]
 
 
 def test_a_card_that_fits_is_refused_nothing(make_card: MakeCard) -> None:
@@ -190,7 +192,7 @@ def test_a_card_that_fits_is_refused_nothing(make_card: MakeCard) -> None:
 
 
 def test_all_refusals_are_told_at_once(make_card: MakeCard) -> None:
-    refusals = rules.check(make_card(context=40000), L4, {"pipeline_parallel_size": 99})
+    refusals = rules.check(make_card(context=40000), L4, overrides={"pipeline_parallel_size": 99})
     with pytest.raises(ConfigurationError, match=r"pipeline_parallel_size: 99 stages.*context: 40000 tokens") as caught:
         rules.require(refusals)
     assert caught.value.param == "engine_args.pipeline_parallel_size"
