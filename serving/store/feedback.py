@@ -15,7 +15,7 @@ RATINGS = ("up", "down")
 
 @dataclass(frozen=True, slots=True)
 class FeedbackRow:
-    """What one user thinks of one answer. `corrected` is the answer as it should have been."""
+    """What one user thinks of one answer. `record_id` is the request id, `corrected` the answer as it should be."""
 
     record_id: str
     org: str
@@ -36,20 +36,22 @@ class FeedbackTable:
         """Store an opinion over an earlier one of the same user; False when the org has no such record."""
         values = {name: storable(value) for name, value in asdict(row).items()}
         changed = {name: values[name] for name in ("rating", "comment", "corrected", "created_at")}
-        owned = select(RECORDS.c.id).where(RECORDS.c.id == values["record_id"], RECORDS.c.org == row.org)
+        owned = select(RECORDS.c.uid).where(RECORDS.c.id == values["record_id"], RECORDS.c.org == row.org)
+        newest = owned.order_by(RECORDS.c.started_at.desc()).limit(1)
         async with self._database.transaction("durable") as connection:
-            if await connection.scalar(owned) is None:
+            if (uid := await connection.scalar(newest)) is None:
                 return False
-            statement = self._database.insert(FEEDBACK).values(values)
+            statement = self._database.insert(FEEDBACK).values(record_uid=uid, **values)
             await connection.execute(
-                statement.on_conflict_do_update(index_elements=["record_id", "user"], set_=changed)
+                statement.on_conflict_do_update(index_elements=["record_uid", "user"], set_=changed)
             )
             return True
 
     async def of(self, record_id: str) -> list[FeedbackRow]:
-        """Every opinion on one record, in the order of their users."""
+        """Every opinion on the calls with one request id, in the order of their users."""
         async with self._database.transaction("read") as connection:
+            columns = [FEEDBACK.c[name] for name in FeedbackRow.__slots__]
             found = await connection.execute(
-                select(FEEDBACK).where(FEEDBACK.c.record_id == record_id).order_by(FEEDBACK.c.user)
+                select(*columns).where(FEEDBACK.c.record_id == record_id).order_by(FEEDBACK.c.user)
             )
             return [FeedbackRow(**mapping) for mapping in found.mappings()]

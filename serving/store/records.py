@@ -1,4 +1,4 @@
-"""Records in SQL: written in batches, each id once, read back as `CallRecord`.
+"""Records in SQL: written in batches, each uid once, read back as `CallRecord`.
 
 Does not decide when a batch is written, or what happens while the database is down: the recorder does.
 """
@@ -22,15 +22,17 @@ class RecordTable:
         self._database = database
 
     async def add(self, records: Sequence[CallRecord]) -> None:
-        """Insert a batch; an id that is there already stays as it is."""
-        statement = self._database.insert(RECORDS).on_conflict_do_nothing(index_elements=["id"])
+        """Insert a batch; a uid that is there already stays as it is."""
+        statement = self._database.insert(RECORDS).on_conflict_do_nothing(index_elements=["uid"])
         async with self._database.transaction("write") as connection:
             await connection.execute(statement, [record_to_row(record) for record in records])
 
     async def find(self, record_id: str) -> CallRecord | None:
-        """The record of one call."""
+        """The record of one call; the newest where a client has used its request id more than once."""
         async with self._database.transaction("read") as connection:
-            found = await connection.execute(select(RECORDS).where(RECORDS.c.id == record_id))
+            found = await connection.execute(
+                select(RECORDS).where(RECORDS.c.id == record_id).order_by(RECORDS.c.started_at.desc()).limit(1)
+            )
             mapping = found.mappings().one_or_none()
             return None if mapping is None else record_from_row(mapping)
 
@@ -48,12 +50,12 @@ class RecordTable:
     async def delete_before(self, started_at: float, *, limit: int) -> int:
         """Delete at most `limit` of the oldest records before a moment, with their feedback; returns how many."""
         async with self._database.transaction("write") as connection:
-            old = select(RECORDS.c.id).where(RECORDS.c.started_at < started_at).order_by(RECORDS.c.started_at)
-            ids = list(await connection.scalars(old.limit(limit)))
-            if ids:
-                await connection.execute(delete(FEEDBACK).where(FEEDBACK.c.record_id.in_(ids)))
-                await connection.execute(delete(RECORDS).where(RECORDS.c.id.in_(ids)))
-            return len(ids)
+            old = select(RECORDS.c.uid).where(RECORDS.c.started_at < started_at).order_by(RECORDS.c.started_at)
+            uids = list(await connection.scalars(old.limit(limit)))
+            if uids:
+                await connection.execute(delete(FEEDBACK).where(FEEDBACK.c.record_uid.in_(uids)))
+                await connection.execute(delete(RECORDS).where(RECORDS.c.uid.in_(uids)))
+            return len(uids)
 
 
 def record_to_row(record: CallRecord) -> dict[str, Any]:

@@ -53,7 +53,7 @@ KEYS = Table(
 RECORDS = Table(
     "records",
     METADATA,
-    Column("id", String, primary_key=True),
+    Column("id", String, nullable=False),
     Column("started_at", Double, nullable=False),
     Column("kind", String, nullable=False),
     Column("org", String),
@@ -82,6 +82,8 @@ RECORDS = Table(
     Column("traceparent", String),
     Column("prompt_text", Text),
     Column("answer_text", Text),
+    Column("uid", String, primary_key=True),
+    Index("records_by_id", "id"),
     Index("records_by_time", "started_at"),
     Index("records_by_org", "org", "started_at"),
     Index("records_by_key", "key_id", "started_at"),
@@ -90,14 +92,15 @@ RECORDS = Table(
 FEEDBACK = Table(
     "feedback",
     METADATA,
-    Column("record_id", String, ForeignKey("records.id"), nullable=False),
+    Column("record_uid", String, ForeignKey("records.uid"), nullable=False),
+    Column("record_id", String, nullable=False),
     Column("org", String, nullable=False),
     Column("user", String, nullable=False),
     Column("rating", String, nullable=False),
     Column("comment", Text),
     Column("corrected", Text),
     Column("created_at", Double, nullable=False),
-    PrimaryKeyConstraint("record_id", "user"),
+    PrimaryKeyConstraint("record_uid", "user"),
 )
 
 # One row per thing that other processes watch: its number grows in the transaction that changes the thing. Taking the

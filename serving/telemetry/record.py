@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -18,7 +19,10 @@ class AttemptTrace:
 
 @dataclass(slots=True)
 class CallRecord:
-    """Mutable on purpose: each step writes what it knows, the HTTP layer finishes it. Times are milliseconds."""
+    """Mutable on purpose: each step writes what it knows, the HTTP layer finishes it. Times are milliseconds.
+
+    `id` is the request id, which a client may choose, and choose twice; `uid` is ours and makes the row.
+    """
 
     id: str
     started_at: float
@@ -49,6 +53,7 @@ class CallRecord:
     traceparent: str | None = None
     prompt_text: str | None = None
     answer_text: str | None = None
+    uid: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 FIELDS = tuple(entry.name for entry in fields(CallRecord))

@@ -57,25 +57,27 @@ def _tenants() -> None:
 
 def _records() -> None:
     op.create_table("records", *_identity(), *_outcome())
+    op.create_index("records_by_id", "records", ["id"])
     op.create_index("records_by_time", "records", ["started_at"])
     op.create_index("records_by_org", "records", ["org", "started_at"])
     op.create_index("records_by_key", "records", ["key_id", "started_at"])
     op.create_table(
         "feedback",
-        sa.Column("record_id", sa.String, sa.ForeignKey("records.id"), nullable=False),
+        sa.Column("record_uid", sa.String, sa.ForeignKey("records.uid"), nullable=False),
+        sa.Column("record_id", sa.String, nullable=False),
         sa.Column("org", sa.String, nullable=False),
         sa.Column("user", sa.String, nullable=False),
         sa.Column("rating", sa.String, nullable=False),
         sa.Column("comment", sa.Text),
         sa.Column("corrected", sa.Text),
         sa.Column("created_at", sa.Double, nullable=False),
-        sa.PrimaryKeyConstraint("record_id", "user"),
+        sa.PrimaryKeyConstraint("record_uid", "user"),
     )
 
 
 def _identity() -> list[sa.Column[object]]:
     return [
-        sa.Column("id", sa.String, primary_key=True),
+        sa.Column("id", sa.String, nullable=False),
         sa.Column("started_at", sa.Double, nullable=False),
         sa.Column("kind", sa.String, nullable=False),
         *(sa.Column(name, sa.String) for name in ("org", "user", "key_id", "feature")),
@@ -101,4 +103,5 @@ def _outcome() -> list[sa.Column[object]]:
         sa.Column("traceparent", sa.String),
         sa.Column("prompt_text", sa.Text),
         sa.Column("answer_text", sa.Text),
+        sa.Column("uid", sa.String, primary_key=True),
     ]

@@ -3,10 +3,11 @@
 from dataclasses import fields, replace
 
 import pytest
+from sqlalchemy import select
 
 from serving.store.database import StoreRefused
 from serving.store.feedback import FeedbackRow
-from serving.store.schema import RECORDS
+from serving.store.schema import FEEDBACK, RECORDS
 from serving.store.store import Store
 from serving.telemetry.record import AttemptTrace, CallRecord
 
@@ -43,6 +44,10 @@ FULL = CallRecord(
 )
 
 
+def numbered(n: int) -> CallRecord:
+    return replace(FULL, id=f"req-{n}", uid=f"u{n}", started_at=float(n))
+
+
 def opinion(**changes: object) -> FeedbackRow:
     return replace(FeedbackRow("req-1", "acme", "ann", "up", None, None, 5.0), **changes)  # type: ignore[arg-type]
 
@@ -60,11 +65,21 @@ async def test_a_record_comes_back_field_by_field(store: Store) -> None:
     assert await store.records.find("req-1") == FULL
 
 
-async def test_an_id_is_stored_once_and_stays_as_it_was(store: Store) -> None:
+async def test_a_record_is_stored_once_and_stays_as_it_was(store: Store) -> None:
     await store.records.add([FULL])
-    await store.records.add([replace(FULL, status=500), replace(FULL, id="req-2")])
+    await store.records.add([replace(FULL, status=500), replace(FULL, id="req-2", uid="u2")])
     assert await store.records.count() == 2
     assert await store.records.find("req-1") == FULL
+
+
+async def test_a_request_id_used_twice_is_two_records_and_feedback_joins_ones_own(store: Store) -> None:
+    again = CallRecord(id="req-1", started_at=FULL.started_at + 5, kind="chat", org="acme")
+    foreign = CallRecord(id="req-1", started_at=FULL.started_at + 9, kind="chat", org="other")
+    await store.records.add([FULL, again, foreign])
+    assert await store.records.count() == 3
+    assert await store.feedback.put(opinion())
+    async with store.database.transaction("read") as connection:
+        assert list(await connection.scalars(select(FEEDBACK.c.record_uid))) == [again.uid]
 
 
 async def test_text_that_no_database_takes_is_stored_readable(store: Store) -> None:
@@ -82,12 +97,12 @@ async def test_a_value_that_cannot_be_stored_is_refused_and_not_quoted(store: St
 
 
 async def test_the_newest_calls_come_first(store: Store) -> None:
-    await store.records.add([replace(FULL, id=f"req-{n}", started_at=float(n)) for n in range(5)])
+    await store.records.add([numbered(n) for n in range(5)])
     assert [record.id for record in await store.records.recent(2)] == ["req-4", "req-3"]
 
 
 async def test_old_records_go_in_batches_and_take_their_feedback_along(store: Store) -> None:
-    await store.records.add([replace(FULL, id=f"req-{n}", started_at=float(n)) for n in range(5)])
+    await store.records.add([numbered(n) for n in range(5)])
     await store.feedback.put(opinion(record_id="req-0"))
     await store.feedback.put(opinion(record_id="req-4"))
     assert [await store.records.delete_before(3.0, limit=2) for _ in range(3)] == [2, 1, 0]
