@@ -51,7 +51,7 @@ class Puller:
 
     def _fetch(self, card: ModelCard, started: Total) -> None:
         folder = self._store.folder(card)
-        fetcher: Fetcher = SOURCES.module(card.source.kind).build(card.source, self._access)
+        fetcher = self._fetcher(card)
         files = fetcher.listing(folder)
         self._require_disk(card, files)
         fetcher.fetch(files, folder, advance=started(sum(file.missing_bytes for file in files)))
@@ -59,6 +59,16 @@ class Puller:
             if (folder / file.name).stat().st_size != file.size:
                 raise ConfigurationError(f"Model {card.id!r}: {file.name!r} arrived incomplete. Pull again to resume.")
         self._store.seal(card, [file.name for file in files])
+
+    def _fetcher(self, card: ModelCard) -> Fetcher:
+        kind = card.source.kind
+        try:
+            fetcher: Fetcher = SOURCES.module(kind).build(card.source, self._access)
+        except ModuleNotFoundError as error:
+            raise ConfigurationError(
+                f"Model {card.id!r} comes from {kind!r}, which needs the package {error.name!r}. It is not installed."
+            ) from error
+        return fetcher
 
     def _require_disk(self, card: ModelCard, files: tuple[RemoteFile, ...]) -> None:
         folder = self._store.folder(card)

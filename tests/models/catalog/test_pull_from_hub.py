@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
@@ -111,6 +112,17 @@ def test_a_killed_pull_leaves_no_model_and_the_next_one_fetches_only_what_is_mis
         name: 2 if name == WEIGHTS else 1 for name in WANTED_FILES
     }
     assert list(folder.rglob("*.incomplete")) == []
+
+
+def test_two_pulls_of_one_model_do_not_run_at_once(store: ModelStore, hub: LoopbackHub, make_card: MakeCard) -> None:
+    folder = store.folder(make_card())
+    folder.mkdir(parents=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ConfigurationError, match="being pulled by another process"):
+            puller(store, hub).pull(make_card(), Counter())
+    assert hub.requests == []
+    assert puller(store, hub).pull(make_card(), Counter()) == folder
 
 
 def test_a_gated_model_needs_the_token(store: ModelStore, hub: LoopbackHub, make_card: MakeCard) -> None:

@@ -118,6 +118,15 @@ def test_a_missing_bucket_is_named_without_its_internals(puller: Puller, make_ca
     assert "http" not in caught.value.public
 
 
+def test_a_client_that_is_not_installed_is_named(
+    puller: Puller, card: ModelCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.delitem(sys.modules, "models.catalog.sources.s3")
+    with pytest.raises(ConfigurationError, match="needs the package 'obstore'"):
+        puller.pull(card, unseen)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "chat_template.jinja", "merges.txt"])
 def test_weights_and_words_are_wanted(name: str) -> None:
     assert wanted(name)
