@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+PAIR = r"[a-zA-Z_][a-zA-Z0-9_]*=\"(?:[^\"\\]|\\.)*\""
 SAMPLE = re.compile(
     r"([a-zA-Z_:][a-zA-Z0-9_:]*)"
-    r"(?:\{((?:[a-zA-Z_][a-zA-Z0-9_]*=\"(?:[^\"\\]|\\.)*\",?\s*)*)\})?"
-    r"\s+(NaN|[+-]?(?:Inf|[0-9.]+(?:[eE][+-]?[0-9]+)?))(\s+-?[0-9]+)?\s*"
+    rf"(?:\{{((?:{PAIR}(?:,{PAIR})*,?)?)\}})?"
+    r" (NaN|[+-]?(?:Inf|[0-9.]+(?:[eE][+-]?[0-9]+)?))( -?[0-9]+)?"
 )
 LABEL = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)=\"((?:[^\"\\]|\\.)*)\"")
 COMMENT = re.compile(r"# (HELP|TYPE) ([a-zA-Z_:][a-zA-Z0-9_:]*)(?: (.*))?")
@@ -44,7 +45,7 @@ class Families:
         A label of the same name that a sample has already is kept as `exported_<name>`, as Prometheus itself does.
         """
         taken, current = 0, ""
-        for line in text.splitlines():
+        for line in text.split("\n"):
             if comment := COMMENT.fullmatch(line):
                 current = comment[2]
                 self._describe(current, comment[1], comment[3] or "")
@@ -84,7 +85,7 @@ def _relabelled(sample: re.Match[str], extra: Mapping[str, str]) -> str:
     pairs = [*((name, _escaped(value)) for name, value in extra.items()), *own]
     inside = ",".join(f'{name}="{value}"' for name, value in pairs)
     labels = f"{{{inside}}}" if inside else ""
-    return f"{sample[1]}{labels} {sample[3]}{(sample[4] or '').rstrip()}"
+    return f"{sample[1]}{labels} {sample[3]}{sample[4] or ''}"
 
 
 def _escaped(value: str) -> str:

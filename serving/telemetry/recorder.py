@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import structlog
 
@@ -29,13 +29,14 @@ from serving.telemetry.record import CallRecord
 from serving.telemetry.spool import Spool, spooled_records
 
 BATCH = 200
-QUEUE_LIMIT = 20_000
 RETRY_S = 1.0
 ADOPT_S = 60.0
 
 
 class Recorder:
     """`async with Recorder(…) as recorder`; leaving the block puts everything into the database or the spool."""
+
+    queue_limit: ClassVar[int] = 20_000
 
     def __init__(
         self, store: Store, spool: Spool, *, metrics: Metrics, clock: Clock, flush_interval_s: float = 0.05
@@ -71,7 +72,7 @@ class Recorder:
         log_call(record)
         if self._writer is None:
             self._last_resort([record])
-        elif len(self._queue) >= QUEUE_LIMIT:
+        elif len(self._queue) >= self.queue_limit:
             self._drop([record], "the queue is full")
         else:
             self._queue.append(record)
