@@ -63,6 +63,7 @@ class Seen:
     """One request as the engine saw it. Times are monotonic seconds; `aborted_at`: the client was seen to leave."""
 
     path: str
+    connection: tuple[str, int]
     headers: dict[str, str]
     body: dict[str, Any]
     at: float
@@ -90,7 +91,7 @@ class _Cut(Exception):
 
 
 class FakeEngine:
-    """An ASGI app. Set `script` at any time; read `seen`, `struck` and `running` afterwards.
+    """An ASGI app. Set `script` at any time; read `seen`, `struck` and `running` afterwards; `idle` is set at zero.
 
     `POST /script` replaces the script and `GET /seen` tells the counts, for an engine in another process.
     """
@@ -101,6 +102,8 @@ class FakeEngine:
         self.seen: list[Seen] = []
         self.struck: list[Struck] = []
         self.running = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
         self._token = token
         self._keep_sent = keep_sent
 
@@ -121,7 +124,7 @@ class FakeEngine:
         if self._token is not None and headers.get("authorization") != f"Bearer {self._token}":
             await _answer(send, 401, {"error": {"message": "invalid_api_key", "code": "invalid_api_key"}})
             return
-        seen = Seen(scope["path"], headers, orjson.loads(body), time.monotonic())
+        seen = Seen(scope["path"], tuple(scope["client"]), headers, orjson.loads(body), time.monotonic())
         self.seen.append(seen)
         await self._watched(seen, receive, send)
 
@@ -134,6 +137,7 @@ class FakeEngine:
     async def _watched(self, seen: Seen, receive: Receive, send: Send) -> None:
         """Work until done or until the client leaves, whichever is first, as vLLM does."""
         self.running += 1
+        self.idle.clear()
         work = asyncio.ensure_future(_Reply(self, seen, send).give())
         leave = asyncio.ensure_future(receive())
         try:
@@ -141,12 +145,17 @@ class FakeEngine:
             if not work.done():
                 seen.aborted_at = time.monotonic()
         finally:
-            self.running -= 1
+            self._leave()
             for task in (work, leave):
                 task.cancel()
             results = await asyncio.gather(work, leave, return_exceptions=True)
         if isinstance(results[0], Exception):
             raise results[0]
+
+    def _leave(self) -> None:
+        self.running -= 1
+        if not self.running:
+            self.idle.set()
 
     def strike(self, fault: Fault) -> bool:
         """Whether the script's fault is this one and still to happen; counts it."""
@@ -246,6 +255,7 @@ class _Reply:
             await self._write(b'data: {"choices":[{"delta":{"content":"')
             while True:
                 await self._write(b"x" * 2**16)
+                await asyncio.sleep(0)  # uvicorn takes writes to a closed connection without ever waiting
         if strike("malformed"):
             await self._write(b'data: {"choices": [{"delta"\n\n')
         elif strike("error_frame"):
@@ -295,7 +305,8 @@ class StaticDirectory:
 
 def free_socket() -> socket.socket:
     """A socket bound to a free loopback port."""
-    bound = socket.socket()
+    # With the protocol named: asyncio sets TCP_NODELAY on no other socket, and each small write would wait 40 ms.
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind(("127.0.0.1", 0))
     return bound
@@ -304,8 +315,7 @@ def free_socket() -> socket.socket:
 @asynccontextmanager
 async def serve(app: AsgiApp, **options: Any) -> AsyncIterator[str]:
     """Serve an ASGI app with uvicorn in this loop; yields its base URL. `options` go to `uvicorn.Config`."""
-    options = {"log_level": "critical", "timeout_graceful_shutdown": 1, "lifespan": "off", **options}
-    config = uvicorn.Config(app, **options)
+    config = uvicorn.Config(app, **{"log_level": "critical", "lifespan": "off", **options})
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
@@ -314,7 +324,21 @@ async def serve(app: AsgiApp, **options: Any) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
     finally:
-        await server.shutdown(sockets=[bound])
+        await _stop(server)
+        bound.close()
+
+
+async def _stop(server: uvicorn.Server) -> None:
+    """Uvicorn's own shutdown, without its fixed wait of 0.1 s and without mercy for what still runs."""
+    for listener in server.servers:
+        listener.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
+    tasks = list(server.server_state.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await server.lifespan.shutdown()
 
 
 async def _read(receive: Receive) -> bytes:

@@ -102,5 +102,5 @@ async def gateway() -> AsyncIterator[MakeGateway]:
 async def _idle(gateway: Gateway) -> None:
     """Every fake has seen its requests end, within the quarter of a second that a closed connection may take."""
     async with asyncio.timeout(0.25):
-        while any(engine.running for engines in gateway.engines.values() for engine in engines):
-            await asyncio.sleep(0.005)
+        for engine in [engine for engines in gateway.engines.values() for engine in engines]:
+            await engine.idle.wait()
