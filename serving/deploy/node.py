@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -114,18 +114,30 @@ def _tail(log: Path, characters: int = 1500) -> str:
     return log.read_text(errors="replace")[-characters:]
 
 
-def stack_processes(stack_id: str) -> Iterator[psutil.Process]:
-    """Every living process that inherited this stack's id."""
+def stack_processes(stack_id: str) -> list[psutil.Process]:
+    """Every living process that inherited this stack's id, and all their descendants.
+
+    Descendants, because Ray's own workers and agents write their title over the environment that they were given.
+    """
+    found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(STACK_ID) == stack_id:
-                yield process
+            if process.environ().get(STACK_ID) == stack_id:
+                for each in (process, *process.children(recursive=True)):
+                    found[each.pid] = each
+    own = psutil.Process().pid
+    return [process for pid, process in found.items() if pid != own and _lives(process)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def end_node(stack_id: str, *, grace_s: float = 15) -> int:
     """End every process of the stack: asked first, killed when `grace_s` is over. Returns how many there were."""
-    own = psutil.Process().pid
-    processes = [process for process in stack_processes(stack_id) if process.pid != own]
+    processes = stack_processes(stack_id)
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
@@ -135,7 +147,6 @@ def end_node(stack_id: str, *, grace_s: float = 15) -> int:
             process.kill()
     psutil.wait_procs(stubborn, timeout=5)
     for process in stack_processes(stack_id):  # born while the others died
-        if process.pid != own:
-            with suppress(psutil.Error):
-                process.kill()
+        with suppress(psutil.Error):
+            process.kill()
     return len(processes)

@@ -68,7 +68,6 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
         current = _living(state)
         settings = load_settings(profile, _kept(current, overrides))
         _check(settings, state, fresh=current is None)
-        key = asyncio.run(_first_key(state.store_url(settings.store)))
         launcher = _Launcher(state, settings, report)
         try:
             launcher.run(profile, _kept(current, overrides), current)
@@ -77,6 +76,7 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
                 report("Stopping what was started")
                 end_node(stack_id(state))
             raise
+        key = asyncio.run(_first_key(state.store_url(settings.store)))  # last: it is shown once, to whom it helps
     return Running(_url(settings), key, state)
 
 
@@ -85,7 +85,7 @@ def stop(state: StateDir, *, report: Report) -> None:
     with state.lock():
         info = state.read_stack()
         state.forget_stack()
-        if not any(stack_processes(stack_id(state))):
+        if not stack_processes(stack_id(state)):
             report("Nothing was running")
             return
         if info is not None:
@@ -106,7 +106,7 @@ def wait(running: Running) -> None:
     while info is not None and info.pid is not None and psutil.pid_exists(info.pid):
         time.sleep(WATCH_INTERVAL_S)
         info = running.state.read_stack()
-    if any(stack_processes(identity)) and info is not None:
+    if stack_processes(identity) and info is not None:
         raise PenstockError("The stack's Ray node ended. See `penstock logs`.")
 
 
@@ -122,7 +122,7 @@ def describe(state: StateDir) -> dict[str, Any]:
         "version": info.version,
         "up_s": round(SystemClock().now() - info.started),
         "address": info.address,
-        "processes": sum(1 for _ in stack_processes(stack_id(state))),
+        "processes": len(stack_processes(stack_id(state))),
         **engines_of(info.url),
     }
 
