@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from models.errors import PenstockError
-from serving.commands import chat, config, demo, doctor, logs, models, router, stack
 from serving.commands.terminal import print_problem
+
+COMMANDS = {
+    "up": "serving.commands.stack",
+    "down": "serving.commands.stack",
+    "status": "serving.commands.stack",
+    "logs": "serving.commands.logs",
+    "doctor": "serving.commands.doctor",
+    "chat": "serving.commands.chat",
+    "keys": "serving.commands.keys",
+    "models": "serving.commands.models",
+    "router": "serving.commands.router",
+    "config": "serving.commands.config",
+    "demo": "serving.commands.demo",
+}
+"""Subcommand → its module, which holds a function of that name, or `app` with commands of its own."""
 
 
 class Commands(TyperGroup):
@@ -29,9 +46,9 @@ class Commands(TyperGroup):
             raise typer.Exit(1) from error
 
 
-def build() -> typer.Typer:
-    """The whole command line."""
-    app = typer.Typer(
+def build(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The command line with these subcommands; only their modules are loaded."""
+    root = typer.Typer(
         name="penstock",
         help="A self-hosted GPU model-serving stack: vLLM on Ray Serve behind a gateway.",
         cls=Commands,
@@ -39,13 +56,21 @@ def build() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for command in (stack.up, stack.down, stack.status, logs.logs, doctor.doctor, chat.chat):
-        app.command()(command)
-    for name, group in (("models", models), ("router", router), ("config", config), ("demo", demo)):
-        app.add_typer(group.app, name=name)
-    return app
+    root.callback()(_root)
+    for name in names:
+        module = import_module(COMMANDS[name])
+        if hasattr(module, "app"):
+            root.add_typer(module.app, name=name)
+        else:
+            root.command(name)(getattr(module, name))
+    return root
 
 
 def main() -> None:
     """The console script."""
-    build()()
+    asked = [name for name in sys.argv[1:2] if name in COMMANDS]
+    build(asked or COMMANDS)()
+
+
+def _root() -> None:
+    """A self-hosted GPU model-serving stack: vLLM on Ray Serve behind a gateway."""

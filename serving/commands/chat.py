@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from models.errors import PenstockError
-from serving.commands.options import JsonOption, StateOption, state_of
+from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import Target, target_of
 from serving.commands.terminal import err, out, print_json
 
@@ -82,7 +81,7 @@ def chat(
     state_dir: StateOption = None,
 ) -> None:
     """Chat with a running stack: the one of the state folder, or of PENSTOCK_URL with PENSTOCK_API_KEY."""
-    target = target_of(state_of(state_dir), os.environ)
+    target = target_of(state_of(state_dir), environment())
     with open_client(target) as client:
         conversation = Conversation(client, model)
         if system is not None:
@@ -143,8 +142,16 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         if line == "data: [DONE]":
             return
         if line.startswith("data: "):
-            yield orjson.loads(line.removeprefix("data: "))
+            yield _parsed(line.removeprefix("data: "))
     raise ChatFailed("The stream broke off.")
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    try:
+        event: dict[str, Any] = orjson.loads(line)
+    except ValueError as error:
+        raise ChatFailed("The stream holds something that is no JSON.") from error
+    return event
 
 
 def _take(reply: Reply, event: Mapping[str, Any]) -> str:

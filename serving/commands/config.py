@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from serving.commands.docs import configuration_page
-from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
 from serving.commands.settings_origin import SettingOrigin, settings_with_origin
 from serving.commands.terminal import out, print_json
 from serving.settings import PROFILES, load_settings
@@ -34,7 +33,7 @@ def show(
     """Every setting of a profile, with the origin of its value. Secrets are masked."""
     name = profile_of(profile, state_of(state_dir))
     settings = load_settings(name)
-    found = settings_with_origin(settings, _written(name), os.environ)
+    found = settings_with_origin(settings, _written(name), environment())
     if as_json:
         print_json({item.path: {"value": item.value, "origin": item.origin} for item in found})
     else:

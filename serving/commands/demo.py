@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import typer
 
 from models.demo.evaluate import EvaluationReport, evaluate
 from models.errors import PenstockError
-from serving.commands.options import JsonOption, StateOption, state_of
+from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import Target, target_of
 from serving.commands.terminal import err, out, print_json
 
@@ -38,7 +37,7 @@ def evaluate_command(
     state_dir: StateOption = None,
 ) -> None:
     """Ask both tiers the held-out prompts, greedily, and count the exact answers."""
-    target = target_of(state_of(state_dir), os.environ)
+    target = target_of(state_of(state_dir), environment())
     models = tuple(model or DEFAULT_MODELS)
     err().print(f"[dim]Asking {', '.join(models)} at {target.url}, {per_family} prompts of each family.[/dim]")
     report = _measure(target, models, per_family=per_family, seed=seed)

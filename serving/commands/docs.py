@@ -17,10 +17,12 @@ OPENING = """# Configuration
 
 *Written by `penstock config docs --out docs/configuration.md` from the settings classes; a test compares. Do not edit.*
 
-A stack is one profile: a YAML file with the sections below. Shipped: {profiles}. `penstock up --profile NAME` takes a
-shipped one, `--profile ./mine.yaml` a file. A variable `PENSTOCK__SECTION__FIELD` is stronger than the profile, the
-profile is stronger than the defaults. An unknown name or an impossible value is refused at load, with the field's name.
-`penstock config show` prints what a stack is set to, and where each value comes from.
+A stack is one profile: a YAML file with the sections below. `penstock up --profile NAME` takes a shipped one
+({profiles}), `--profile ./mine.yaml` a file of your own.
+
+A variable `PENSTOCK__SECTION__FIELD` is stronger than the profile, the profile is stronger than the defaults. An
+unknown name or an impossible value is refused at load, with the field's name. `penstock config show` prints what a
+stack is set to, and where each value comes from.
 
 Other variables: `PENSTOCK_STATE_DIR` (the folder of the stack), `PENSTOCK_PROFILE` (the profile of `up`),
 `PENSTOCK_URL` with `PENSTOCK_API_KEY` (a stack elsewhere, for `chat` and `demo evaluate`), `PENSTOCK_DEBUG=1` (show

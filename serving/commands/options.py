@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,11 @@ ProfileOption = Annotated[
 def state_of(given: Path | None) -> StateDir:
     """The state folder that this command works on."""
     return StateDir.find(given, os.environ)
+
+
+def environment() -> Mapping[str, str]:
+    """The environment, for the commands that look for more than the state folder there."""
+    return os.environ
 
 
 def profile_of(given: str | None, state: StateDir) -> str:

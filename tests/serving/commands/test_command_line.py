@@ -1,0 +1,105 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from serving.cli import main; main()", *arguments]
+    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+
+
+def test_help_lists_every_command(penstock: Run) -> None:
+    text = penstock("--help").stdout
+    for name in ("up", "down", "status", "logs", "doctor", "chat", "keys", "models", "config", "demo", "router"):
+        assert f"│ {name} " in text
+
+
+@pytest.mark.parametrize("command", ["up", "down", "status", "logs", "doctor", "chat"])
+def test_every_command_takes_the_state_folder(penstock: Run, command: str) -> None:
+    assert "--state-dir" in penstock(command, "--help").stdout
+
+
+def test_an_error_is_one_sentence_on_stderr_and_exit_code_1(tmp_path: Path) -> None:
+    result = run("status", "--state-dir", str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "penstock up" in result.stderr
+
+
+def test_the_way_to_an_error_is_shown_on_demand(tmp_path: Path) -> None:
+    result = run("status", "--state-dir", str(tmp_path), PENSTOCK_DEBUG="1")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+
+
+def test_a_typing_error_is_told_without_a_traceback(penstock: Run) -> None:
+    result = penstock("config", "shwo")
+    assert result.exit_code == 2
+    assert "show" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_profile_that_cannot_work_stops_up_before_anything_is_made(penstock: Run, tmp_path: Path) -> None:
+    result = penstock("up", "--profile", "nope")
+    assert result.exit_code == 1
+    assert "Unknown profile 'nope'" in result.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_stack_of_models_that_are_not_here_is_refused_with_the_next_step(penstock: Run) -> None:
+    result = penstock("up", "--profile", "cpu", "--detach", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "penstock models pull" in result.stderr
+
+
+def test_stopping_nothing_is_no_error_and_says_so(penstock: Run) -> None:
+    result = penstock("down", "--json")
+    assert json.loads(result.stdout) == {"stopped": True}
+    assert "Nothing was running" in result.stderr
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    folder = tmp_path / "state" / "logs"
+    folder.mkdir(parents=True)
+    (folder / "ray.log").write_text("".join(f"ray {number}\n" for number in range(50)))
+    (folder / "launch.log").write_text("launch [bold] 1\n")
+    return folder
+
+
+def test_logs_shows_the_last_lines_of_each_file(penstock: Run, logs: Path) -> None:
+    lines = penstock("logs", "--lines", "2").stdout.splitlines()
+    assert lines == ["launch launch [bold] 1", "ray ray 48", "ray ray 49"]
+    assert penstock("logs", "--only", "launch").stdout == "launch launch [bold] 1\n"
+
+
+def test_logs_without_any_says_so(penstock: Run) -> None:
+    result = penstock("logs")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "No log file" in result.stderr
+
+
+def test_followed_logs_show_what_is_added_until_they_are_interrupted(logs: Path) -> None:
+    command = [sys.executable, "-u", "-c", "from serving.cli import main; main()", "logs", "-f", "-n", "1"]
+    environment = {**os.environ, "PENSTOCK_STATE_DIR": str(logs.parent)}
+    follower: Any = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert [follower.stdout.readline(), follower.stdout.readline()] == ["launch launch [bold] 1\n", "ray ray 49\n"]
+    with (logs / "ray.log").open("a") as file:
+        file.write("half a ")
+        file.flush()
+        file.write("line\n")
+    (logs / "new.log").write_text("from a new file\n")
+    assert {follower.stdout.readline(), follower.stdout.readline()} == {"ray half a line\n", "new from a new file\n"}
+    follower.send_signal(signal.SIGINT)
+    assert follower.wait(30) == 130
+    follower.stdout.close()
