@@ -76,7 +76,9 @@ class Families:
 
 def _lines(name: str, family: Family) -> Iterable[str]:
     if family.samples:
-        yield from (f"# {what} {name} {family.comments[what]}" for what in ("HELP", "TYPE") if what in family.comments)
+        if "HELP" in family.comments:
+            yield f"# HELP {name} {family.comments['HELP']}"
+        yield f"# TYPE {name} {family.kind}"
         yield from family.samples
 
 
