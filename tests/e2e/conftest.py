@@ -1,0 +1,86 @@
+"""The one real stack of a test session: `penstock up` in a state folder of its own, ended by `penstock down`.
+
+PENSTOCK_TEST_STATE_DIR names the folder of a stack that runs already; it is then used and left running (for working on
+these tests). A fault test asks for `stack` like every other one and leaves the stack as ready as it found it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+PENSTOCK = Path(sys.executable).with_name("penstock")
+START_LIMIT_S = 600
+STOP_LIMIT_S = 180
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A running stack and its admin key."""
+
+    url: str
+    key: str
+    state_dir: Path
+
+    def run(self, *arguments: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
+        """One `penstock` command on this stack."""
+        command = [str(PENSTOCK), *arguments]
+        environment = {**os.environ, "PENSTOCK_STATE_DIR": str(self.state_dir), **more}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=START_LIMIT_S)
+        assert not check or done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
+        return done
+
+    def new_key(self, *options: str) -> str:
+        """A fresh key."""
+        return str(json.loads(self.run("keys", "create", "--json", *options).stdout)["key"])
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The session's stack."""
+    if running := os.environ.get("PENSTOCK_TEST_STATE_DIR"):
+        yield _adopt(Path(running))
+        return
+    with tempfile.TemporaryDirectory(prefix="pe2e") as folder:
+        started = Stack("", "", Path(folder))
+        try:
+            answer = json.loads(started.run("up", "--detach", "--json", "--port", str(_free_port())).stdout)
+            yield Stack(answer["url"], answer["key"], Path(folder))
+        finally:
+            subprocess.run(
+                [PENSTOCK, "down", "--state-dir", folder], timeout=STOP_LIMIT_S, check=True, stdin=subprocess.DEVNULL
+            )
+
+
+def _adopt(folder: Path) -> Stack:
+    url = json.loads((folder / "stack.json").read_text())["url"]
+    without_key = Stack(url, "", folder)
+    return Stack(url, without_key.new_key("--org", "tests", "--user", "runner", "--role", "admin"), folder)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[OpenAI]:
+    """The official SDK, unpatched, without retries: a retry would hide an error."""
+    with OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+async def async_client(stack: Stack) -> AsyncOpenAI:
+    """The same for many requests at once."""
+    return AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0)
