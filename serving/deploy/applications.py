@@ -69,7 +69,7 @@ def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: Mod
         model_loading_config={"model_id": card.id, "model_source": source},
         engine_kwargs=engine_arguments(card, engine.engine_args),
         accelerator_config={"kind": settings.ray.accelerator},
-        placement_group_config={"bundles": [{"CPU": 1}]} if on_cpu else None,
+        placement_group_config={"bundle_per_worker": {"CPU": 1} if on_cpu else {"CPU": 1, "GPU": engine.gpu_share}},
         log_engine_metrics=False,
         deployment_config=_deployment_options(settings, engine),
         runtime_env={"env_vars": {"HF_HUB_OFFLINE": "1"}},

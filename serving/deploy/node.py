@@ -131,7 +131,7 @@ def stack_processes(stack_id: str) -> list[psutil.Process]:
 
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
