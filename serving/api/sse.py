@@ -22,6 +22,8 @@ from serving.settings import TimerSettings
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
+# Neither a fast engine nor a fast client ever makes a send wait: every so many events the others get a turn.
+_BREATH = 64
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -42,6 +44,7 @@ class EventStream:
         self._now = clock.monotonic
         self._last_sent = self._now()
         self._sending_since: float | None = None
+        self._sent = 0
 
     async def run(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the whole answer; the engine behind the stream is free when this returns or raises."""
@@ -64,6 +67,9 @@ class EventStream:
         await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
         try:
             async for event in self._events:
+                self._sent += 1
+                if self._sent % _BREATH == 0:
+                    await asyncio.sleep(0)
                 # The last event ends the answer at once: a client closes behind it, and is not "gone" for that.
                 await self._write(event, more=not event.endswith(DONE))
                 self._note_first_event()

@@ -228,13 +228,13 @@ class Stack:
         return httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
 
     @asynccontextmanager
-    async def served(self, *, loop: str = "asyncio") -> AsyncIterator[int]:
+    async def served(self) -> AsyncIterator[int]:
         """A real server on a free port of loopback."""
         config = uvicorn.Config(self.app(), port=0, http="httptools", log_config=None, lifespan="off", ws="none")
         server = uvicorn.Server(config)
         task = asyncio.create_task(server.serve())
         try:
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag and no event
                 await asyncio.sleep(0.005)
             yield server.servers[0].sockets[0].getsockname()[1]
         finally:

@@ -1,0 +1,287 @@
+"""Rows S and R7–R8: streams to clients that read, leave, or stop reading, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from models.errors import RateLimited, Unavailable, UpstreamError
+from models.types import GenerationRequest
+from serving.engines.answer import Answer
+from serving.settings import TimerSettings
+from tests.serving.api.fakes import CHAT, DONE, Stack, event
+from tests.serving.api.wire import post, statuses, wire
+
+STREAM = CHAT | {"stream": True}
+
+
+async def endless() -> AsyncGenerator[bytes, None]:
+    while True:
+        yield event()
+        await asyncio.sleep(0.01)
+
+
+async def until(condition: object, seconds: float = 2) -> float:
+    """Wait for something to become true; the seconds it took."""
+    started = time.perf_counter()
+    assert callable(condition)
+    while not condition():
+        assert time.perf_counter() - started < seconds, "it never came"
+        await asyncio.sleep(0.005)
+    return time.perf_counter() - started
+
+
+async def read_stream(stack: Stack) -> bytes:
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM, headers="Connection: close\r\n"))
+        return await client.until_closed()
+
+
+async def test_a_stream_carries_its_headers_events_and_end_mark(stack: Stack) -> None:
+    received = await read_stream(stack)
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert b"content-type: text/event-stream; charset=utf-8" in head
+    assert b"cache-control: no-cache" in head
+    assert b"x-accel-buffering: no" in head
+    assert body.count(b"data: ") == 2
+    assert body.endswith(DONE + b"\r\n0\r\n\r\n")
+    row = stack.records.rows[0]
+    assert (row.status, row.error_code, row.client_gone, row.stream) == (200, None, False, True)
+    assert 0 < (row.ttft_ms or 0) <= (row.latency_ms or 0)
+
+
+async def test_a_connection_serves_the_next_request_after_a_stream(stack: Stack) -> None:
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM))
+        await client.reader.readuntil(b"\r\n0\r\n\r\n")
+        await client.send(post(CHAT))
+        assert (await client.answer())[0] == 200
+    assert [row.status for row in stack.records.rows] == [200, 200]
+    assert not any(row.client_gone for row in stack.records.rows)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UpstreamError("secret text", code="upstream_lost"), "upstream_lost"),
+        (UpstreamError("secret text", code="upstream_stalled"), "upstream_stalled"),
+        (RuntimeError("secret text"), "internal_error"),
+        (None, "upstream_lost"),
+    ],
+)
+async def test_s3_a_stream_that_fails_ends_in_one_frame_without_done(
+    stack: Stack, error: Exception | None, code: str
+) -> None:
+    async def failing() -> AsyncGenerator[bytes, None]:
+        yield event()
+        if error is not None:
+            raise error
+
+    stack.pipeline.streams(failing)
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM))
+        received = await client.until_closed()
+    frame = received.split(b"data: ")[-1].split(b"\n\n")[0]
+    assert json.loads(frame)["error"]["code"] == code
+    assert b"[DONE]" not in received
+    assert b"secret" not in received
+    assert received.endswith(b"\r\n0\r\n\r\n")
+    assert [(row.status, row.error_code) for row in stack.records.rows] == [(200, code)]
+
+
+REFUSALS = {
+    "S1": (UpstreamError("x", code="engine_error"), 500, None),
+    "bad-response": (UpstreamError("x", code="upstream_bad_response"), 502, None),
+    "timeout": (UpstreamError("x", code="upstream_timeout"), 504, None),
+    "no-capacity": (Unavailable("x", retry_after_s=500), 503, "120"),
+    "overloaded": (Unavailable("x", code="overloaded", retry_after_s=0.2), 503, "1"),
+    "limit": (RateLimited("x", retry_after_s=7.2), 429, "8"),
+    "bug": (ZeroDivisionError("secret"), 500, None),
+}
+
+
+@pytest.mark.parametrize("row", REFUSALS)
+async def test_s1_a_failure_before_the_first_event_is_a_status(stack: Stack, row: str) -> None:
+    error, status, retry_after = REFUSALS[row]
+
+    async def fail(request: GenerationRequest) -> Answer:
+        raise error
+
+    stack.pipeline.script = fail
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM))
+        answered, headers, body = await client.answer()
+    assert (answered, headers.get("retry-after")) == (status, retry_after)
+    assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
+    assert b"secret" not in body
+    assert [record.status for record in stack.records.rows] == [status]
+
+
+async def test_s7_a_client_that_stops_reading_is_closed_for_good() -> None:
+    stack = Stack(timers=TimerSettings(write_stall_s=0.3))
+    produced = 0
+
+    async def megabytes() -> AsyncGenerator[bytes, None]:
+        nonlocal produced
+        while True:
+            produced += 1
+            yield b"data: " + b"x" * 65536 + b"\n\n"
+
+    stack.pipeline.streams(megabytes)
+    async with stack.served() as port:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(post(STREAM))
+            took = await until(lambda: stack.records.rows, 5)
+            client.setblocking(False)
+            assert await until(lambda: is_reset(client), 1) < 1
+    assert produced > 10
+    assert 0.3 <= took < 2
+    row = stack.records.rows[0]
+    assert (row.status, row.client_gone) == (499, True)
+    assert stack.pipeline.closed == 1
+    assert stack.limiter.running("key_good") == 0
+
+
+def is_reset(client: socket.socket) -> bool:
+    """Whether the server has really closed: what is buffered can be read, and behind it comes the end."""
+    try:
+        return any(not client.recv(2**20) for _ in range(64))
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+async def test_a_slow_reader_that_goes_on_reading_is_not_closed() -> None:
+    stack = Stack(timers=TimerSettings(write_stall_s=0.5))
+
+    async def megabytes() -> AsyncGenerator[bytes, None]:
+        for _ in range(300):
+            yield b"data: " + b"x" * 65536 + b"\n\n"
+        yield DONE
+
+    stack.pipeline.streams(megabytes)
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM, headers="Connection: close\r\n"))
+        received = 0
+        while data := await client.reader.read(2**20):
+            received += len(data)
+            await asyncio.sleep(0.002)
+    assert received > 300 * 65536
+    assert stack.records.rows[0].status == 200
+
+
+async def test_r7_a_client_that_leaves_mid_stream_frees_the_engine(stack: Stack) -> None:
+    stack.pipeline.streams(endless)
+    async with stack.served() as port:
+        async with wire(port) as client:
+            await client.send(post(STREAM))
+            await client.reader.readuntil(b"data: ")
+        assert await until(lambda: stack.pipeline.closed) < 0.25
+        await until(lambda: stack.records.rows)
+    row = stack.records.rows[0]
+    assert (row.status, row.client_gone, row.error_code) == (499, True, None)
+    assert stack.limiter.running("key_good") == 0
+
+
+async def never(request: GenerationRequest) -> Answer:
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAM], ids=["S8-whole", "R7-before-first-event"])
+async def test_s8_a_client_that_leaves_before_the_answer_cancels_the_work(
+    stack: Stack, body: dict[str, object]
+) -> None:
+    stack.pipeline.script = never
+    async with stack.served() as port:
+        async with wire(port) as client:
+            await client.send(post(body))
+            await until(lambda: stack.pipeline.requests)
+        assert await until(lambda: stack.pipeline.cancelled) < 0.25
+        await until(lambda: stack.records.rows)
+    assert (stack.records.rows[0].status, stack.records.rows[0].client_gone) == (499, True)
+
+
+async def test_a_client_that_half_closes_counts_as_gone(stack: Stack) -> None:
+    stack.pipeline.streams(endless)
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM))
+        await client.reader.readuntil(b"data: ")
+        client.writer.write_eof()
+        assert await until(lambda: stack.pipeline.closed) < 0.25
+        await until(lambda: stack.records.rows)
+    assert stack.records.rows[0].client_gone
+
+
+async def test_a_client_that_leaves_while_it_sends_its_body_leaves_a_row(stack: Stack) -> None:
+    async with stack.served() as port:
+        async with wire(port) as client:
+            await client.send(post(STREAM)[:-5])
+            await asyncio.sleep(0.05)
+        await until(lambda: stack.records.rows)
+    assert (stack.records.rows[0].status, stack.records.rows[0].client_gone) == (499, True)
+    assert stack.pipeline.requests == []
+
+
+async def test_a_silent_stream_is_kept_alive_by_comments() -> None:
+    stack = Stack(timers=TimerSettings(keep_alive_s=0.05))
+
+    async def silent() -> AsyncGenerator[bytes, None]:
+        yield event()
+        await asyncio.sleep(0.3)
+        yield DONE
+
+    stack.pipeline.streams(silent)
+    received = await read_stream(stack)
+    assert 3 <= received.count(b": keep-alive\n\n") <= 6
+    assert received.endswith(DONE + b"\r\n0\r\n\r\n")
+
+
+async def test_events_are_flushed_one_by_one(stack: Stack) -> None:
+    async def spaced() -> AsyncGenerator[bytes, None]:
+        for number in range(3):
+            yield event({"number": number})
+            await asyncio.sleep(0.1)
+        yield DONE
+
+    stack.pipeline.streams(spaced)
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM))
+        started = time.perf_counter()
+        await client.reader.readuntil(b'{"number": 0}\n\n')
+        assert time.perf_counter() - started < 0.09
+        assert statuses(await client.reader.readuntil(b'{"number": 2}\n\n')) == []
+        assert time.perf_counter() - started > 0.19
+
+
+async def test_model_text_that_looks_like_sse_changes_no_event(stack: Stack) -> None:
+    nasty = event({"text": "\n\ndata: [DONE]\n\n\revent: x\u2028"})
+
+    async def tricky() -> AsyncGenerator[bytes, None]:
+        yield nasty
+        yield DONE
+
+    stack.pipeline.streams(tricky)
+    received = await read_stream(stack)
+    assert nasty in received
+    assert received.count(b"\n\ndata: ") + received.count(b"\r\ndata: ") == 2
+
+
+async def test_a_key_at_its_concurrency_limit_waits_for_its_slot(stack: Stack) -> None:
+    stack.pipeline.streams(endless)
+    async with stack.served() as port:
+        async with wire(port) as first, wire(port) as second:
+            await first.send(post(STREAM, key="one"))
+            await first.reader.readuntil(b"data: ")
+            await second.send(post(CHAT, key="one"))
+            status, headers, body = await second.answer()
+            assert (status, headers["retry-after"]) == (429, "1")
+            assert json.loads(body)["error"]["code"] == "rate_limit_exceeded"
+        await until(lambda: stack.limiter.running("key_one") == 0)
+    assert sorted(row.status for row in stack.records.rows) == [429, 499]

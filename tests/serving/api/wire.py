@@ -1,0 +1,67 @@
+"""Raw HTTP over a socket: what no client library would send, and what came back byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+
+class Wire:
+    """One connection to the server under test."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        """Put bytes on the wire."""
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def until_closed(self, seconds: float = 2) -> bytes:
+        """Everything up to the server's end of file, which must come; a reset counts as one."""
+        received = b""
+        async with asyncio.timeout(seconds):
+            try:
+                while data := await self.reader.read(65536):
+                    received += data
+            except ConnectionError:
+                pass
+        return received
+
+    async def answer(self, seconds: float = 2) -> tuple[int, dict[str, str], bytes]:
+        """One whole answer with a Content-Length."""
+        async with asyncio.timeout(seconds):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        return int(head[0].split()[1]), headers, body
+
+
+@asynccontextmanager
+async def wire(port: int, *, limit: int = 2**16) -> AsyncIterator[Wire]:
+    """A fresh connection, closed at the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
+    try:
+        yield Wire(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def post(body: Any, *, headers: str = "", path: str = "/v1/chat/completions", key: str = "good") -> bytes:
+    """A whole request."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n{headers}\r\n"
+    )
+    return head.encode() + data
+
+
+def statuses(received: bytes) -> list[int]:
+    """The status of each answer in a stream of bytes."""
+    lines = [line for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    return [int(line.split()[1]) for line in lines]
