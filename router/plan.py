@@ -6,7 +6,7 @@ are compared byte for byte: no folding, no trimming, no path or hub name is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from models.errors import InvalidRequest, NotFound, Unavailable
 from models.types import Attempt, Dropped, GenerationRequest, Plan, Principal, Route, Tier
@@ -23,9 +23,8 @@ def make_plan(request: GenerationRequest, route: Route, *, fleet: Fleet, caller:
     that the key and the request allow. Raises `NotFound` (`model_not_found`) for a name that this caller cannot use,
     `InvalidRequest` for a card asked for together with the other tier, `Unavailable` when no tier is deployed.
     """
-    if request.model == AUTO:
-        return _ranked(request, route, fleet, caller)
-    return _named(request, route, fleet, caller)
+    question = _Question(request, route, fleet, caller)
+    return question.ranked() if request.model == AUTO else question.named()
 
 
 def pinned(request: GenerationRequest, fleet: Fleet) -> Route | None:
@@ -38,66 +37,66 @@ def pinned(request: GenerationRequest, fleet: Fleet) -> Route | None:
     return Route(ranking=() if tier is None else (tier,), policy="model", reason="the request names the model")
 
 
-def _named(request: GenerationRequest, route: Route, fleet: Fleet, caller: Principal) -> Plan:
-    tier = fleet.cards.get(request.model)
-    if tier is None or not caller.may_use(request.model):
-        raise _unknown(request.model)
-    if request.tier not in (None, tier):
-        raise InvalidRequest(
-            f"Model {_shown(request.model)} serves tier {tier!r}. Leave penstock.tier out, or ask for model 'auto'.",
-            param="penstock.tier",
-        )
-    others = tuple(
-        Dropped(card, "the request names another model") for card in fleet.candidates if card != request.model
-    )
-    return Plan(request.model, (Attempt(request.model, tier),), route, others)
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What one plan is made from."""
 
+    request: GenerationRequest
+    route: Route
+    fleet: Fleet
+    caller: Principal
 
-def _ranked(request: GenerationRequest, route: Route, fleet: Fleet, caller: Principal) -> Plan:
-    cards = tuple(dict.fromkeys(fleet.tiers[tier] for tier in route.ranking if tier in fleet.tiers))
-    judge = _judge(request, route, fleet, caller)
-    verdicts = {card: judge(card) for card in (*cards, *(card for card in fleet.candidates if card not in cards))}
-    attempts = tuple(Attempt(card, _tier_of(card, fleet)) for card in cards if verdicts[card] is None)
-    if not attempts:
-        raise _nothing_left(request, fleet, caller)
-    return Plan(
-        requested=request.model,
-        attempts=attempts,
-        route=route,
-        dropped=tuple(Dropped(card, reason) for card, reason in verdicts.items() if reason is not None),
-    )
+    def named(self) -> Plan:
+        """The one card that the request names."""
+        name = self.request.model
+        tier = self.fleet.cards.get(name)
+        if tier is None or not self.caller.may_use(name):
+            raise _unknown(name)
+        if self.request.tier not in (None, tier):
+            raise InvalidRequest(
+                f"Model {_shown(name)} serves tier {tier!r}. Leave penstock.tier out, or ask for model 'auto'.",
+                param="penstock.tier",
+            )
+        others = (card for card in self.fleet.candidates if card != name)
+        dropped = tuple(Dropped(card, "the request names another model") for card in others)
+        return Plan(name, (Attempt(name, tier),), self.route, dropped)
 
+    def ranked(self) -> Plan:
+        """The cards of the ranked tiers, less those that fall away."""
+        standing: dict[str, Tier] = {}
+        for tier in self.route.ranking:
+            if tier in self.fleet.tiers:
+                standing.setdefault(self.fleet.tiers[tier], tier)
+        verdicts = {card: self._objection(card) for card in (*standing, *self.fleet.candidates)}
+        attempts = tuple(Attempt(card, tier) for card, tier in standing.items() if verdicts[card] is None)
+        if not attempts:
+            raise self._nothing_left()
+        dropped = tuple(Dropped(card, reason) for card, reason in verdicts.items() if reason is not None)
+        return Plan(self.request.model, attempts, self.route, dropped)
 
-def _judge(request: GenerationRequest, route: Route, fleet: Fleet, caller: Principal) -> Callable[[str], str | None]:
-    """The reason to drop a card, or None; the first that holds is told."""
-    asked = request.tier
-    checks: tuple[tuple[Callable[[str], bool], str], ...] = (
-        (lambda card: card not in fleet.tiers.values(), "stands for no tier of this stack, is served by its name only"),
-        (lambda card: card not in fleet.cards, "not deployed in this stack"),
-        (lambda card: not _admits(caller, card), "the key's model list does not admit it"),
-        (lambda card: asked is not None and fleet.tiers.get(asked) != card, f"the request asks for tier {asked}"),
-        (lambda card: not _is_ranked(card, route, fleet), f"not ranked by policy {route.policy}"),
-    )
-    return lambda card: next((reason for fails, reason in checks if fails(card)), None)
+    def _objection(self, card: str) -> str | None:
+        """Why this card cannot be tried for `auto`; None when it can. The first reason that holds is told."""
+        asked, standing = self.request.tier, self.fleet.tiers
+        if card not in standing.values():
+            return "stands for no tier of this stack: served by its name only"
+        if card not in self.fleet.cards:
+            return "not deployed in this stack"
+        if not self._admits(card):
+            return "the key's model list does not admit it"
+        if asked is not None and standing.get(asked) != card:
+            return f"the request asks for tier {asked}"
+        if not any(standing.get(tier) == card for tier in self.route.ranking):
+            return f"not ranked by policy {self.route.policy}"
+        return None
 
+    def _admits(self, card: str) -> bool:
+        """A key that lists `auto` may reach every tier through it; any other list has to name the card."""
+        return self.caller.may_use(AUTO) or self.caller.may_use(card)
 
-def _admits(caller: Principal, card: str) -> bool:
-    """A key that lists `auto` may reach every tier through it; any other list has to name the card."""
-    return caller.may_use(AUTO) or caller.may_use(card)
-
-
-def _is_ranked(card: str, route: Route, fleet: Fleet) -> bool:
-    return any(fleet.tiers.get(tier) == card for tier in route.ranking)
-
-
-def _tier_of(card: str, fleet: Fleet) -> Tier:
-    return next(tier for tier, standing in fleet.tiers.items() if standing == card)
-
-
-def _nothing_left(request: GenerationRequest, fleet: Fleet, caller: Principal) -> NotFound | Unavailable:
-    if not any(_admits(caller, card) for card in fleet.tiers.values()):
-        return _unknown(request.model)
-    return Unavailable("No model that may answer this request is deployed.", retry_after_s=RETRY_AFTER_S)
+    def _nothing_left(self) -> NotFound | Unavailable:
+        if not any(self._admits(card) for card in self.fleet.tiers.values()):
+            return _unknown(self.request.model)
+        return Unavailable("No model that may answer this request is deployed.", retry_after_s=RETRY_AFTER_S)
 
 
 def _unknown(name: str) -> NotFound:

@@ -42,38 +42,48 @@ class Finding:
 
 def machine_findings(machine: Machine) -> Iterator[Finding]:
     """What any stack needs."""
-    version = ".".join(str(part) for part in machine.python)
-    supported = (3, 11) <= machine.python <= (3, 13)
-    yield _finding("python", supported, version, "Set up again with Python 3.11, 3.12 or 3.13: `make setup`.")
-    yield _finding("platform", machine.system == "Linux x86_64", machine.system, "Penstock runs on Linux x86-64.")
-    yield _finding("cores", machine.cores >= 2, f"{machine.cores}", "Expect slow answers on one core.", hard=False)
-    yield _finding(
-        "disk", machine.disk_free >= DISK_NEEDED, _size(machine.disk_free), "Free 2 GiB for logs and records."
+    version, cores = ".".join(str(part) for part in machine.python), str(machine.cores)
+    yield _unless(
+        (3, 11) <= machine.python <= (3, 13),
+        Finding("python", "failure", version, "Set up again with Python 3.11, 3.12 or 3.13: `make setup`."),
+    )
+    yield _unless(
+        machine.system == "Linux x86_64",
+        Finding("platform", "failure", machine.system, "Penstock runs on Linux x86-64."),
+    )
+    yield _unless(machine.cores >= 2, Finding("cores", "warning", cores, "Expect slow answers on one core."))
+    yield _unless(
+        machine.disk_free >= DISK_NEEDED,
+        Finding("disk", "failure", _size(machine.disk_free), "Free 2 GiB for logs and records."),
     )
 
 
 def profile_findings(settings: Settings, machine: Machine) -> Iterator[Finding]:
     """What this profile needs of the machine."""
     needed = STACK_MEMORY + ENGINE_MEMORY * sum(max(1, engine.replicas) for engine in settings.engines)
-    yield _finding(
-        "memory",
+    yield _unless(
         machine.memory_free >= needed,
-        f"{_size(machine.memory_free)} free of {_size(machine.memory)}",
-        f"This profile wants about {_size(needed)} beside weights and KV cache. Run less beside it.",
-        hard=machine.memory < needed,
+        Finding(
+            "memory",
+            "failure" if machine.memory < needed else "warning",
+            f"{_size(machine.memory_free)} free of {_size(machine.memory)}",
+            f"This profile wants about {_size(needed)} beside weights and KV cache. Run less beside it.",
+        ),
     )
     store = settings.ray.object_store_bytes
-    yield _finding(
-        "shared memory",
+    yield _unless(
         machine.shared_memory_free >= store,
-        f"{_size(machine.shared_memory_free)} free in /dev/shm",
-        f"Ray wants {_size(store)} there (in a container: --shm-size=1g), else it falls back to slow files.",
-        hard=False,
+        Finding(
+            "shared memory",
+            "warning",
+            f"{_size(machine.shared_memory_free)} free in /dev/shm",
+            f"Ray wants {_size(store)} there (in a container: --shm-size=1g), else it falls back to slow files.",
+        ),
     )
     yield _gpu(settings, machine)
 
 
-def port_finding(settings: Settings, state: StateDir, listening: Callable[[str, int], bool]) -> Finding:
+def port_finding(settings: Settings, state: StateDir, *, listening: Callable[[str, int], bool]) -> Finding:
     """Whether the public port is free, or held by this very stack."""
     http = settings.http
     address = f"{http.host}:{http.port}"
@@ -82,16 +92,17 @@ def port_finding(settings: Settings, state: StateDir, listening: Callable[[str, 
         return Finding("port", "ok", f"{address}, held by the running stack")
     taken = listening(http.host, http.port)
     fact = f"{address} is {'taken' if taken else 'free'}"
-    return _finding("port", not taken, fact, "Choose another one: `penstock up --port 8001`.")
+    return _unless(not taken, Finding("port", "failure", fact, "Choose another one: `penstock up --port 8001`."))
 
 
 def card_findings(settings: Settings, state: StateDir) -> Iterator[Finding]:
     """Whether the profile's cards fit its hardware, and whether their files are here."""
     catalog, models = Catalog.load(state.cards), ModelStore(state.models)
-    yield _attempt("fit", lambda: require_fit(settings, catalog), "every card fits the hardware that the profile names")
+    fits = "every card fits the hardware that the profile names"
+    yield _attempt("fit", lambda: require_fit(settings, catalog), fact=fits)
     for engine in settings.engines:
         resolve = partial(_resolve, engine.card, catalog=catalog, models=models)
-        yield _attempt(f"model {engine.card}", resolve, "complete on this machine")
+        yield _attempt(f"model {engine.card}", resolve, fact="complete on this machine")
 
 
 def _resolve(card: str, *, catalog: Catalog, models: ModelStore) -> Path:
@@ -114,7 +125,7 @@ def package_finding(lock: Path, installed: Mapping[str, str]) -> Finding:
     ]
     shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
     fact = shown or f"{len(locked)} as locked in {lock.name}"
-    return _finding("packages", not wrong, fact, "`make clean setup` installs the locked set.")
+    return _unless(not wrong, Finding("packages", "failure", fact, "`make clean setup` installs the locked set."))
 
 
 def _gpu(settings: Settings, machine: Machine) -> Finding:
@@ -122,11 +133,11 @@ def _gpu(settings: Settings, machine: Machine) -> Finding:
     if settings.ray.accelerator == "gpu" and settings.ray.address is None:
         enough = len(machine.gpus) >= settings.ray.gpus
         advice = f"This profile is made for {settings.ray.gpus} × {settings.ray.gpu}; `--profile cpu-demo` needs none."
-        return _finding("gpu", enough, found, advice)
+        return _unless(enough, Finding("gpu", "failure", found, advice))
     return Finding("gpu", "ok", f"{found}; this profile needs none on this machine")
 
 
-def _attempt(name: str, action: Callable[[], object], fact: str) -> Finding:
+def _attempt(name: str, action: Callable[[], object], *, fact: str) -> Finding:
     try:
         action()
     except PenstockError as error:
@@ -134,10 +145,9 @@ def _attempt(name: str, action: Callable[[], object], fact: str) -> Finding:
     return Finding(name, "ok", fact)
 
 
-def _finding(name: str, fine: bool, fact: str, advice: str, *, hard: bool = True) -> Finding:
-    if fine:
-        return Finding(name, "ok", fact)
-    return Finding(name, "failure" if hard else "warning", fact, advice)
+def _unless(fine: bool, finding: Finding) -> Finding:
+    """The finding, or that its thing is all right."""
+    return Finding(finding.name, "ok", finding.fact) if fine else finding
 
 
 def _size(count: int) -> str:

@@ -33,7 +33,7 @@ def show(
     """Every setting of a profile, with the origin of its value. Secrets are masked."""
     name = profile_of(profile, state_of(state_dir))
     settings = load_settings(name)
-    found = settings_with_origin(settings, _written(name), environment())
+    found = settings_with_origin(settings, profile=_written(name), environment=environment())
     if as_json:
         print_json({item.path: {"value": item.value, "origin": item.origin} for item in found})
     else:

@@ -59,7 +59,7 @@ def examine(profile: str, state: StateDir) -> Iterator[Finding]:
     yield Finding("profile", "ok", f"{profile} loads")
     yield from profile_findings(settings, machine)
     yield package_finding(REPOSITORY / f"requirements-{settings.ray.accelerator}.txt", machine.installed)
-    yield port_finding(settings, state, is_listening)
+    yield port_finding(settings, state, listening=is_listening)
     yield from card_findings(settings, state)
 
 

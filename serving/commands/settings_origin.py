@@ -26,7 +26,7 @@ class SettingOrigin:
 
 
 def settings_with_origin(
-    settings: Settings, profile: Mapping[str, Any], environment: Mapping[str, str]
+    settings: Settings, *, profile: Mapping[str, Any], environment: Mapping[str, str]
 ) -> list[SettingOrigin]:
     """Every leaf of the settings, in their order. `profile` is the parsed YAML file."""
     set_by_environment = {

@@ -60,8 +60,10 @@ def depth(function: Function) -> int:
 
 
 def too_wide(function: Function) -> Iterator[str]:
-    """What is wrong with the parameters. Python's own, ASGI's and structlog's calls are not ours to shape."""
-    positional = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args)]
+    """What is wrong with the parameters. Python's, ASGI's and structlog's calls are not ours to shape, options are the user's."""
+    if _is_command(function):
+        return
+    positional = [arg.arg.strip("_") for arg in (*function.args.posonlyargs, *function.args.args)]
     positional = positional[1:] if positional[:1] in (["self"], ["cls"]) else positional
     total = len(positional) + len(function.args.kwonlyargs)
     protocol = function.name.startswith("__") and function.name != "__init__"
@@ -69,6 +71,12 @@ def too_wide(function: Function) -> Iterator[str]:
         yield f"{total} parameters"
     if len(positional) > POSITIONAL and not protocol and positional not in FOREIGN:
         yield f"{len(positional)} positional parameters"
+
+
+def _is_command(function: Function) -> bool:
+    """`@app.command("name")` of Typer."""
+    calls = (node.func for node in function.decorator_list if isinstance(node, ast.Call))
+    return any(isinstance(call, ast.Attribute) and call.attr == "command" for call in calls)
 
 
 def _depth(node: ast.AST, level: int) -> int:
@@ -149,6 +157,8 @@ def test_nesting_is_counted_as_a_reader_sees_it(text: str, levels: int) -> None:
         ("class A:\n  def __init__(self, a, b, c): pass", 1),
         ("class A:\n  def __exit__(self, a, b, c): pass", 0),
         ("async def app(scope, receive, send): pass", 0),
+        ("@app.command()\ndef make(a, b, c, d, e, f, g): pass", 0),
+        ("@app.get()\ndef make(a, b, c): pass", 1),
     ],
 )
 def test_parameters_are_counted_without_self(text: str, problems: int) -> None:

@@ -59,7 +59,7 @@ def test_a_wrong_value_names_the_field(penstock: Run) -> None:
 
 def test_nothing_of_the_settings_is_left_out_of_the_list() -> None:
     settings = load_settings("cpu-demo")
-    sections = {item.path.split(".")[0] for item in settings_with_origin(settings, {}, {})}
+    sections = {item.path.split(".")[0] for item in settings_with_origin(settings, profile={}, environment={})}
     assert sections == set(Settings.model_fields)
 
 
