@@ -80,7 +80,7 @@ class RemoteKeys:
     async def create(self, spec: KeySpec) -> dict[str, Any]:
         """The new key, with its secret under `key`."""
         given = {name: getattr(spec, name) for name in KeySpec.__slots__ if name != "keep_text"}
-        return await self._call("POST", "/admin/keys", {name: value for name, value in given.items() if value})
+        return await self._call("POST", "/admin/keys", body={name: value for name, value in given.items() if value})
 
     async def list(self) -> list[dict[str, Any]]:
         """Every key, newest first."""
@@ -96,7 +96,7 @@ class RemoteKeys:
             f"Org {org!r} can be switched {'on' if keep else 'off'} only where the store is: without PENSTOCK_URL."
         )
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def _call(self, method: str, path: str, *, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         try:
             answer = await self._client.request(method, path, json=body)
             found = answer.json()

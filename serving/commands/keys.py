@@ -86,7 +86,7 @@ def keep_text(
     state_dir: StateOption = None,
 ) -> None:
     """Let records of an org keep the text of prompts and answers, or stop it. Off unless switched on here."""
-    asyncio.run(_keep_text(org, keep, state_dir))
+    asyncio.run(_keep_text(org, state_dir, keep=keep))
     err().print(f"Records of {org} {'keep' if keep else 'do not keep'} texts from now on.", markup=False)
 
 
@@ -105,7 +105,7 @@ async def _revoke(key_id: str, state_dir: Path | None) -> None:
         await keys.revoke(key_id)
 
 
-async def _keep_text(org: str, keep: bool, state_dir: Path | None) -> None:
+async def _keep_text(org: str, state_dir: Path | None, *, keep: bool) -> None:
     async with open_keys(state_of(state_dir), environment()) as keys:
         await keys.keep_text(org, keep)
 

@@ -68,7 +68,7 @@ class KeyTable:
         """Store a key; its org is made with `org_id` when it is new."""
         async with self._database.transaction("durable") as connection:
             await _raise_mark(connection)
-            await self._insert(connection, row, org_id)
+            await self._insert(connection, row, org_id=org_id)
 
     async def add_first(self, row: KeyRow, *, org_id: str) -> bool:
         """Store a key unless there has ever been one. Of several processes, one gets True."""
@@ -76,7 +76,7 @@ class KeyTable:
             await _raise_mark(connection)
             if await connection.scalar(select(func.count()).select_from(KEYS)):
                 return False
-            await self._insert(connection, row, org_id)
+            await self._insert(connection, row, org_id=org_id)
             return True
 
     async def revoke(self, key_id: str, *, now: float) -> Revocation:
@@ -86,7 +86,7 @@ class KeyTable:
             found = await _rows(connection, KEYS.c.id == key_id)
             if not found:
                 return "missing"
-            if await _is_last_admin(connection, found[0], now):
+            if await _is_last_admin(connection, found[0], now=now):
                 return "last_admin"
             await connection.execute(
                 update(KEYS).where(KEYS.c.id == key_id, KEYS.c.revoked_at.is_(None)).values(revoked_at=now)
@@ -104,7 +104,7 @@ class KeyTable:
         async with self._database.transaction("read") as connection:
             return await _rows(connection, *conditions)
 
-    async def _insert(self, connection: AsyncConnection, row: KeyRow, org_id: str) -> None:
+    async def _insert(self, connection: AsyncConnection, row: KeyRow, *, org_id: str) -> None:
         org = {"id": org_id, "name": row.org, "keep_text": row.keep_text, "created_at": row.created_at}
         await connection.execute(self._database.insert(ORGS).values(org).on_conflict_do_nothing())
         if row.keep_text:
@@ -131,7 +131,7 @@ def _row(mapping: RowMapping) -> KeyRow:
     return KeyRow(**values)
 
 
-async def _is_last_admin(connection: AsyncConnection, row: KeyRow, now: float) -> bool:
+async def _is_last_admin(connection: AsyncConnection, row: KeyRow, *, now: float) -> bool:
     if row.role != "admin" or not row.usable(now):
         return False
     others = select(func.count()).where(

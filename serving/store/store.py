@@ -12,7 +12,6 @@ from serving.store.database import PATIENCE_S, Database
 from serving.store.feedback import FeedbackTable
 from serving.store.gateways import GatewayTable
 from serving.store.keys import KeyTable
-from serving.store.migration import migrate
 from serving.store.records import RecordTable
 
 
@@ -33,6 +32,9 @@ class Store:
 
         `patience_s` bounds each wait for the database; after it the call raises `StoreDown`.
         """
+        # Alembic is an eighth of what importing the gateway costs, and nobody but this line needs it.
+        from serving.store.migration import migrate
+
         database = Database(url, patience_s=patience_s)
         try:
             await migrate(database)

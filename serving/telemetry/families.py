@@ -48,7 +48,7 @@ class Families:
         for line in text.split("\n"):
             if comment := COMMENT.fullmatch(line):
                 current = comment[2]
-                self._describe(current, comment[1], comment[3] or "")
+                self._describe(current, what=comment[1], text=comment[3] or "")
             elif sample := SAMPLE.fullmatch(line):
                 current = current if self._holds(current, sample[1]) else sample[1]
                 self._family(current).samples.append(_relabelled(sample, labels or {}))
@@ -62,7 +62,7 @@ class Families:
     def _family(self, name: str) -> Family:
         return self._families.setdefault(name, Family())
 
-    def _describe(self, name: str, what: str, text: str) -> None:
+    def _describe(self, name: str, *, what: str, text: str) -> None:
         family = self._family(name)
         if what not in family.comments:
             family.comments[what] = text
