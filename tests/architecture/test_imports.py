@@ -21,6 +21,7 @@ HEAVY = {
     "gradio",
 }
 EDGE_FILES: dict[str, str] = {
+    "models/demo/lora_probe.py": "shows that the untrained family can be learned by an adapter",
     "models/demo/tokenizer.py": "writes the demo tiers' tokenizer in the format of transformers",
     "models/demo/train.py": "trains the demo tiers",
     "serving/deploy/applications.py": "builds the Ray Serve applications",

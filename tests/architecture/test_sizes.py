@@ -60,7 +60,7 @@ def depth(function: Function) -> int:
 
 
 def too_wide(function: Function) -> Iterator[str]:
-    """What is wrong with the parameters. Python's, ASGI's and structlog's calls are not ours to shape, options are the user's."""
+    """What is wrong with the parameters. Python's, ASGI's and structlog's calls are not ours to shape."""
     if _is_command(function):
         return
     positional = [arg.arg.strip("_") for arg in (*function.args.posonlyargs, *function.args.args)]
