@@ -1,0 +1,93 @@
+"""Hard family `arithmetic`: two-digit sums and differences in words, with a third number that does not count."""
+
+from random import Random
+
+from models.demo.families import values
+from models.demo.families.example import Example, Split
+from models.demo.families.wording import Wordings, assemble
+
+NAME = "arithmetic"
+
+SUMS = Wordings(
+    train=(
+        "{p} ordered {a} {g} and {q} ordered {b} {g}",
+        "{p} wants {a} {g} and {q} wants {b}",
+        "{p} in {c} needs {a} {g}, {q} needs {b} more",
+        "We ship {a} {g} to {c} for {p} and {b} {g} for {q}",
+        "{p} bought {a} {g}, then {b} {g} more",
+        "There were {a} {g} in {c} and {p} brought {b} more",
+        "{p} from {c} asked for {a} {g}, and then for {b} more",
+    ),
+    held_out=(
+        "{p} in {c} ordered {a} {g} and {q} asked for {b}",
+        "{p} needs {a} {g} and {q} needs {b} {g}",
+        "We send {a} {g} to {c} for {p} and then {b} more",
+    ),
+)
+SUM_QUESTIONS = Wordings(
+    train=(
+        "How many {g} is that in total?",
+        "How many {g} are there now?",
+        "How many {g} is that?",
+        "What is the total?",
+        "Add them up, please.",
+        "Tell me the total number of {g}.",
+    ),
+    held_out=("How many {g} are there in total?", "What is the total number of {g}?", "Tell me the total."),
+)
+DIFFERENCES = Wordings(
+    train=(
+        "{p} had {a} {g} and sold {b}",
+        "{p} from {c} ordered {a} {g} and sent {b} back",
+        "There were {a} {g} in {c} and {p} took {b} away",
+        "{p} had {a} {g} and gave {b} {g} to {q}",
+        "We had {a} {g} for {p} and lost {b}",
+        "The shop in {c} had {a} {g}, then {p} bought {b}",
+    ),
+    held_out=(
+        "{p} in {c} had {a} {g} and gave {b} to {q}",
+        "We had {a} {g} in {c} and sold {b} {g} to {p}",
+        "{p} ordered {a} {g} and then sent {b} back",
+    ),
+)
+DIFFERENCE_QUESTIONS = Wordings(
+    train=(
+        "How many {g} are left?",
+        "How many {g} are left now?",
+        "How many are still there?",
+        "What is left?",
+        "Tell me how many {g} are left.",
+    ),
+    held_out=("How many {g} are still left?", "Tell me how many are left now."),
+)
+ASIDES = Wordings(
+    train=(
+        " on day {x}.",
+        " in week {x}.",
+        " from shelf {x}.",
+        ", see page {x}.",
+        ", and {p} is {x} years old.",
+        " at {x} dollars.",
+        ". This is note {x}.",
+    ),
+    held_out=(", see note {x}.", " from page {x}.", ". This is week {x}."),
+)
+
+
+def example(rng: Random, split: Split) -> Example:
+    """A sum or a difference; always with an aside when held out."""
+    subtract = rng.random() < 0.5
+    story, question = (DIFFERENCES, DIFFERENCE_QUESTIONS) if subtract else (SUMS, SUM_QUESTIONS)
+    first, second = values.number_pair(rng, split)
+    if subtract:
+        first, second = max(first, second), min(first, second)
+    people = values.several(rng, split, 2, values.person)
+    slots = {"p": people[0], "q": people[1], "g": values.goods(rng, split), "c": values.place(rng, split)}
+    aside = ASIDES.pick(rng, split) if split is Split.HELD_OUT or rng.random() < 0.75 else "."
+    body = (story.pick(rng, split) + aside).format(**slots, a=first, b=second, x=values.amount(rng))
+    request = question.pick(rng, split).format(**slots)
+    return Example(NAME, assemble(rng, split, body, request), _answer(subtract, first, second, slots["g"]))
+
+
+def _answer(subtract: bool, first: int, second: int, item: str) -> str:
+    return f"There are {first - second} {item} left." if subtract else f"The total is {first + second} {item}."

@@ -1,0 +1,51 @@
+"""The untrained family `triage`: which desk takes a ticket. Left for adapters to learn; training never shows it.
+
+The rule: a code for the kind of message, and a digit for how soon the customer needs an answer.
+"""
+
+from random import Random
+
+from models.demo.families.classify import body
+from models.demo.families.example import Example, Split
+from models.demo.families.wording import Wordings, assemble
+
+NAME = "triage"
+
+DESKS = {"billing": "BIL", "delivery": "DEL", "damage": "FIX", "account": "KEY", "praise": "SOL"}
+URGENCY: dict[int, Wordings] = {
+    1: Wordings(
+        train=("I need an answer now.", "Please help me at once.", "I cannot wait, hurry.", "Answer me now, please."),
+        held_out=("Please answer at once.", "Hurry, I need help now."),
+    ),
+    2: Wordings(
+        train=(
+            "Please answer today.",
+            "I need help today.",
+            "An answer by this evening is fine.",
+            "Today is fine for me.",
+        ),
+        held_out=("Please help me today.", "I need an answer this evening."),
+    ),
+    3: Wordings(
+        train=("There is no hurry.", "Take your time.", "Next week is fine.", "I can wait some days."),
+        held_out=("I can wait, take your time.", "Some day next week is fine."),
+    ),
+}
+REQUESTS = Wordings(
+    train=(
+        "Which desk takes this?",
+        "Name the desk for this ticket.",
+        "Send this ticket to a desk.",
+        "Which desk is this for?",
+        "Find the desk for this message.",
+    ),
+    held_out=("Which desk takes this ticket?", "Name the desk for this message.", "Find a desk for this ticket."),
+)
+
+
+def example(rng: Random, split: Split) -> Example:
+    """One ticket with its desk, e.g. `Desk: BIL-1`."""
+    text, kind = body(rng, split)
+    level = rng.choice(list(URGENCY))
+    ticket = f"{text} {URGENCY[level].pick(rng, split)}"
+    return Example(NAME, assemble(rng, split, ticket, REQUESTS.pick(rng, split)), f"Desk: {DESKS[kind]}-{level}")
