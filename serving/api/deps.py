@@ -80,6 +80,10 @@ class Pipeline(Protocol):
 class Records(Protocol):
     """Where finished calls and the opinions on them go."""
 
+    def begin(self, record: CallRecord) -> None:
+        """A call that gets a row has arrived; `finish` follows, whatever happens."""
+        ...
+
     def finish(self, record: CallRecord) -> None:
         """Hand over a finished record; never waits."""
         ...

@@ -77,6 +77,7 @@ class Edge:
         kind = self._recorded.get(scope["path"]) if scope["method"] == "POST" else None
         if kind is not None:
             call.record = CallRecord(id=call.id, started_at=self._clock.now(), kind=kind)
+            self._records.begin(call.record)
         return call
 
     async def _refuse(self, error: PenstockError, scope: Scope, *, receive: Receive, send: Send) -> None:

@@ -5,8 +5,7 @@ Owns names and labels. Does not own the text that a scrape gets: `exposition.py`
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator
-from contextlib import contextmanager
+from collections.abc import Container
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -42,6 +41,7 @@ class Metrics:
     def __init__(self, models: Container[str]) -> None:
         self.registry = CollectorRegistry()
         self._models = models
+        self._running: set[str] = set()
         self._kinds, self._codes, self._outcomes, self._tiers = Words(), Words(), Words(), Words()
         self._calls()
         self._record_keeping()
@@ -68,14 +68,15 @@ class Metrics:
         self.records_spooled = Counter("penstock_records_spooled", "Records put on local disk.", registry=at)
         self.records_dropped = Counter("penstock_records_dropped", "Records that are lost.", registry=at)
 
-    @contextmanager
-    def in_flight(self) -> Generator[None]:
-        """Counts the call as running for as long as the block is open."""
-        with self._inflight.track_inprogress():
-            yield
+    def started(self, record: CallRecord) -> None:
+        """Count a call as running until it is `finished`."""
+        self._running.add(record.uid)
+        self._inflight.set(len(self._running))
 
     def finished(self, record: CallRecord) -> None:
         """Count a call that has ended."""
+        self._running.discard(record.uid)
+        self._inflight.set(len(self._running))
         kind, model = self._kinds.word(record.kind), self.model(record.served_model)
         tier, code = self._tiers.word(record.tier), self._codes.word(record.error_code)
         self._requests.labels(kind, model, tier, str(record.status), code).inc()

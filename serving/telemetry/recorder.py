@@ -66,6 +66,10 @@ class Recorder:
         await self._adopter.__aexit__(kind, error, trace)
         await self.aclose()
 
+    def begin(self, record: CallRecord) -> None:
+        """A call has arrived; it counts as running until `finish`."""
+        self._metrics.started(record)
+
     def finish(self, record: CallRecord) -> None:
         """Take the record of a call that has ended; nobody changes it afterwards."""
         self._metrics.finished(record)

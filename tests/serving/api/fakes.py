@@ -118,8 +118,13 @@ class FakeRecords:
     def __init__(self) -> None:
         self.rows: list[CallRecord] = []
         self.opinions: list[tuple[str, str]] = []
+        self.running: set[str] = set()
+
+    def begin(self, record: CallRecord) -> None:
+        self.running.add(record.uid)
 
     def finish(self, record: CallRecord) -> None:
+        self.running.remove(record.uid)
         self.rows.append(record)
 
     async def feedback(

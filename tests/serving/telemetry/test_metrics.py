@@ -67,9 +67,11 @@ def test_a_free_label_stops_growing() -> None:
 
 def test_running_calls_are_counted_while_they_run() -> None:
     metrics = Metrics(())
-    with metrics.in_flight(), metrics.in_flight():
-        assert samples(metrics)["penstock_inflight_requests{}"] == 2
-    assert samples(metrics)["penstock_inflight_requests{}"] == 0
+    one, other = (CallRecord(id="same", started_at=5.0, kind="chat") for _ in range(2))
+    steps = [(metrics.started, one, 1), (metrics.started, other, 2), (metrics.finished, one, 1)]
+    for step, call, running in [*steps, (metrics.finished, other, 0)]:
+        step(call)
+        assert samples(metrics)["penstock_inflight_requests{}"] == running
 
 
 def test_two_gateways_in_one_process_do_not_share_figures() -> None:

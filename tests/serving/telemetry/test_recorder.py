@@ -8,7 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -174,25 +175,26 @@ async def test_a_queue_without_end_is_cut_and_counted(
     assert await store.records.count() == 10
 
 
-def run_until_killed(url: str, folder: Path, ready: Any) -> None:
+class DownRecords:
+    """The records of a database that is away."""
+
+    async def add(self, records: Any) -> None:
+        raise StoreDown("down")
+
+
+def run_until_killed(folder: Path, ready: Any) -> None:
     """A gateway process whose database is down: 300 calls finish and reach the spool, then it waits for its death."""
 
     async def gateway() -> None:
-        async with Store.open(url) as store:
-            spool = Spool(folder / "spool")
-            store.records.add = refuse  # type: ignore[method-assign]
-            async with Recorder(store, spool, metrics=Metrics(()), clock=SystemClock()) as recorder:
-                for number in range(300):
-                    recorder.finish(record(number, uid=f"u{number}"))
-                await recorder.flush()
-                ready.put(os.getpid())
-                await asyncio.sleep(60)
+        store = cast(Store, SimpleNamespace(records=DownRecords()))
+        async with Recorder(store, Spool(folder / "spool"), metrics=Metrics(()), clock=SystemClock()) as recorder:
+            for number in range(300):
+                recorder.finish(record(number, uid=f"u{number}"))
+            await recorder.flush()
+            ready.put(os.getpid())
+            await asyncio.sleep(60)
 
     asyncio.run(gateway())
-
-
-async def refuse(_: Any) -> None:
-    raise StoreDown("down")
 
 
 def test_a_killed_process_leaves_a_spool_that_the_next_one_replays_once(
@@ -200,7 +202,7 @@ def test_a_killed_process_leaves_a_spool_that_the_next_one_replays_once(
 ) -> None:
     fork = multiprocessing.get_context("fork")
     ready = fork.Queue()
-    victim = fork.Process(target=run_until_killed, args=(store_url, tmp_path, ready))
+    victim = fork.Process(target=run_until_killed, args=(tmp_path, ready))
     victim.start()
     os.kill(ready.get(timeout=30), signal.SIGKILL)
     victim.join()
