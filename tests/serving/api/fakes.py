@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -232,19 +232,24 @@ class Stack:
         transport = httpx2.ASGITransport(app=self.app(), raise_app_exceptions=False)
         return httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
 
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator[int]:
-        """A real server on a free port of loopback."""
-        config = uvicorn.Config(self.app(), port=0, http="httptools", log_config=None, lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve())
-        try:
-            while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag and no event
-                await asyncio.sleep(0.005)
-            yield server.servers[0].sockets[0].getsockname()[1]
-        finally:
-            server.should_exit = server.force_exit = True
-            await task
+    def served(self) -> AbstractAsyncContextManager[int]:
+        """The application on a real server; gives its port."""
+        return served(self.app())
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[int]:
+    """A real server on a free port of loopback."""
+    config = uvicorn.Config(app, port=0, http="httptools", log_config=None, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    try:
+        while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag and no event
+            await asyncio.sleep(0.005)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True
+        await task
 
 
 CHAT: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}

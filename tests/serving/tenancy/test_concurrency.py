@@ -1,0 +1,48 @@
+"""Slots of a key."""
+
+import pytest
+
+from models.errors import RateLimited
+from models.types import Principal
+from serving.tenancy.concurrency import KeyConcurrency
+
+
+def caller(concurrency: int | None, key: str = "key_1") -> Principal:
+    return Principal(key, "acme", "ann", "inference", concurrency=concurrency)
+
+
+def test_a_key_at_its_limit_is_told_to_come_back_in_a_second() -> None:
+    slots = KeyConcurrency()
+    with slots.hold(caller(2)), slots.hold(caller(2)):
+        with pytest.raises(RateLimited) as refused, slots.hold(caller(2)):
+            pass
+        assert (refused.value.code, refused.value.retry_after_s) == ("rate_limit_exceeded", 1)
+        with slots.hold(caller(2, key="key_2")):
+            assert slots.running("key_1") == 2
+
+
+def test_a_slot_comes_back_however_the_call_ends() -> None:
+    slots = KeyConcurrency()
+    with pytest.raises(ZeroDivisionError), slots.hold(caller(1)):
+        raise ZeroDivisionError
+    with slots.hold(caller(1)):
+        assert slots.running("key_1") == 1
+    assert slots.running("key_1") == 0
+
+
+def test_a_key_without_a_limit_is_never_refused() -> None:
+    slots = KeyConcurrency()
+    holds = [slots.hold(caller(None)) for _ in range(1000)]
+    for hold in holds:
+        hold.__enter__()
+    assert slots.running("key_1") == 1000
+
+
+@pytest.mark.parametrize(("limit", "gateways", "share"), [(4, 2, 2), (5, 2, 3), (1, 4, 1)])
+def test_gateways_share_a_limit_and_none_is_left_without_a_slot(limit: int, gateways: int, share: int) -> None:
+    slots = KeyConcurrency(gateways=gateways)
+    holds = [slots.hold(caller(limit)) for _ in range(share)]
+    for hold in holds:
+        hold.__enter__()
+    with pytest.raises(RateLimited), slots.hold(caller(limit)):
+        pass
