@@ -5,12 +5,14 @@ Owns names, defaults and checks. Does not own model cards (`models/catalog`) or 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from models.config import Frozen
 from models.errors import ConfigurationError
@@ -161,23 +163,56 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
-def load_settings(profile: str, overrides: dict[str, Any] | None = None) -> Settings:
-    """Read a profile by name or by path to a YAML file; a bad one is refused with the field's name."""
-    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+def read_profile(profile: str) -> dict[str, Any]:
+    """A profile as its author wrote it, by name or by path to a YAML file."""
+    path = _path(profile)
     try:
         values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(f"Unknown profile {profile!r}. Shipped: {', '.join(profile_names())}.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"Profile {profile!r} cannot be read.", detail=str(error)) from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"Profile {profile!r} is not YAML.", detail=str(error)) from error
-    if not isinstance(values, dict):
-        raise ConfigurationError(f"Profile {profile!r} must be a mapping of sections.")
-    for section, fields in (overrides or {}).items():
-        values[section] = {**values.get(section, {}), **fields}
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values) or "profile" in values:
+        raise ConfigurationError(f"Profile {profile!r} must be a mapping of sections: {', '.join(_sections())}.")
+    return values
+
+
+def load_settings(profile: str, overrides: dict[str, Any] | None = None) -> Settings:
+    """The settings of a profile under the environment; `overrides` (section → fields) is stronger than both.
+
+    Whatever is wrong is refused with the field's or the variable's name.
+    """
+    values = read_profile(profile)
+    _refuse_unknown_variables(os.environ)
     try:
-        return Settings(profile=path.stem, **values)
+        settings = Settings(profile=_path(profile).stem, **values)
+        changed = {name: _changed(getattr(settings, name), fields) for name, fields in (overrides or {}).items()}
     except ValidationError as error:
         raise ConfigurationError(_first_problem(profile, error)) from error
+    except SettingsError as error:
+        raise ConfigurationError("A PENSTOCK__ variable holds a section that is no JSON.", detail=str(error)) from error
+    return settings.model_copy(update=changed)
+
+
+def _changed(section: BaseModel, fields: dict[str, Any]) -> BaseModel:
+    return type(section).model_validate({**section.model_dump(), **fields})
+
+
+def _path(profile: str) -> Path:
+    return Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+
+
+def _sections() -> list[str]:
+    return [name for name in Settings.model_fields if name != "profile"]
+
+
+def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
+    prefix = "PENSTOCK__"
+    for name in environment:
+        if name.upper().startswith(prefix) and name[len(prefix) :].split("__")[0].lower() not in _sections():
+            raise ConfigurationError(f"Unknown setting {name[:64]!r}. Sections: {', '.join(_sections())}.")
 
 
 def _first_problem(profile: str, error: ValidationError) -> str:

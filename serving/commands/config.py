@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,7 +14,7 @@ from serving.commands.docs import configuration_page
 from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
 from serving.commands.settings_origin import SettingOrigin, settings_with_origin
 from serving.commands.terminal import out, print_json
-from serving.settings import PROFILES, load_settings
+from serving.settings import load_settings, read_profile
 
 app = typer.Typer(help="The settings of a stack.", no_args_is_help=True)
 
@@ -33,7 +32,7 @@ def show(
     """Every setting of a profile, with the origin of its value. Secrets are masked."""
     name = profile_of(profile, state_of(state_dir))
     settings = load_settings(name)
-    found = settings_with_origin(settings, profile=_written(name), environment=environment())
+    found = settings_with_origin(settings, profile={"profile": name, **read_profile(name)}, environment=environment())
     if as_json:
         print_json({item.path: {"value": item.value, "origin": item.origin} for item in found})
     else:
@@ -50,12 +49,6 @@ def docs(
         out().print(page, markup=False, end="")
     else:
         write_to.write_text(page)
-
-
-def _written(name: str) -> dict[str, Any]:
-    """The profile as its author wrote it."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
-    return {"profile": name, **yaml.safe_load(path.read_text())}
 
 
 def _table(found: list[SettingOrigin]) -> Table:

@@ -41,6 +41,6 @@ def environment() -> Mapping[str, str]:
 def profile_of(given: str | None, state: StateDir) -> str:
     """The profile that was asked for, that of the running stack, or the one that runs anywhere."""
     if given is not None:
-        return given
+        return str(Path(given).absolute()) if given.endswith((".yaml", ".yml")) else given
     running = state.read_stack()
     return running.profile if running is not None else "cpu-demo"

@@ -13,6 +13,7 @@ ENVIRONMENT_READERS: dict[str, str] = {
     "serving/commands/options.py": "where the state folder lies, which remote stack",
     "serving/deploy/haproxy.py": "becomes HAProxy with the environment that Serve gave it",
     "serving/deploy/stack.py": "what the processes of a stack inherit",
+    "serving/settings.py": "the settings loader",
     "serving/engines/parentage.py": "how EngineCore learns whose child it is",
     "serving/engines/replica.py": "vLLM takes its core binding from there only",
 }
