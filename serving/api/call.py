@@ -40,7 +40,7 @@ class Call:
 
     def client_left(self) -> None:
         """The client went away before its answer was complete."""
-        if self.record is not None:
+        if self.record is not None and not self.complete:
             self.record.client_gone = True
 
     def finish(self, now: float) -> None:

@@ -45,6 +45,8 @@ class Gate:
 
     def _check_target(self, scope: Scope, target: bytes | None) -> None:
         path: bytes = scope.get("raw_path") or scope["path"].encode()
+        if target is not None and not target.partition(b"?")[0].endswith(path):
+            target = None  # of the next request in the pipe: the server has read ahead
         length = len(target) if target is not None else len(path) + 1 + len(scope.get("query_string", b""))
         if length > self._limits.max_target_bytes:
             raise InvalidRequest("The request target is too long.", code="uri_too_long")

@@ -77,6 +77,13 @@ async def test_a_bad_request_line_or_header_gets_its_exact_answer(stack: Stack, 
     assert stack.pipeline.requests == []
 
 
+async def test_h22_requests_in_one_pipe_are_judged_one_by_one(stack: Stack) -> None:
+    first, second = GET + KEY + b"Host: a\r\n\r\n", OUR_ROWS["H22"][0].replace(b"/v1/models", b"/v1/models/x")
+    async with stack.served() as port, wire(port) as client:
+        await client.send(first + second)
+        assert [(await client.answer())[0], (await client.answer())[0]] == [200, 400]
+
+
 async def test_h24_connect_reaches_no_route(stack: Stack) -> None:
     async with stack.served() as port, wire(port) as client:
         await client.send(b"CONNECT evil:80 HTTP/1.1\r\nHost: evil:80\r\n\r\n")
