@@ -14,7 +14,7 @@ from models.errors import PenstockError
 
 
 class Periodic:
-    """`async with Periodic(work, every_s=…)`: a round that fails is logged, the next one comes all the same."""
+    """`async with Periodic(work, every_s=…)`: the first round at once; after one that fails the next comes all the same."""
 
     def __init__(self, work: Callable[[], Awaitable[object]], *, every_s: float) -> None:
         self._work = work
@@ -36,8 +36,8 @@ class Periodic:
 
     async def _rounds(self) -> None:
         while True:
-            await asyncio.sleep(self._every_s)
             try:
                 await self._work()
             except (PenstockError, OSError) as error:
                 self._log.warning("round_failed", work=getattr(self._work, "__qualname__", "?"), error=str(error))
+            await asyncio.sleep(self._every_s)

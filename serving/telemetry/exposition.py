@@ -59,6 +59,7 @@ class Exposition:
         self._gateway = gateway
         self._engines = engines
         self._clock = clock
+        self._published, self._published_at = "", 0.0
 
     @asynccontextmanager
     async def open(self, *, every_s: float = PUBLISH_S) -> AsyncGenerator[Exposition]:
@@ -66,11 +67,14 @@ class Exposition:
         async with Periodic(self.publish, every_s=every_s):
             yield self
         with suppress(StoreDown):
-            await self._gateways.forget(self._gateway, before=self._clock.now() - STALE_S)
+            await self._gateways.forget(self._gateway)
 
     async def publish(self) -> None:
-        """Put this gateway's figures where the other gateways find them."""
-        await self._gateways.publish(self._gateway, self._own(), now=self._clock.now())
+        """Put this gateway's figures where the other gateways find them, unless nothing has changed for a while."""
+        own, now = self._own(), self._clock.now()
+        if own != self._published or now - self._published_at > STALE_S / 2:
+            await self._gateways.publish(self._gateway, own, now=now)
+            self._published, self._published_at = own, now
 
     async def exposition(self) -> bytes:
         """The whole answer of one scrape."""

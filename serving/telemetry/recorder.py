@@ -54,8 +54,6 @@ class Recorder:
         self._log = structlog.get_logger()
 
     async def __aenter__(self) -> Self:
-        with suppress(StoreDown):
-            await self.adopt()
         self._writer = asyncio.create_task(self._write_for_ever())
         await self._adopter.__aenter__()
         return self

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,6 +37,7 @@ class Spool:
         self._path: Path | None = None
         self._file: io.FileIO | None = None
         self._bytes = 0
+        self._one_at_a_time = threading.Lock()  # a cancelled caller leaves its thread running
 
     @property
     def pending(self) -> bool:
@@ -45,17 +47,18 @@ class Spool:
     def append(self, records: Sequence[CallRecord]) -> None:
         """Store records so that they survive the death of the process and of the machine; all of them or none."""
         lines = b"".join(orjson.dumps(record_to_row(record)) + b"\n" for record in records)
-        if self._bytes + len(lines) > self._limit_bytes:
-            raise SpoolFull(f"the spool holds {self._bytes} bytes")
-        file = self._own()
-        try:
-            if file.write(lines) != len(lines):
-                raise OSError("the disk took only a part")
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(self._bytes)
-            raise
-        self._bytes += len(lines)
+        with self._one_at_a_time:
+            if self._bytes + len(lines) > self._limit_bytes:
+                raise SpoolFull(f"the spool holds {self._bytes} bytes")
+            file = self._own()
+            try:
+                if file.write(lines) != len(lines):
+                    raise OSError("the disk took only a part")
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(self._bytes)
+                raise
+            self._bytes += len(lines)
 
     def read(self) -> Iterator[CallRecord]:
         """This process's own records."""
@@ -64,16 +67,18 @@ class Spool:
 
     def clear(self) -> None:
         """Forget this process's own records."""
-        if self._file is not None:
-            self._file.truncate(0)
-            self._bytes = 0
+        with self._one_at_a_time:
+            if self._file is not None:
+                self._file.truncate(0)
+                self._bytes = 0
 
     def release(self) -> None:
         """Give up the file: an empty one is deleted, another one waits for whoever adopts it."""
-        if self._file is not None and self._path is not None:
-            if not self.pending:
-                self._path.unlink(missing_ok=True)
-            self._file.close()
+        with self._one_at_a_time:
+            if self._file is not None and self._path is not None:
+                if not self.pending:
+                    self._path.unlink(missing_ok=True)
+                self._file.close()
             self._path, self._file, self._bytes = None, None, 0
 
     @contextmanager

@@ -220,7 +220,7 @@ def test_a_killed_process_leaves_a_spool_that_the_next_one_replays_once(
 async def rows_after_adopting(url: str, folder: Path) -> int:
     async with Store.open(url) as store:
         async with Recorder(store, Spool(folder / "spool"), metrics=Metrics(()), clock=SystemClock()):
-            pass
+            await eventually(lambda: not list((folder / "spool").iterdir()))
         return await store.records.count()
 
 
