@@ -12,14 +12,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from models.errors import PenstockError
 from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
 from serving.commands.terminal import err, out, print_json, reporting
 from serving.deploy import stack
 from serving.state import StateDir
 
 CURL = """curl -N {url}/v1/chat/completions \\
-  -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+  -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
   -d '{{"model": "auto", "stream": true, "messages": [{{"role": "user", "content": "Hello! What can you do?"}}]}}'"""
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def up(
@@ -33,19 +35,23 @@ def up(
     """Start a stack, or bring a running one to what its profile says now, without cutting a stream."""
     state = state_of(state_dir)
     overrides: dict[str, Any] = {} if port is None else {"http": {"port": port}}
-    ours = state.read_stack() is None
-    with _interrupted_by_sigterm():
-        try:
-            with reporting() as report:
-                running = stack.start(profile_of(profile, state), state=state, overrides=overrides, report=report)
-            _show(running.url, running.key, as_json=as_json, state=state)
-            if not detach:
-                ours = True
-                stack.wait(running)
-        except KeyboardInterrupt:
-            if ours:  # a stack that ran before and was only to be changed stays
-                _stop(state)
-            raise typer.Exit(130) from None
+    with _ended_like_ctrl_c():
+        with reporting() as report:
+            running = stack.start(profile_of(profile, state), state=state, overrides=overrides, report=report)
+        _show(running.url, running.key, as_json=as_json, state=state)
+        if not detach:
+            _sit(running, state)
+
+
+def _sit(running: stack.Running, state: StateDir) -> None:
+    """Stay until the stack has gone or the user has had enough; either way nothing is left running."""
+    try:
+        stack.wait(running)
+    except KeyboardInterrupt:
+        _stop(state)
+    except PenstockError:
+        _stop(state)
+        raise
 
 
 def down(as_json: JsonOption = False, state_dir: StateOption = None) -> None:
@@ -90,19 +96,25 @@ def _show(url: str, key: str | None, *, as_json: bool, state: StateDir) -> None:
         console.print("Keys of earlier starts still work; `penstock keys create` makes another.")
     else:
         console.print(f"First admin key (shown this once): [bold]{escape(key)}[/bold]")
-    console.print(f"\n{CURL.format(url=url, key=key or '$PENSTOCK_API_KEY')}\n", markup=False)
+    console.print(f"\n{curl_line(url, key)}\n", markup=False)
     err().print(f"[dim]State and logs: {escape(str(state.path))}. Stop with Ctrl-C or `penstock down`.[/dim]")
 
 
+def curl_line(url: str, key: str | None) -> str:
+    """A request to paste into a shell; without a key it takes the one of the environment."""
+    return CURL.format(url=url, key=key or "$PENSTOCK_API_KEY")
+
+
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """A polite kill of the foreground command stops the stack as Ctrl-C does."""
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """A polite kill and a closed terminal end the foreground command as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in ENDINGS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
