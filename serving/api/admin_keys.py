@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -24,15 +26,17 @@ def _check_models(value: Any, param: str) -> None:
     items(value, param, each=_NAME, most=64, least=1)
 
 
-_CHECKS: dict[str, Check] = {
-    "org": _NAME,
-    "user": _NAME,
-    "name": _NAME,
-    "role": one_of(*ROLES),
-    "expires_at": number(0, 2**53),
-    "models": _check_models,
-    "concurrency": integer(1, 10_000),
-}
+_CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        "org": _NAME,
+        "user": _NAME,
+        "name": _NAME,
+        "role": one_of(*ROLES),
+        "expires_at": number(0, 2**53),
+        "models": _check_models,
+        "concurrency": integer(1, 10_000),
+    }
+)
 
 
 class AdminKeys:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.access import INFERENCE, authorize
 from serving.api.body import read_object
-from serving.api.checks import members, one_of, string
+from serving.api.checks import Check, members, one_of, string
 from serving.api.deps import ApiDependencies
 
 MAX_TEXT = 64 * 1024
-_CHECKS = {
-    "request_id": string(64, shortest=1),
-    "rating": one_of("up", "down"),
-    "comment": string(4096),
-    "corrected": string(MAX_TEXT),
-}
+_CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        "request_id": string(64, shortest=1),
+        "rating": one_of("up", "down"),
+        "comment": string(4096),
+        "corrected": string(MAX_TEXT),
+    }
+)
 
 
 class Feedback:
