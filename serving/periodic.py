@@ -14,7 +14,7 @@ from models.errors import PenstockError
 
 
 class Periodic:
-    """`async with Periodic(work, every_s=…)`: the first round at once; after one that fails the next comes all the same."""
+    """`async with Periodic(work, every_s=…)`: the first round at once, and the next one also after a failure."""
 
     def __init__(self, work: Callable[[], Awaitable[object]], *, every_s: float) -> None:
         self._work = work
