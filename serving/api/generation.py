@@ -6,6 +6,7 @@ Owns the order of these steps and that the client's leaving ends them. Does not 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -22,7 +23,7 @@ from serving.api.generation_request import Arrival
 from serving.api.sse import EventStream
 from serving.engines.answer import Answer
 
-_TRACEPARENT_LENGTH = 55
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -103,6 +104,6 @@ def _headers(answer: Answer) -> Headers:
 
 def _traceparent(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
-        if name == b"traceparent" and len(value) == _TRACEPARENT_LENGTH and value.isascii():
+        if name == b"traceparent" and _TRACEPARENT.fullmatch(value):
             return str(value, "ascii")
     return None

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from serving.api.connection import Connection
-from serving.api.request_id import OneRequestId
-from tests.serving.api.fakes import Stack, served
+from tests.serving.api.fakes import served
 from tests.serving.api.wire import wire
 
 
@@ -46,24 +45,3 @@ async def test_an_unknown_server_shows_nothing_and_nothing_breaks() -> None:
     assert connection.target is None
     assert connection.abort() is False
     connection.close_after_answer()
-
-
-async def test_one_request_id_reaches_the_client_whatever_the_server_stamps() -> None:
-    stack = Stack()
-    inner = stack.app()
-
-    async def stamping(scope: Any, receive: Any, send: Any) -> None:
-        identity = dict(scope["headers"])[b"x-request-id"]
-
-        async def stamp(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message["headers"], (b"X-Request-ID", identity)]}
-            await send(message)
-
-        await inner(scope, receive, stamp)
-
-    async with served(OneRequestId(stamping)) as port, wire(port) as client:
-        await client.send(b"GET /health HTTP/1.1\r\nHost: a\r\nX-Request-Id: \xff bad\r\n\r\n")
-        head = await client.reader.readuntil(b"\r\n\r\n")
-    assert head.lower().count(b"x-request-id: ") == 1
-    assert b"bad" not in head

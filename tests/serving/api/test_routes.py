@@ -30,6 +30,17 @@ async def test_one_model_is_found_by_its_exact_name(stack: Stack) -> None:
             assert_error(await client.get(f"/v1/models/{name}"), 404, "model_not_found", "model")
 
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(TRACE, TRACE), (TRACE.upper(), None), ("x" * 55, None)])
+async def test_a_trace_context_reaches_the_record_if_it_is_one(stack: Stack, sent: str, kept: str | None) -> None:
+    async with stack.client() as client:
+        await client.post("/v1/chat/completions", json=CHAT, headers={"traceparent": sent})
+    assert stack.records.rows[0].traceparent == kept
+    assert stack.pipeline.requests[0].traceparent == kept
+
+
 async def test_feedback_joins_the_call_it_is_about(stack: Stack) -> None:
     async with stack.client() as client:
         made = await client.post("/v1/chat/completions", json=CHAT)
