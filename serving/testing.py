@@ -122,23 +122,23 @@ class FakeEngine:
             return
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         if self._token is not None and headers.get("authorization") != f"Bearer {self._token}":
-            await _answer(send, 401, {"error": {"message": "invalid_api_key", "code": "invalid_api_key"}})
+            await _answer(send, 401, payload={"error": {"message": "invalid_api_key", "code": "invalid_api_key"}})
             return
         seen = Seen(scope["path"], tuple(scope["client"]), headers, orjson.loads(body), time.monotonic())
         self.seen.append(seen)
-        await self._watched(seen, receive, send)
+        await self._watched(receive, send, seen=seen)
 
     async def _control(self, body: bytes, send: Send) -> None:
         if body:
             self.script = Script(**orjson.loads(body))
         counts = {"seen": len(self.seen), "struck": len(self.struck), "running": self.running, "pid": os.getpid()}
-        await _answer(send, 200, counts)
+        await _answer(send, 200, payload=counts)
 
-    async def _watched(self, seen: Seen, receive: Receive, send: Send) -> None:
+    async def _watched(self, receive: Receive, send: Send, *, seen: Seen) -> None:
         """Work until done or until the client leaves, whichever is first, as vLLM does."""
         self.running += 1
         self.idle.clear()
-        work = asyncio.ensure_future(_Reply(self, seen, send).give())
+        work = asyncio.ensure_future(_Reply(self, seen, send=send).give())
         leave = asyncio.ensure_future(receive())
         try:
             await asyncio.wait((work, leave), return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +169,7 @@ class FakeEngine:
 class _Reply:
     """One answer of the fake engine, in vLLM's shapes."""
 
-    def __init__(self, engine: FakeEngine, seen: Seen, send: Send) -> None:
+    def __init__(self, engine: FakeEngine, seen: Seen, *, send: Send) -> None:
         self._engine = engine
         self._script = engine.script
         self._seen = seen
@@ -199,16 +199,16 @@ class _Reply:
         if engine.strike("silent"):
             await asyncio.Event().wait()
         if engine.strike("status"):
-            await _answer(self._send, script.status, script.error, retry_after_s=script.retry_after_s)
+            await _answer(self._send, script.status, payload=script.error, retry_after_s=script.retry_after_s)
         elif engine.strike("html"):
-            await _start(self._send, 200, "text/html", None)
+            await _start(self._send, 200, content_type="text/html")
             await self._write(b"<html><body>It works!</body></html>", more=False)
         else:
             return False
         return True
 
     async def _stream(self) -> None:
-        await _start(self._send, 200, "text/event-stream; charset=utf-8", None)
+        await _start(self._send, 200, content_type="text/event-stream; charset=utf-8")
         await asyncio.sleep(self._script.ttft_s)
         if self._script.after < 0 and await self._struck():
             return
@@ -236,7 +236,7 @@ class _Reply:
         ]
         kind = "chat.completion" if self._chat else "text_completion"
         body = orjson.dumps({**self._head, "object": kind, "choices": choices, "usage": self._usage()})
-        await _start(self._send, 200, "application/json", None)
+        await _start(self._send, 200)
         if self._engine.strike("cut"):
             await self._write(body[: self._script.after])
             raise _Cut
@@ -350,13 +350,15 @@ async def _read(receive: Receive) -> bytes:
             return body
 
 
-async def _start(send: Send, status: int, content_type: str, retry_after_s: int | None) -> None:
+async def _start(
+    send: Send, status: int, *, content_type: str = "application/json", retry_after_s: int | None = None
+) -> None:
     headers = [(b"content-type", content_type.encode())]
     if retry_after_s is not None:
         headers.append((b"retry-after", str(retry_after_s).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-async def _answer(send: Send, status: int, payload: Mapping[str, Any], *, retry_after_s: int | None = None) -> None:
-    await _start(send, status, "application/json", retry_after_s)
+async def _answer(send: Send, status: int, *, payload: Mapping[str, Any], retry_after_s: int | None = None) -> None:
+    await _start(send, status, retry_after_s=retry_after_s)
     await send({"type": "http.response.body", "body": orjson.dumps(payload)})

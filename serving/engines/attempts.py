@@ -61,7 +61,7 @@ class EngineClient:
         """Close every pooled connection."""
         await self._upstream.aclose()
 
-    async def start(self, plan: Plan, request: GenerationRequest, caller: Principal, record: CallRecord) -> Answer:
+    async def start(self, plan: Plan, request: GenerationRequest, *, caller: Principal, record: CallRecord) -> Answer:
         """A whole body, or a stream that already holds its first event.
 
         A failed attempt is followed by another replica of the card, then by the plan's next card. Raises the client's
@@ -71,9 +71,9 @@ class EngineClient:
             record.prompt_text = request.text
         first: PenstockError | None = None
         body, card = b"", ""
-        for attempt, slot in self._slots(plan, request, record):
+        for attempt, slot in self._slots(plan, request, record=record):
             if attempt.card != card:
-                card, body = attempt.card, self._upstream.body(request, attempt.card, caller.org)
+                card, body = attempt.card, self._upstream.body(request, attempt.card, org=caller.org)
             call = Call(request, attempt, slot, record, self._clock, self._clock.monotonic())
             try:
                 answer = await self._attempt(call, body, keep_text=caller.keep_text)
@@ -83,11 +83,11 @@ class EngineClient:
                 first = first or error
                 continue
             record.served_model, record.tier = attempt.card, attempt.tier
-            answer.headers = _headers(plan, attempt, len(record.attempts) + request.stream)
+            answer.headers = _headers(plan, attempt, attempts=len(record.attempts) + request.stream)
             return answer
         raise _told(first)
 
-    def _slots(self, plan: Plan, request: GenerationRequest, record: CallRecord) -> Iterator[tuple[Attempt, Slot]]:
+    def _slots(self, plan: Plan, request: GenerationRequest, *, record: CallRecord) -> Iterator[tuple[Attempt, Slot]]:
         """Where to try next, chosen when it is asked for; ends when attempts, replicas or time have run out."""
         tried: set[str] = set()
         for attempt in plan.attempts:
@@ -109,7 +109,7 @@ class EngineClient:
             with ExitStack() as held:
                 held.enter_context(call.slot)
                 async with asyncio.timeout(limit_s):
-                    return await self._exchange(call, body, held, keep_text=keep_text)
+                    return await self._exchange(call, body, held=held, keep_text=keep_text)
         except (aiohttp.ClientError, OSError) as error:
             failure = _broken(error, limit_s)
             call.failed(failure)
@@ -121,24 +121,24 @@ class EngineClient:
             call.ended(CLIENT_GONE)
             raise
 
-    async def _exchange(self, call: Call, body: bytes, held: ExitStack, *, keep_text: bool) -> Answer:
-        response = await self._upstream.post(call.slot.endpoint, call.request, body)
+    async def _exchange(self, call: Call, body: bytes, *, held: ExitStack, keep_text: bool) -> Answer:
+        response = await self._upstream.post(call.slot.endpoint, call.request, body=body)
         held.callback(response.close)
         call.record.stages_ms["engine_accepted"] = call.since() * 1000
         if response.status != 200:
             text = await read_all(response.content, LONGEST_ERROR_BYTES)
-            raise failures.from_status(response.status, text, response.headers, kind=call.request.kind)
+            raise failures.from_status(response.status, text, headers=response.headers, kind=call.request.kind)
         expected = "text/event-stream" if call.request.stream else "application/json"
         if response.content_type != expected:
             raise failures.bad_response(f"content type {response.content_type!r}, not {expected!r}")
         if call.request.stream:
-            return await self._stream(call, response.content, held, keep_text=keep_text)
+            return await self._stream(call, response.content, held=held, keep_text=keep_text)
         return await self._whole(call, response.content, keep_text=keep_text)
 
-    async def _stream(self, call: Call, content: aiohttp.StreamReader, held: ExitStack, *, keep_text: bool) -> Answer:
+    async def _stream(self, call: Call, content: aiohttp.StreamReader, *, held: ExitStack, keep_text: bool) -> Answer:
         reader = EventReader(call.request.kind, drop_usage=not call.request.include_usage, keep_text=keep_text)
         owned = ExitStack()
-        relay = Relay(call, content, reader, owned)
+        relay = Relay(call, content, reader=reader, held=owned)
         await relay.begin()
         latency_s = call.since()
         call.record.stages_ms["first_token"] = latency_s * 1000
@@ -181,7 +181,7 @@ def _told(first: PenstockError | None) -> PenstockError:
     return first
 
 
-def _headers(plan: Plan, attempt: Attempt, attempts: int) -> dict[str, str]:
+def _headers(plan: Plan, attempt: Attempt, *, attempts: int) -> dict[str, str]:
     route = f"{plan.route.policy}:{plan.route.reason}".encode("ascii", "replace").decode()
     headers = {
         "x-penstock-model": attempt.card,

@@ -42,14 +42,14 @@ class _Envelope(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
-def from_status(status: int, body: bytes, headers: Mapping[str, str], *, kind: RequestKind) -> PenstockError:
+def from_status(status: int, body: bytes, *, headers: Mapping[str, str], kind: RequestKind) -> PenstockError:
     """The error for an answer that is no 200. Only 400 and 422 are the client's: the rest is between us and the
     engine.
     """
     complaint = _complaint(body)
     detail = f"status {status}: {complaint.message[:500] or body[:200]!r}"
     if status in (400, 422):
-        return _refusal(complaint, kind, detail)
+        return _refusal(complaint, detail, kind=kind)
     if isinstance(complaint.code, str) and complaint.code in _DOOR:
         return Unavailable(
             _DOOR[complaint.code], code=complaint.code, detail=detail, retry_after_s=_retry_after(headers)
@@ -67,7 +67,7 @@ def from_event(complaint: EngineComplaint | str, *, kind: RequestKind) -> Pensto
         return raised(complaint[:500])
     detail = f"error event {complaint.code}: {complaint.message[:500]}"
     if complaint.code in (400, 422) and complaint.type == "BadRequestError" and complaint.param is not None:
-        return _refusal(complaint, kind, detail)
+        return _refusal(complaint, detail, kind=kind)
     return raised(detail)
 
 
@@ -122,7 +122,7 @@ def _complaint(body: bytes) -> EngineComplaint:
     return error or EngineComplaint()
 
 
-def _refusal(complaint: EngineComplaint, kind: RequestKind, detail: str) -> InvalidRequest:
+def _refusal(complaint: EngineComplaint, detail: str, *, kind: RequestKind) -> InvalidRequest:
     public = cleaned(complaint.message) or "The engine refuses this request."
     if any(mark in complaint.message or mark == complaint.param for mark in _CONTEXT):
         param = "messages" if kind == "chat" else "prompt"

@@ -73,7 +73,7 @@ class Relay(AsyncGenerator[bytes, None]):
     A class and no generator function, because closing a generator that was never started runs none of its `finally`.
     """
 
-    def __init__(self, call: Call, content: aiohttp.StreamReader, reader: EventReader, held: ExitStack) -> None:
+    def __init__(self, call: Call, content: aiohttp.StreamReader, *, reader: EventReader, held: ExitStack) -> None:
         """`held` closes the connection and gives the slot back; the relay owns it from `begin` on."""
         self._call = call
         self._content = content

@@ -47,14 +47,14 @@ class Upstream:
         """What isolates an org's prefix cache inside vLLM: nobody can guess it, and no two orgs share it."""
         return hmac.digest(self._salt_secret, org.encode(), "sha256").hex()
 
-    def body(self, request: GenerationRequest, card: str, org: str) -> bytes:
+    def body(self, request: GenerationRequest, card: str, *, org: str) -> bytes:
         """The request as this card's engine gets it. Usage is always asked for: the record wants the engine's count."""
         fields = {**request.body, "model": card, "cache_salt": self.salt(org)}
         if request.stream:
             fields["stream_options"] = {"include_usage": True}
         return orjson.dumps(fields)
 
-    async def post(self, endpoint: Endpoint, request: GenerationRequest, body: bytes) -> aiohttp.ClientResponse:
+    async def post(self, endpoint: Endpoint, request: GenerationRequest, *, body: bytes) -> aiohttp.ClientResponse:
         """Send, and return as soon as the status and headers are there. Raises aiohttp's errors as they are."""
         headers = {
             "authorization": self._authorization,

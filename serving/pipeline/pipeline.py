@@ -23,7 +23,7 @@ class Planner(Protocol):
 class Engines(Protocol):
     """Where answers come from."""
 
-    async def start(self, plan: Plan, request: GenerationRequest, caller: Principal, record: CallRecord) -> Answer:
+    async def start(self, plan: Plan, request: GenerationRequest, *, caller: Principal, record: CallRecord) -> Answer:
         """A whole body, or a stream whose first event has arrived; raises `PenstockError` before that."""
         ...
 
@@ -36,7 +36,7 @@ class Pipeline:
         self._engines = engines
         self._clock = clock or SystemClock()
 
-    async def answer(self, request: GenerationRequest, caller: Principal, record: CallRecord) -> Answer:
+    async def answer(self, request: GenerationRequest, caller: Principal, *, record: CallRecord) -> Answer:
         """One request from the validated body to its answer, or a `PenstockError`."""
         record.requested_model = request.model
         with self._timed(record, "route"):
@@ -45,7 +45,7 @@ class Pipeline:
         record.route_reason = plan.route.reason
         record.route_score = plan.route.score
         with self._timed(record, "engine_start"):
-            return await self._engines.start(plan, request, caller, record)
+            return await self._engines.start(plan, request, caller=caller, record=record)
 
     @contextmanager
     def _timed(self, record: CallRecord, stage: str) -> Iterator[None]:

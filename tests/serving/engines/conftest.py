@@ -53,7 +53,7 @@ class Gateway:
 
     async def start(self, request: GenerationRequest | None = None, caller: Principal = CALLER) -> Answer:
         self.record = CallRecord("req-1", time(), "chat")
-        return await self.client.start(self.plan, request or make_request(), caller, self.record)
+        return await self.client.start(self.plan, request or make_request(), caller=caller, record=self.record)
 
     async def read(self, request: GenerationRequest | None = None, caller: Principal = CALLER) -> bytes:
         answer = await self.start(request, caller)

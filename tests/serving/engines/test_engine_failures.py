@@ -15,7 +15,7 @@ TOO_LONG = (
 
 def make_error(status: int, code: int | str | None = None, message: str = "no", **more: object) -> PenstockError:
     body = orjson.dumps({"error": {"message": message, "type": "BadRequestError", "code": code, **more}})
-    return from_status(status, body, {"Retry-After": "7"}, kind="chat")
+    return from_status(status, body, headers={"Retry-After": "7"}, kind="chat")
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_engine_errors_show_nothing_of_the_engine() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 5}', b'{"detail": "x"}', b"\xff"])
 def test_a_body_that_is_no_error_object_is_answered_by_status_alone(body: bytes) -> None:
-    assert from_status(500, body, {}, kind="chat").code == "engine_error"
-    assert from_status(400, body, {}, kind="chat").public == "The engine refuses this request."
+    assert from_status(500, body, headers={}, kind="chat").code == "engine_error"
+    assert from_status(400, body, headers={}, kind="chat").public == "The engine refuses this request."
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ async def test_leaving_after_done_is_no_leaving(gateway: MakeGateway) -> None:
     assert (box.record.completion_tokens, box.record.tokens_estimated) == (8, False)
 
 
-async def test_leaving_blames_nobody(gateway: MakeGateway) -> None:
+async def test_clients_that_leave_blame_no_replica(gateway: MakeGateway) -> None:
     box = await gateway({"small": [Script(ttft_s=5)]})
     for _ in range(8):
         await leave(box, box.engine())

@@ -86,7 +86,7 @@ async def over(gateway: MakeGateway, replicas: list[Replica], script: Script, **
 async def outcome(box: Gateway, begun: asyncio.Semaphore) -> str:
     """Read one stream to its end: `ok` or the code of its error frame."""
     record = CallRecord("req-1", 0.0, "chat")
-    answer = await box.client.start(box.plan, make_request(), CALLER, record)
+    answer = await box.client.start(box.plan, make_request(), caller=CALLER, record=record)
     assert answer.stream is not None
     begun.release()
     try:

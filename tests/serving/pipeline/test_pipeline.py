@@ -30,7 +30,7 @@ class ScriptedSteps:
             raise self.plan_or_error
         return self.plan_or_error
 
-    async def start(self, plan: Plan, request: GenerationRequest, caller: Principal, record: CallRecord) -> Answer:
+    async def start(self, plan: Plan, request: GenerationRequest, *, caller: Principal, record: CallRecord) -> Answer:
         self.asked.append(("start", plan, request, caller))
         if isinstance(self.answer_or_error, Exception):
             raise self.answer_or_error
@@ -39,13 +39,13 @@ class ScriptedSteps:
 
 async def test_a_request_is_routed_then_answered() -> None:
     steps, record = ScriptedSteps(), CallRecord("req-1", 0.0, "chat")
-    assert (await Pipeline(steps, steps).answer(REQUEST, CALLER, record)).body == b"{}"
+    assert (await Pipeline(steps, steps).answer(REQUEST, CALLER, record=record)).body == b"{}"
     assert steps.asked == [("plan", REQUEST, CALLER), ("start", PLAN, REQUEST, CALLER)]
 
 
 async def test_the_route_and_the_times_are_in_the_record() -> None:
     steps, record = ScriptedSteps(), CallRecord("req-1", 0.0, "chat")
-    await Pipeline(steps, steps).answer(REQUEST, CALLER, record)
+    await Pipeline(steps, steps).answer(REQUEST, CALLER, record=record)
     assert (record.requested_model, record.route_policy, record.route_reason) == ("auto", "threshold", "short")
     assert record.route_score == 0.2
     assert record.stages_ms.keys() == {"route", "engine_start"}
@@ -55,7 +55,7 @@ async def test_a_request_that_cannot_be_routed_reaches_no_engine() -> None:
     steps = ScriptedSteps(plan_or_error=NotFound("no such model", code="model_not_found"))
     record = CallRecord("req-1", 0.0, "chat")
     with pytest.raises(NotFound):
-        await Pipeline(steps, steps).answer(REQUEST, CALLER, record)
+        await Pipeline(steps, steps).answer(REQUEST, CALLER, record=record)
     assert [step for step, *_ in steps.asked] == ["plan"]
     assert record.requested_model == "auto"
     assert record.stages_ms.keys() == {"route"}
@@ -64,6 +64,6 @@ async def test_a_request_that_cannot_be_routed_reaches_no_engine() -> None:
 async def test_an_engine_failure_is_passed_on_with_its_time_taken() -> None:
     steps, record = ScriptedSteps(answer_or_error=Unavailable("none")), CallRecord("req-1", 0.0, "chat")
     with pytest.raises(Unavailable):
-        await Pipeline(steps, steps).answer(REQUEST, CALLER, record)
+        await Pipeline(steps, steps).answer(REQUEST, CALLER, record=record)
     assert record.stages_ms.keys() == {"route", "engine_start"}
     assert record.route_policy == "threshold"
