@@ -134,6 +134,11 @@ class Relay(AsyncGenerator[bytes, None]):
         self._first = b""
         self._end("ok" if self._reader.done else CLIENT_GONE)
 
+    def __del__(self) -> None:
+        """The last net: an answer dropped between two tasks (a cancellation in that moment) still frees the engine."""
+        if self._watch is not None:
+            self._end(CLIENT_GONE)
+
     async def _next(self) -> bytes:
         reader, content, watch = self._reader, self._content, self._watch
         assert watch is not None, "commit() comes before iteration"

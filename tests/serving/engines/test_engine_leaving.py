@@ -73,6 +73,15 @@ async def test_a_stream_that_nobody_reads_is_freed_by_closing_it(gateway: MakeGa
     assert box.client.picker.in_flight == 0
 
 
+async def test_an_answer_that_is_dropped_unclosed_still_frees_the_engine(gateway: MakeGateway) -> None:
+    box = await gateway({"small": [STEADY]})
+    answer = await box.start()
+    left = monotonic()
+    del answer
+    assert await seen_after(box.engine(), left) <= SOON_S
+    assert [row.outcome for row in box.record.attempts] == ["client_gone"]
+
+
 @pytest.mark.parametrize(
     ("script", "stream"),
     [(Script(ttft_s=5), True), (Script(fault="silent"), True), (Script(ttft_s=5), False)],
