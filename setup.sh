@@ -44,7 +44,7 @@ fi
 free_gb=$(($(df -Pk . | awk 'NR==2 {print $4}') / 1048576))
 [ "$free_gb" -ge "$NEEDED_GB" ] || fail "the set-up needs about $NEEDED_GB GB here, $free_gb GB are free."
 
-say "Python $("$python" -V | cut -d' ' -f2), the $accelerator set; 1 to 5 minutes the first time (details: $LOG)"
+say "Python $("$python" -V | cut -d' ' -f2), the $accelerator set; 2 to 8 minutes the first time (details: $LOG)"
 : >"$LOG"
 [ -x .venv/bin/python ] || "$python" -m venv .venv >>"$LOG" 2>&1 \
   || fail "$python cannot make a virtual environment (on Debian and Ubuntu: apt install python3-venv)."
@@ -71,7 +71,7 @@ if [ "$accelerator" = cpu ]; then
     || { tail -n 5 "$LOG" >&2; fail "torch $TORCH_VERSION (CPU build) is on no index that can be reached."; }
 fi
 say "installing the locked packages ($(grep -c '==' "$lock"))"
-install --no-deps -r "$lock" || { tail -n 8 "$LOG" >&2; fail "the locked packages could not be installed; see $LOG."; }
+install --no-deps --compile-bytecode -r "$lock" || { tail -n 8 "$LOG" >&2; fail "the locked packages could not be installed; see $LOG."; }
 install --no-deps -e . || { tail -n 8 "$LOG" >&2; fail "the project itself could not be installed; see $LOG."; }
 
 echo "$stamp" >.venv/.penstock-setup

@@ -66,6 +66,7 @@ def stack_environment(
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(paths.ray_token),
         "RAY_DEDUP_LOGS": "0",
+        "RAY_worker_niceness": "0",  # Ray's default is 15: every other process of the machine would go first
         # Ray's only switch for a node address of 127.0.0.1: everything it opens then listens on loopback.
         **({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if settings.ray.address is None else {}),
         # HAProxy in front of the gateways, and handles that cost 1.7 ms instead of 6.2 (docs/decisions/0002).
