@@ -63,7 +63,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
     configure_log()
     settings, clock = parts.settings, parts.clock
     async with AsyncExitStack() as opened:
-        fleet = ServedFleet(parts.cards, settings.tiers, parts.directory, since=clock.now())
+        fleet = ServedFleet(parts.cards, settings.tiers, directory=parts.directory, since=clock.now())
         metrics = Metrics(frozenset(parts.cards) | {"auto"})
         store = await opened.enter_async_context(Store.open(parts.store_url))
         spool = Spool(Path(parts.spool))

@@ -24,7 +24,7 @@ class ServedFleet:
     """The deployed cards and their replicas. `since` (epoch seconds) is when this gateway began to serve them."""
 
     def __init__(
-        self, cards: Mapping[str, ModelCard], tiers: TierSettings, directory: EndpointDirectory, *, since: float
+        self, cards: Mapping[str, ModelCard], tiers: TierSettings, *, directory: EndpointDirectory, since: float
     ) -> None:
         self._cards = dict(cards)
         self._fleet = fleet_of(cards, tiers)

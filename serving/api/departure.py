@@ -33,6 +33,9 @@ async def departure(receive: Receive, call: Call) -> AsyncIterator[asyncio.Task[
 
 async def race(work: Coroutine[Any, Any, T], gone: asyncio.Task[None]) -> T:
     """The work's result, or `ClientGone` once the work has been cancelled and has ended."""
+    if gone.done():
+        work.close()
+        raise ClientGone
     task = asyncio.create_task(work)
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)

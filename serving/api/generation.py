@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -22,6 +23,7 @@ from serving.api.errors import echo
 from serving.api.generation_request import Arrival
 from serving.api.sse import EventStream
 from serving.engines.answer import Answer
+from serving.telemetry.record import CallRecord
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -60,13 +62,23 @@ class Generation:
     ) -> None:
         if call.record is None:
             raise PenstockError("A generation call has no record.")
-        answer = await race(self._deps.pipeline.answer(request, caller, record=call.record), gone)
-        headers = _headers(answer)
+        async with AsyncExitStack() as held:
+            answer = await race(self._begin(request, caller, record=call.record, held=held), gone)
+            headers = _headers(answer)
+            if answer.stream is not None:
+                stream = EventStream(answer.stream, send, call=call, timers=self._deps.timers, clock=self._deps.clock)
+                await race(stream.run(headers), gone)
+            else:
+                await _send_body(answer.body or b"", headers, send=send)
+
+    async def _begin(
+        self, request: GenerationRequest, caller: Principal, *, record: CallRecord, held: AsyncExitStack
+    ) -> Answer:
+        """The pipeline's answer, its stream held before anything can come between: closing it frees the engine."""
+        answer = await self._deps.pipeline.answer(request, caller, record=record)
         if answer.stream is not None:
-            stream = EventStream(answer.stream, send, call=call, timers=self._deps.timers, clock=self._deps.clock)
-            await race(stream.run(headers), gone)
-        else:
-            await _send_body(answer.body or b"", headers, send=send)
+            held.push_async_callback(answer.stream.aclose)
+        return answer
 
     def _check_model(self, request: GenerationRequest, caller: Principal) -> None:
         """`auto` is a name like any other: a key with a model list needs it in that list."""

@@ -47,7 +47,7 @@ class EventStream:
         self._sent = 0
 
     async def run(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Send the whole answer; the engine behind the stream is free when this returns or raises."""
+        """Send the whole answer. Whoever owns the stream closes it behind this, however it ends."""
         pump = asyncio.create_task(self._pump(headers))
         clock = asyncio.create_task(self._keep_time())
         try:
@@ -57,7 +57,6 @@ class EventStream:
             pump.cancel()
             clock.cancel()
             await asyncio.wait({pump, clock})
-            await self._events.aclose()
         if stalled:
             Connection(self._send).abort()
             raise ClientGone

@@ -53,7 +53,7 @@ class StackPaths:
 
 
 def stack_environment(
-    settings: Settings, ports: StackPorts, paths: StackPaths, *, inherited: Mapping[str, str]
+    settings: Settings, ports: StackPorts, *, paths: StackPaths, inherited: Mapping[str, str]
 ) -> dict[str, str]:
     """What every process of the stack inherits, over what the caller's own environment holds."""
     longest_s = int(settings.timers.total_s) + DRAIN_MARGIN_S

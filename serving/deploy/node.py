@@ -74,7 +74,7 @@ def _bound(port: int, host: str = LOOPBACK) -> socket.socket:
 
 
 def start_node(
-    ray: RaySettings, ports: StackPorts, paths: StackPaths, *, environment: Mapping[str, str], log: Path
+    ray: RaySettings, ports: StackPorts, *, paths: StackPaths, environment: Mapping[str, str], log: Path
 ) -> psutil.Process:
     """Start a Ray head on loopback and return its supervising process once the cluster answers."""
     command = [
@@ -95,11 +95,11 @@ def start_node(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    _wait_for_gcs(process, ports.gcs, log)
+    _wait_for_gcs(process, ports.gcs, log=log)
     return psutil.Process(process.pid)
 
 
-def _wait_for_gcs(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_for_gcs(process: subprocess.Popen[bytes], port: int, *, log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -119,14 +119,16 @@ def stack_processes(stack_id: str) -> list[psutil.Process]:
 
     Descendants, because Ray's own workers and agents write their title over the environment that they were given.
     """
-    found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get(STACK_ID) == stack_id:
-                for each in (process, *process.children(recursive=True)):
-                    found[each.pid] = each
-    own = psutil.Process().pid
-    return [process for pid, process in found.items() if pid != own and _lives(process)]
+    found = {each.pid: each for process in psutil.process_iter() for each in _family(process, stack_id)}
+    found.pop(psutil.Process().pid, None)
+    return [process for process in found.values() if _lives(process)]
+
+
+def _family(process: psutil.Process, stack_id: str) -> list[psutil.Process]:
+    with suppress(psutil.Error):
+        if process.environ().get(STACK_ID) == stack_id:
+            return [process, *process.children(recursive=True)]
+    return []
 
 
 def _lives(process: psutil.Process) -> bool:

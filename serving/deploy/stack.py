@@ -68,9 +68,9 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
         current = _living(state)
         settings = load_settings(profile, _kept(current, overrides))
         _check(settings, state, fresh=current is None)
-        launcher = _Launcher(state, settings, report)
+        launcher = _Launcher(state, settings, report=report)
         try:
-            launcher.run(profile, _kept(current, overrides), current)
+            launcher.run(profile, _kept(current, overrides), current=current)
         except BaseException:
             if current is None:
                 report("Stopping what was started")
@@ -191,22 +191,24 @@ def _url(settings: Settings) -> str:
 class _Launcher:
     """One `up`: the node when there is none, then the launch process, then `stack.json`."""
 
-    def __init__(self, state: StateDir, settings: Settings, report: Report) -> None:
+    def __init__(self, state: StateDir, settings: Settings, *, report: Report) -> None:
         self._state = state
         self._settings = settings
         self._report = report
 
-    def run(self, profile: str, overrides: dict[str, Any], current: StackInfo | None) -> None:
+    def run(self, profile: str, overrides: dict[str, Any], *, current: StackInfo | None) -> None:
         state, settings = self._state, self._settings
         ports = free_ports() if current is None else StackPorts(**current.ports)
-        environment = environment_of(state, settings, ports)
+        environment = environment_of(state, settings, ports=ports)
         pid = current.pid if current is not None else None
         address = settings.ray.address or f"127.0.0.1:{ports.gcs}"
         if current is None and settings.ray.address is None:
             self._report("Starting Ray")
-            node = start_node(settings.ray, ports, _paths(state), environment=environment, log=state.logs / "ray.log")
+            node = start_node(
+                settings.ray, ports, paths=_paths(state), environment=environment, log=state.logs / "ray.log"
+            )
             pid = node.pid
-        self._launch(self._order(profile, overrides, address), environment)
+        self._launch(self._order(profile, overrides, address=address), environment)
         info = StackInfo(
             url=_url(settings),
             profile=profile,
@@ -218,7 +220,7 @@ class _Launcher:
         )
         state.write_stack(info)
 
-    def _order(self, profile: str, overrides: dict[str, Any], address: str) -> Path:
+    def _order(self, profile: str, overrides: dict[str, Any], *, address: str) -> Path:
         state = self._state
         order = {
             "profile": profile,
@@ -266,7 +268,7 @@ class _Launcher:
         return None
 
 
-def environment_of(state: StateDir, settings: Settings, ports: StackPorts) -> dict[str, str]:
+def environment_of(state: StateDir, settings: Settings, *, ports: StackPorts) -> dict[str, str]:
     """The environment of every process of this stack."""
     paths = _paths(state)
     for folder in (paths.scratch, paths.scratch / "h"):
@@ -276,7 +278,7 @@ def environment_of(state: StateDir, settings: Settings, ports: StackPorts) -> di
     paths.haproxy.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m serving.deploy.haproxy "$@"\n')
     paths.haproxy.chmod(0o700)
     state.secret("ray-token")
-    environment = stack_environment(settings, ports, paths, inherited=os.environ)
+    environment = stack_environment(settings, ports, paths=paths, inherited=os.environ)
     return {**environment, STACK_ID: stack_id(state)}
 
 
@@ -286,7 +288,7 @@ def _paths(state: StateDir) -> StackPaths:
 
 def _retire(state: StateDir, info: StackInfo) -> None:
     settings = load_settings(info.profile)
-    environment = environment_of(state, settings, StackPorts(**info.ports))
+    environment = environment_of(state, settings, ports=StackPorts(**info.ports))
     command = [sys.executable, "-m", "serving.deploy.retire", info.address]
     with (state.logs / "launch.log").open("ab") as log:
         subprocess.run(

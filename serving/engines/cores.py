@@ -42,20 +42,20 @@ def claim_cores(folder: Path, count: int, *, cores: tuple[int, ...] | None = Non
         fcntl.flock(gate, fcntl.LOCK_EX)
         free_place = {core: _first_free_place(folder, core) for core in every}
         chosen = sorted(every, key=lambda core: (free_place[core], -core))[: min(count, len(every))]
-        locks = [_lock(folder, core, free_place[core]) for core in chosen]
+        locks = [_lock(folder, core, place=free_place[core]) for core in chosen]
     held = [lock for lock in locks if lock is not None]
     return CoreClaim(tuple(sorted(chosen)), held)
 
 
 def _first_free_place(folder: Path, core: int) -> int:
     place = 0
-    while (lock := _lock(folder, core, place)) is None:
+    while (lock := _lock(folder, core, place=place)) is None:
         place += 1
     lock.close()
     return place
 
 
-def _lock(folder: Path, core: int, place: int) -> IO[str] | None:
+def _lock(folder: Path, core: int, *, place: int) -> IO[str] | None:
     file = (folder / f"core-{core}.{place}").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

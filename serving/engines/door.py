@@ -66,7 +66,7 @@ class EngineDoor:
         if scope["type"] != "http":
             return
         if not self._knows(scope):
-            await _refuse(send, 401, "invalid_api_key")
+            await _refuse(send, 401, code="invalid_api_key")
             return
         route = (scope["method"], scope["path"])
         if route in WATCH:
@@ -74,7 +74,7 @@ class EngineDoor:
         elif route in GENERATE:
             await self._generate(scope, receive, send)
         else:
-            await _refuse(send, 404, "unknown_url")
+            await _refuse(send, 404, code="unknown_url")
 
     async def drained(self) -> None:
         """Refuse newcomers from now on, and return when the last running request has ended."""
@@ -90,7 +90,7 @@ class EngineDoor:
             async with self._slot():
                 await self._app(scope, receive, send)
         except Refused as refusal:
-            await _refuse(send, 503, refusal.code, retry_after_s=refusal.retry_after_s)
+            await _refuse(send, 503, code=refusal.code, retry_after_s=refusal.retry_after_s)
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -138,7 +138,7 @@ class EngineDoor:
             self._idle.set()
 
 
-async def _refuse(send: Send, status: int, code: str, *, retry_after_s: int | None = None) -> None:
+async def _refuse(send: Send, status: int, *, code: str, retry_after_s: int | None = None) -> None:
     body = orjson.dumps({"error": {"message": code, "type": "penstock_door", "param": None, "code": code}})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if retry_after_s is not None:

@@ -80,7 +80,9 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         app = await self.engine.build_asgi_app()
         self._door = EngineDoor(app, token=self._replica.token, settings=self._replica.door)
         host = "127.0.0.1" if self._replica.loopback else ray.util.get_node_ip_address()
-        listener = socket.create_server((host, 0), backlog=2048)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # or asyncio leaves Nagle on
+        listener.bind((host, 0))
+        listener.listen(2048)
         self._address = listener.getsockname()
         config = uvicorn.Config(
             self._door,

@@ -126,10 +126,9 @@ async def test_an_unreachable_database_is_an_answer(store: Store, outage: Any) -
 async def test_a_database_that_accepts_and_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql+asyncpg://postgres@127.0.0.1:{silent.getsockname()[1]}/x"
-        async with asyncio.timeout(3):
-            with pytest.raises(StoreDown):
-                async with Store.open(url, patience_s=0.3):
-                    pass
+        opening = Store.open(url, patience_s=0.3)
+        with pytest.raises(StoreDown):
+            await asyncio.wait_for(opening.__aenter__(), timeout=3)
 
 
 async def test_the_sqlite_file_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
