@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable
+from typing import cast
 
 import psutil
 import pytest
@@ -225,6 +227,33 @@ async def test_s8_a_client_that_leaves_before_the_answer_cancels_the_work(
         assert await until(lambda: stack.pipeline.cancelled) < 0.25
         await until(lambda: stack.records.rows)
     assert (stack.records.rows[0].status, stack.records.rows[0].client_gone) == (499, True)
+
+
+class Held:
+    """A stream that nobody has begun to read, as an engine hands it over."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def test_a_stream_that_arrives_as_the_client_leaves_is_closed_unread(stack: Stack) -> None:
+    async def stubborn(request: GenerationRequest) -> Answer:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return Answer(stream=cast(AsyncGenerator[bytes, None], stream))
+
+    stream = Held()
+    stack.pipeline.script = stubborn
+    async with stack.served() as port:
+        async with wire(port) as client:
+            await client.send(post(STREAM))
+            await until(lambda: stack.pipeline.requests)
+        await until(lambda: stack.records.rows)
+    assert stream.closed == 1
+    assert stack.records.rows[0].client_gone
 
 
 async def test_a_client_that_half_closes_counts_as_gone(stack: Stack) -> None:
