@@ -45,7 +45,9 @@ def replicas_of(state_dir: Path, card: str) -> list[ReplicaProcesses]:
 
 def actors_of(state_dir: Path, name: str) -> set[int]:
     """Pids of the deployment's actors, ready or not."""
-    return {each.pid for each in _titled(node_of(state_dir).children(recursive=True), f"ray::ServeReplica:penstock:{name}")}
+    return {
+        each.pid for each in _titled(node_of(state_dir).children(recursive=True), f"ray::ServeReplica:penstock:{name}")
+    }
 
 
 def wait_until(what: Callable[[], bool], *, limit_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Traffic with a tally: what a client without retries saw of each request, so that nothing is counted twice or left out."""
+"""Traffic with a tally: what a client without retries saw of each request, so that nothing is left out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,126 @@
+"""Engines that die, stop and come back under traffic. Every fault is a signal to a pid that the process tree shows.
+
+The module scales the small tier to two replicas by changing one number of the profile, and back again when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from openai import AsyncOpenAI
+
+from tests.e2e.conftest import Stack
+from tests.e2e.ledger import assert_written
+from tests.e2e.processes import ReplicaProcesses, actors_of, all_gone, replicas_of, wait_until
+from tests.e2e.profiles import changed_profile
+from tests.e2e.traffic import Outcome, at_rate, stream, tally
+
+SMALL, LARGE = "demo-small", "demo-large"
+REPLACED_WITHIN_S = 300
+LONG = 4000
+
+
+@pytest.fixture(scope="module")
+def two_small(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The stack's state folder, while the small tier has two replicas."""
+    before = actors_of(stack.state_dir, SMALL)
+    profile = changed_profile(tmp_path_factory.mktemp("profile"), {SMALL: {"replicas": 2}})
+    stack.run("up", "--profile", str(profile), "--detach", "--json")
+    assert len(replicas_of(stack.state_dir, SMALL)) == 2
+    assert before < actors_of(stack.state_dir, SMALL), "the first replica was not kept"
+    yield stack.state_dir
+    stack.run("up", "--profile", "cpu-demo", "--detach", "--json")
+    wait_until(lambda: len(actors_of(stack.state_dir, SMALL)) == 1, limit_s=REPLACED_WITHIN_S)
+
+
+def _kill(process: psutil.Process, number: signal.Signals) -> float:
+    """Send a signal and say when; a pid that was gone already fails here."""
+    os.kill(process.pid, number)
+    return time.monotonic()
+
+
+def _wait_for_two(state_dir: Path, *, without: ReplicaProcesses) -> None:
+    def replaced() -> bool:
+        pids = {replica.actor.pid for replica in replicas_of(state_dir, SMALL)}
+        return len(pids) == 2 and without.actor.pid not in pids
+
+    wait_until(replaced, limit_s=REPLACED_WITHIN_S)
+
+
+@pytest.mark.parametrize("part", ["core", "actor"])
+@pytest.mark.timeout(600)
+async def test_a_killed_replica_costs_only_what_it_was_saying(
+    two_small: Path, async_client: AsyncOpenAI, part: str
+) -> None:
+    victim = replicas_of(two_small, SMALL)[0]
+    load = asyncio.create_task(at_rate(async_client, SMALL, rate=10, count=100, tokens=100))
+    await asyncio.sleep(3)
+    killed = _kill(getattr(victim, part), signal.SIGKILL)
+    outcomes = await load
+
+    unstarted = [outcome for outcome in outcomes if outcome.chunks == 0 or outcome.started_s > killed]
+    assert sum(outcome.complete for outcome in unstarted) >= 0.99 * len(unstarted) > 50, tally(outcomes)
+    assert sum(outcome.complete for outcome in outcomes) >= 95, tally(outcomes)
+    assert not any(outcome.silently_cut for outcome in outcomes)
+    assert set(tally(outcomes)) <= {"ok", "upstream_lost", "engine_error"}
+    wait_until(lambda: all_gone({victim.actor.pid, *victim.engine_pids}), limit_s=10)
+    assert_written(two_small, outcomes)
+    await asyncio.to_thread(_wait_for_two, two_small, without=victim)
+
+
+@pytest.mark.timeout(600)
+async def test_a_stopped_engine_ends_its_stream_with_an_error_and_is_replaced(
+    two_small: Path, async_client: AsyncOpenAI
+) -> None:
+    running = [asyncio.create_task(stream(async_client, SMALL, tokens=LONG, endless=True)) for _ in range(4)]
+    await asyncio.sleep(2)
+    victim = replicas_of(two_small, SMALL)[0]
+    stopped = min([_kill(process, signal.SIGSTOP) for process in (victim.core, *victim.workers)])
+    others = await asyncio.gather(*(stream(async_client, SMALL, tokens=5) for _ in range(6)))
+    outcomes = await asyncio.gather(*running)
+
+    stalled = [outcome for outcome in outcomes if outcome.code == "upstream_stalled"]
+    assert stalled, tally(outcomes)
+    assert all(outcome.ended_s - stopped < 25 for outcome in stalled)
+    assert not any(outcome.silently_cut for outcome in outcomes)
+    assert all(outcome.complete for outcome in others), tally(others)
+    assert_written(two_small, [*outcomes, *others])
+    await asyncio.to_thread(_wait_for_two, two_small, without=victim)
+    assert all_gone(victim.engine_pids), "a stopped engine outlived its replica"
+
+
+@pytest.mark.timeout(600)
+async def test_without_any_replica_the_answer_is_a_quick_no(stack: Stack, async_client: AsyncOpenAI) -> None:
+    victim = replicas_of(stack.state_dir, LARGE)[0]
+    running = asyncio.create_task(stream(async_client, LARGE, tokens=LONG, endless=True))
+    await asyncio.sleep(2)
+    killed = _kill(victim.actor, signal.SIGKILL)
+    broken = await running
+    refused = await stream(async_client, LARGE, tokens=5)
+
+    assert (broken.code, broken.status) == ("upstream_lost", 200)
+    assert broken.chunks > 0
+    assert broken.ended_s - killed < 2
+    assert (refused.code, refused.status) == ("no_capacity", 503)
+    assert refused.took_s < 2
+    assert_written(stack.state_dir, [broken, refused])
+    wait_until(lambda: all_gone(victim.engine_pids), limit_s=10)
+    await asyncio.to_thread(wait_until, lambda: bool(replicas_of(stack.state_dir, LARGE)), limit_s=REPLACED_WITHIN_S)
+    again = await _until_served(async_client)
+    assert again.complete
+
+
+async def _until_served(client: AsyncOpenAI) -> Outcome:
+    """The first answer of the new replica."""
+    for _ in range(REPLACED_WITHIN_S):
+        if (outcome := await stream(client, LARGE, tokens=5)).complete:
+            break
+        await asyncio.sleep(1)
+    return outcome

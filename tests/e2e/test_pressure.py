@@ -1,0 +1,94 @@
+"""Clients that leave and clients that are too many: engines come free, and the surplus gets a quick, honest no."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from pathlib import Path
+
+import httpx2
+import pytest
+from openai import AsyncOpenAI
+
+from tests.e2e.conftest import Stack
+from tests.e2e.ledger import assert_written
+from tests.e2e.processes import wait_until
+from tests.e2e.traffic import MESSAGES, stream, tally
+
+LARGE = "demo-large"
+FREED_WITHIN_S = 2.0
+ENDLESS = {"model": LARGE, "messages": MESSAGES, "max_tokens": 10_000, "logit_bias": {"1": -100}}
+
+
+def _busy(stack: Stack) -> float:
+    """Requests that the large engines run or hold back, by their own count, and that the gateways have in flight."""
+    text = httpx2.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {stack.key}"}).text
+    names = r"(?:vllm:num_requests_(?:running|waiting)\{[^}]*demo-large|penstock_inflight_requests\{)[^}]*\}"
+    values = re.findall(rf"^{names} ([0-9.]+)$", text, flags=re.M)
+    assert len(values) >= 3, "the figures are not there"
+    return sum(float(value) for value in values)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_clients_that_leave_free_the_engine(stack: Stack, streamed: bool) -> None:
+    headers = {"Authorization": f"Bearer {stack.key}"}
+
+    async def leave_after_half_a_second() -> float:
+        async with httpx2.AsyncClient(headers=headers, timeout=60) as client:
+            calls = [
+                asyncio.create_task(
+                    client.post(f"{stack.url}/v1/chat/completions", json={**ENDLESS, "stream": streamed})
+                )
+                for _ in range(40)
+            ]
+            await asyncio.sleep(0.5)
+            busy = await asyncio.to_thread(_busy, stack)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+            return busy
+
+    assert asyncio.run(leave_after_half_a_second()) > 20, "the engine was never busy: nothing is shown"
+    wait_until(lambda: _busy(stack) == 0, limit_s=FREED_WITHIN_S)
+
+
+async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client: AsyncOpenAI) -> None:
+    """200 at once on 64 running and 64 waiting: only answers and 503, and the gateway stays awake."""
+    watching = asyncio.create_task(_liveness(stack, seconds=3))
+    outcomes = await asyncio.gather(*(stream(async_client, LARGE, tokens=30, endless=True) for _ in range(200)))
+    slowest = await watching
+
+    seen = tally(list(outcomes))
+    assert set(seen) <= {"ok", "overloaded"}, seen
+    assert seen["ok"] >= 128
+    assert seen["overloaded"] > 0
+    assert all(outcome.status == 503 for outcome in outcomes if outcome.code == "overloaded")
+    assert not any(outcome.silently_cut for outcome in outcomes)
+    assert slowest < 1.0
+    assert_written(stack.state_dir, list(outcomes))
+
+
+async def _liveness(stack: Stack, *, seconds: float) -> float:
+    """The slowest answer of `/health` while it is asked all the time, in seconds."""
+    slowest, ends = 0.0, time.monotonic() + seconds
+    async with httpx2.AsyncClient() as client:
+        while time.monotonic() < ends:
+            started = time.monotonic()
+            assert (await client.get(f"{stack.url}/health")).status_code == 200
+            slowest = max(slowest, time.monotonic() - started)
+            await asyncio.sleep(0.05)
+    return slowest
+
+
+def test_a_refusal_says_when_to_come_back(stack: Stack, tmp_path: Path) -> None:
+    """One key, one call at a time: the second gets 429 and `Retry-After`, and the first is not disturbed."""
+    key = stack.new_key("--org", "acme", "--user", "one", "--concurrency", "1")
+    headers = {"Authorization": f"Bearer {key}"}
+    url = f"{stack.url}/v1/chat/completions"
+    with httpx2.stream("POST", url, headers=headers, json={**ENDLESS, "stream": True, "max_tokens": 200}) as first:
+        next(first.iter_lines())
+        second = httpx2.post(url, headers=headers, json={**ENDLESS, "max_tokens": 1})
+        assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 1 <= int(second.headers["retry-after"]) <= 120
+        assert "data: [DONE]" in first.read().decode()
