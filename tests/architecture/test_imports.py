@@ -21,6 +21,8 @@ HEAVY = {
     "gradio",
 }
 EDGE_FILES: dict[str, str] = {
+    "benchmarks/arms/serve_llm_app.py": "is the Ray Serve LLM application that Penstock is compared with",
+    "benchmarks/vllm_load.py": "runs vLLM's own load generator",
     "models/demo/lora_probe.py": "shows that the untrained family can be learned by an adapter",
     "models/demo/tokenizer.py": "writes the demo tiers' tokenizer in the format of transformers",
     "models/demo/train.py": "trains the demo tiers",

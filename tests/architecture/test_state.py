@@ -8,6 +8,7 @@ import pytest
 from tests.architecture.tree import Module, modules
 
 ENVIRONMENT_READERS: dict[str, str] = {
+    "benchmarks/data_plane.py": "what the servers under comparison inherit",
     "serving/cli.py": "PENSTOCK_DEBUG",
     "serving/commands/models.py": "the hub's and the object store's addresses and tokens",
     "serving/commands/options.py": "where the state folder lies, which remote stack",

@@ -1,0 +1,83 @@
+"""Ray Serve LLM's `build_openai_app`, as it comes, in a Ray of its own.
+
+Equal to the other arms where that is not what is measured: engine arguments, cores, threads and niceness. Everything
+else, Serve's proxy and batching too, is Ray's default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+from benchmarks.arms import Bench, Target
+from benchmarks.arms.child import Child, free_port, serves
+from benchmarks.processes import EngineProcesses, descendants, engine_below, titled
+
+
+class RayServeLlm:
+    """The edge script `serve_llm_app` and the Ray that it starts."""
+
+    name = "ray-serve-llm"
+
+    def __init__(self, bench: Bench, cores: str) -> None:
+        self._bench = bench
+        self._cores = cores
+        self._child = Child(self.name, bench.folder / f"{self.name}.log")
+        self._target = Target(f"http://127.0.0.1:{free_port()}", bench.card)
+
+    def start(self) -> Target:
+        """Start Ray and the application, and wait for the first answer."""
+        token = self._bench.folder / "ray-token"
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
+        environment = {
+            **self._bench.environment,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_worker_niceness": "0",  # 15 by default, which would measure the kernel's scheduler
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everything on loopback
+        }
+        order = self._bench.folder / "serve-llm.json"
+        order.write_text(json.dumps(self.order()))
+        self._child.start([sys.executable, "-m", "benchmarks.arms.serve_llm_app", str(order)], environment)
+        self._child.wait_until(lambda: serves(self._target))
+        return self._target
+
+    def order(self) -> dict[str, object]:
+        """What the script is told."""
+        return {
+            "card": self._bench.card,
+            "model": str(self._bench.model),
+            "engine": self._bench.arguments,
+            "port": int(self._target.url.rsplit(":", 1)[1]),
+            "variables": {
+                "VLLM_CPU_OMP_THREADS_BIND": self._cores,
+                "OMP_NUM_THREADS": "1",
+                **{name: value for name, value in self._bench.environment.items() if name.startswith("HF_HUB")},
+            },
+            # Unix sockets lie in it: their paths have at most 107 characters
+            "temp": str(Path(tempfile.gettempdir()) / f"serve-llm-{os.getpid()}"),
+        }
+
+    def engine(self) -> EngineProcesses | None:
+        """The engine below Ray."""
+        return engine_below(self._child.root) if self._child.root is not None else None
+
+    def front(self) -> list[psutil.Process]:
+        """Proxy and replicas."""
+        root = self._child.root
+        return titled(descendants(root), "ray::") if root is not None else []
+
+    def metrics(self) -> str | None:
+        """None: the engine's figures go into Ray's own exporter."""
+        return None
+
+    def stop(self) -> None:
+        """End the script and its Ray."""
+        self._child.stop()

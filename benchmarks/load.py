@@ -1,0 +1,191 @@
+"""The load of one block: the same requests for every arm, sent by vLLM's own load generator.
+
+Owns the prompts, the generator's arguments and the process it runs in. Does not decide what is measured when
+(`schedule.py`) and imports no vLLM: the generator runs in `vllm_load.py`'s process, started once, so that its imports
+do not compete with a measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from benchmarks.arms import Target
+from benchmarks.schedule import Block, prompts_for
+
+INPUT_TOKENS = 64
+OUTPUT_TOKENS = 64
+TRIES = 8
+NEVER = -100  # the strongest bias there is: the answer does not end before its length
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One block, measured. Times in milliseconds."""
+
+    block: Block
+    tokens_per_s: float
+    ttft_p50_ms: float
+    ttft_p99_ms: float
+    tpot_p50_ms: float
+    completed: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    duration_s: float
+    fault: str | None = None
+
+
+class LoadFailed(Exception):
+    """The generator itself did not run; its own words."""
+
+
+class Prompts:
+    """Random texts over a model's vocabulary, a new set for every seed."""
+
+    def __init__(self, model: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+        special = set(self._tokenizer.get_added_tokens_decoder())
+        every = [number for number in range(self._tokenizer.get_vocab_size()) if number not in special]
+        self._ids = [number for number in every if self._is_word(number)] or every
+
+    def write(self, file: Path, *, count: int, seed: int) -> None:
+        """One JSON line per prompt, as the generator's `custom` data set wants them."""
+        chance = random.Random(seed)
+        file.write_text("".join(json.dumps({"prompt": self._text(chance)}) + "\n" for _ in range(count)))
+
+    def _is_word(self, number: int) -> bool:
+        """Whether a token stays one token between others: neighbours do not merge across a space."""
+        text = str(self._tokenizer.decode([number]))
+        return text.startswith(" ") and self._tokens(text) == [number]
+
+    def _text(self, chance: random.Random) -> str:
+        """A text that is `INPUT_TOKENS` long when the engine reads it."""
+        ids = chance.choices(self._ids, k=2 * INPUT_TOKENS)
+        taken = INPUT_TOKENS
+        for _ in range(TRIES):
+            text = str(self._tokenizer.decode(ids[:taken]))
+            length = len(self._tokens(text))
+            if length == INPUT_TOKENS:
+                break
+            taken += INPUT_TOKENS - length
+        return text
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def end_tokens(model: Path) -> list[int]:
+    """The ids that end an answer, from the model's own files."""
+    for name in ("generation_config.json", "config.json"):
+        with suppress(FileNotFoundError):
+            value = json.loads((model / name).read_text()).get("eos_token_id")
+            if value is not None:
+                return value if isinstance(value, list) else [value]
+    return []
+
+
+def extra_body(model: Path) -> dict[str, Any]:
+    """What fixes the answer's length with OpenAI's own fields: `ignore_eos` is not one of them."""
+    return {"logit_bias": {str(token): NEVER for token in end_tokens(model)}}
+
+
+def arguments(block: Block, target: Target, *, model: Path, prompts: Path, result: Path) -> list[str]:
+    """The generator's command line for one block; the same for all arms but for address and key."""
+    return [
+        *("--backend", "openai", "--base-url", target.url, "--endpoint", "/v1/completions"),
+        *("--model", target.model, "--tokenizer", str(model), "--temperature", "0"),
+        *("--dataset-name", "custom", "--dataset-path", str(prompts), "--skip-chat-template", "--disable-shuffle"),
+        *("--custom-output-len", str(OUTPUT_TOKENS), "--num-prompts", str(prompts_for(block.clients))),
+        *("--max-concurrency", str(block.clients), "--extra-body", json.dumps(extra_body(model))),
+        *("--percentile-metrics", "ttft,tpot", "--metric-percentiles", "50,99", "--seed", str(block.seed)),
+        *("--disable-tqdm", "--save-result", "--result-dir", str(result.parent), "--result-filename", result.name),
+        *(("--header", f"Authorization=Bearer {target.key}") if target.key else ()),
+    ]
+
+
+def measured(block: Block, result: Mapping[str, Any]) -> Measured:
+    """The generator's result file, read; a block with a failed or a short answer is marked with its fault."""
+    wanted = prompts_for(block.clients)
+    completed, output = int(result["completed"]), int(result["total_output_tokens"])
+    fault = None
+    if completed != wanted:
+        fault = f"{wanted - completed} of {wanted} requests failed"
+    elif output != wanted * OUTPUT_TOKENS:
+        fault = f"{output} tokens were answered instead of {wanted * OUTPUT_TOKENS}"
+    return Measured(
+        block=block,
+        tokens_per_s=float(result["output_throughput"]),
+        ttft_p50_ms=float(result["median_ttft_ms"]),
+        ttft_p99_ms=float(result["p99_ttft_ms"]),
+        tpot_p50_ms=float(result["median_tpot_ms"]),
+        completed=completed,
+        failed=wanted - completed,
+        input_tokens=int(result["total_input_tokens"]),
+        output_tokens=output,
+        duration_s=float(result["duration"]),
+        fault=fault,
+    )
+
+
+class LoadGenerator:
+    """vLLM's generator in a process of its own; one block at a time. Use as a context manager."""
+
+    def __init__(self, folder: Path, *, environment: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
+        self._folder = folder
+        self._cwd = cwd
+        self._environment = dict(environment)
+        self._log = log
+
+    def __enter__(self) -> LoadGenerator:
+        command = [sys.executable, "-m", "benchmarks.vllm_load"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=self._environment,
+                cwd=self._cwd,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        self._process.kill()
+        self._process.communicate()
+
+    def run(self, block: Block, target: Target, *, model: Path, prompts: Path) -> Measured:
+        """Send one block and return what was measured."""
+        result = self._folder / "block.json"
+        result.unlink(missing_ok=True)
+        self._ask(arguments(block, target, model=model, prompts=prompts, result=result))
+        return measured(block, json.loads(result.read_text()))
+
+    def _ask(self, command: list[str]) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise LoadFailed(self._last_words()) from None
+        answer = self._process.stdout.readline()
+        error = json.loads(answer)["error"] if answer else self._last_words()
+        if error is not None:
+            raise LoadFailed(error)
+
+    def _last_words(self) -> str:
+        return "the load generator ended: " + " | ".join(self._log.read_text(errors="replace").splitlines()[-5:])

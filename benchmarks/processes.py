@@ -1,0 +1,76 @@
+"""What the kernel knows of a live engine: its processes, where they may run, what they were started with, what they
+logged.
+
+Owns reading /proc (through psutil). Does not start or end anything, and does not know which arm it looks at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CORE, WORKER = "VLLM::EngineCore", "VLLM::Worker"
+READ_VARIABLES = re.compile(r"^(OMP_|GOMP_|KMP_|MKL_|VLLM_(?!NO_USAGE)|LD_PRELOAD$)")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineProcesses:
+    """One engine: the process that schedules, and those that compute."""
+
+    core: psutil.Process
+    workers: tuple[psutil.Process, ...]
+
+
+def title(process: psutil.Process) -> str:
+    """The command line or the title that a process gave itself; empty when it is gone."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline()).strip()
+    return ""
+
+
+def titled(processes: Iterable[psutil.Process], start: str) -> list[psutil.Process]:
+    """Those whose title starts so."""
+    return [process for process in processes if title(process).startswith(start)]
+
+
+def descendants(root: psutil.Process) -> list[psutil.Process]:
+    """Every living process below one, at any depth."""
+    with suppress(psutil.NoSuchProcess):
+        return list(root.children(recursive=True))
+    return []
+
+
+def engine_below(root: psutil.Process) -> EngineProcesses | None:
+    """The one engine below a process; None when there is none, or more than one to choose from."""
+    cores = titled([root, *descendants(root)], CORE)
+    if len(cores) != 1:
+        return None
+    workers = titled(descendants(cores[0]), WORKER)
+    return EngineProcesses(cores[0], tuple(workers)) if workers else None
+
+
+def allowed_cores(process: psutil.Process) -> str:
+    """Where the threads of a process may run, as the kernel writes it; several when they differ."""
+    return "; ".join(sorted(set(_allowed(process.pid))))
+
+
+def variables(process: psutil.Process) -> dict[str, str]:
+    """The variables of a process's environment that change how an engine computes."""
+    return {name: value for name, value in sorted(process.environ().items()) if READ_VARIABLES.match(name)}
+
+
+def log_texts(process: psutil.Process) -> list[str]:
+    """What the files hold that a process's stdout and stderr go to."""
+    targets = {(Path("/proc") / str(process.pid) / "fd" / number).resolve() for number in ("1", "2")}
+    return [target.read_text(errors="replace") for target in sorted(targets) if target.is_file()]
+
+
+def _allowed(pid: int) -> Iterator[str]:
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        with suppress(OSError):
+            yield from re.findall(r"^Cpus_allowed_list:\s*(\S+)", status.read_text(), re.MULTILINE)

@@ -1,0 +1,38 @@
+"""vLLM's own load generator, kept loaded: one JSON list of its arguments per line on stdin, one answer per line on
+stdout.
+
+The generator is used as it is. Owns nothing but the loop around it. Edge file: imports vLLM.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+
+def serve() -> None:
+    """Run every block that is asked for until stdin ends; the generator's own prints go to stderr."""
+    answers = sys.stdout
+    with redirect_stdout(sys.stderr):
+        for line in sys.stdin:
+            error = _run(json.loads(line))
+            answers.write(json.dumps({"error": error}) + "\n")
+            answers.flush()
+
+
+def _run(arguments: list[str]) -> str | None:
+    parser = FlexibleArgumentParser()
+    add_cli_args(parser)
+    try:
+        main(parser.parse_args(arguments))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the generator does, the caller is told
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+if __name__ == "__main__":
+    serve()
