@@ -24,8 +24,8 @@ from benchmarks.arms.penstock import Penstock, engine_overrides, profile_setting
 from benchmarks.comparison import Comparison, Unequal
 from benchmarks.load import INPUT_TOKENS, OUTPUT_TOKENS, LoadFailed, LoadGenerator, Prompts
 from benchmarks.origin import origin
-from benchmarks.schedule import schedule
-from benchmarks.summary import markdown, summarise
+from benchmarks.schedule import Block, schedule
+from benchmarks.summary import Summary, markdown, summarise
 from models.catalog import Catalog, ModelStore, engine_arguments
 from models.errors import PenstockError
 
@@ -85,39 +85,37 @@ def measure(order: Order, console: Console) -> None:
     """The whole run. `origin.json` is written last: without it a result folder is not a result."""
     order.out.mkdir(parents=True, exist_ok=True)
     (order.out / "origin.json").unlink(missing_ok=True)
-    started, load = time.time(), os.getloadavg()[0]
+    started, load = time.time(), round(os.getloadavg()[0], 2)
     if load > BUSY:
-        console.print(f"The machine is busy (load {load:.1f}): read the ratios, not the times.", style="yellow")
+        console.print(f"The machine is busy (load {load}): read the ratios, not the times.", style="yellow")
     blocks = list(schedule(order.repetitions, order.clients, seed=SEED))
     with tempfile.TemporaryDirectory(prefix="data-plane-", ignore_cleanup_errors=True) as scratch:
-        bench, state = _bench(order, Path(scratch)), order.state_dir or Path(scratch) / "state"
-        config = {
-            **_asked(order),
-            "engine_arguments": bench.arguments,
-            "settings": profile_settings(order.profile, bench.environment),
-        }
-        prompts, log = Prompts(bench.model), bench.folder / "generator.log"
+        bench = _bench(order, Path(scratch))
+        config = _config(order, bench)
         with Comparison(bench, console=console, out=order.out) as comparison:
-            penstock = Penstock(bench, profile=order.profile, state=state)
-            comparison.start(penstock, fallback_cores=str(max(os.sched_getaffinity(0))))
-            with LoadGenerator(bench.folder, environment=bench.environment, log=log) as generator:
-                comparison.measure(blocks, generator, prompts=prompts)
-                if order.profile_gateway:
-                    comparison.profile_gateway(generator, prompts=prompts, seed=SEED)
+            _compare(comparison, order, bench=bench, blocks=blocks)
     counts = {"rounds": order.repetitions, "blocks": len(comparison.measured)}
     counts |= {"requests": sum(one.completed for one in comparison.measured)}
     found = origin(config=config, seeds=[block.seed for block in blocks], counts=counts, started=started)
-    found["load_before"] = round(load, 2)
-    _write(order.out, comparison, found, console=console)
-
-
-def _write(out: Path, comparison: Comparison, found: dict[str, Any], *, console: Console) -> None:
     summary = summarise(comparison.measured, comparison.failed, seed=SEED)
-    table = markdown(summary, found)
+    _write(order.out, summary, found={**found, "load_before": load})
+    console.print(markdown(summary, found), markup=False, highlight=False, soft_wrap=True)
+
+
+def _compare(comparison: Comparison, order: Order, *, bench: Bench, blocks: list[Block]) -> None:
+    penstock = Penstock(bench, profile=order.profile, state=order.state_dir or bench.folder / "state")
+    comparison.start(penstock, fallback_cores=str(max(os.sched_getaffinity(0))))
+    prompts, log = Prompts(bench.model), bench.folder / "generator.log"
+    with LoadGenerator(bench.folder, environment=bench.environment, log=log) as generator:
+        comparison.measure(blocks, generator, prompts=prompts)
+        if order.profile_gateway:
+            comparison.profile_gateway(generator, prompts=prompts, seed=SEED)
+
+
+def _write(out: Path, summary: Summary, *, found: dict[str, Any]) -> None:
     (out / "summary.json").write_text(json.dumps(summary.as_json(), indent=1) + "\n")
-    (out / "table.md").write_text(table)
+    (out / "table.md").write_text(markdown(summary, found))
     (out / "origin.json").write_text(json.dumps(found, indent=1) + "\n")
-    console.print(table, markup=False, highlight=False, soft_wrap=True)
 
 
 def _bench(order: Order, folder: Path) -> Bench:
@@ -135,10 +133,12 @@ def _bench(order: Order, folder: Path) -> Bench:
     )
 
 
-def _asked(order: Order) -> dict[str, Any]:
+def _config(order: Order, bench: Bench) -> dict[str, Any]:
     return {
         "card": order.card,
         "profile": Path(order.profile).stem,
+        "settings": profile_settings(order.profile, bench.environment),
+        "engine_arguments": bench.arguments,
         "clients": order.clients,
         "input_tokens": INPUT_TOKENS,
         "output_tokens": OUTPUT_TOKENS,

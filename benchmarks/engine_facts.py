@@ -76,9 +76,12 @@ def cache_config(metrics: str, *, card: str) -> dict[str, str] | None:
 
 def differences(one: EngineFacts, other: EngineFacts) -> list[str]:
     """What is not the same in two engines, as `field: this / that`. A source that one of them lacks is left out."""
-    found = [*_changed("config", one.config, other.config), *_changed("environment", _own(one), _own(other))]
+    found = [
+        *_changed(one.config, other.config, source="config"),
+        *_changed(_own(one), _own(other), source="environment"),
+    ]
     if one.cache is not None and other.cache is not None:
-        found += _changed("cache", one.cache, other.cache)
+        found += _changed(one.cache, other.cache, source="cache")
     for name in ("kv_tokens", "worker_cores", "core_cores", "niceness"):
         mine, theirs = getattr(one, name), getattr(other, name)
         if mine != theirs:
@@ -95,7 +98,7 @@ def _own(facts: EngineFacts) -> dict[str, str]:
     return {name: value for name, value in facts.environment.items() if not name.startswith(PLACES)}
 
 
-def _changed(source: str, one: Mapping[str, str], other: Mapping[str, str]) -> Iterator[str]:
+def _changed(one: Mapping[str, str], other: Mapping[str, str], *, source: str) -> Iterator[str]:
     for name in sorted({*one, *other}):
         if one.get(name) != other.get(name):
             yield f"{source}.{name}: {one.get(name)} / {other.get(name)}"

@@ -65,16 +65,12 @@ def summarise(blocks: Iterable[Measured], failed: Mapping[str, str], *, seed: in
 
 
 def _row(good: list[Measured], arm: str, *, clients: int, seed: int) -> Row | None:
-    own = [one for one in good if one.block.arm == arm and one.block.clients == clients]
+    there = [one for one in good if one.block.clients == clients]
+    own = [one for one in there if one.block.arm == arm]
     if not own:
         return None
-
-    def against(other: str, value: Value, combine: Combine) -> Estimate | None:
-        mine, theirs = _paired(good, own, other)
-        if other == arm or not mine:
-            return None
-        return estimate(combine([value(one) for one in mine], [value(one) for one in theirs]), seed=seed)
-
+    bare = _Pairs.of(own, [one for one in there if one.block.arm == BARE and arm != BARE])
+    serve_llm = _Pairs.of(own, [one for one in there if one.block.arm == SERVE_LLM and arm == PENSTOCK])
     return Row(
         arm=arm,
         clients=clients,
@@ -83,17 +79,37 @@ def _row(good: list[Measured], arm: str, *, clients: int, seed: int) -> Row | No
         ttft_p50_ms=median(one.ttft_p50_ms for one in own),
         ttft_p99_ms=median(one.ttft_p99_ms for one in own),
         tpot_p50_ms=median(one.tpot_p50_ms for one in own),
-        throughput_to_bare=against(BARE, lambda one: one.tokens_per_s, ratios),
-        ttft_over_bare_ms=against(BARE, lambda one: one.ttft_p50_ms, gaps),
-        throughput_to_serve_llm=against(SERVE_LLM, lambda one: one.tokens_per_s, ratios) if arm == PENSTOCK else None,
+        throughput_to_bare=bare.compared(_throughput, ratios, seed=seed),
+        ttft_over_bare_ms=bare.compared(_ttft, gaps, seed=seed),
+        throughput_to_serve_llm=serve_llm.compared(_throughput, ratios, seed=seed),
     )
 
 
-def _paired(good: list[Measured], own: list[Measured], other: str) -> tuple[list[Measured], list[Measured]]:
-    """The blocks of both arms from the rounds in which both counted."""
-    theirs = {(one.block.round, one.block.clients): one for one in good if one.block.arm == other}
-    pairs = [(one, theirs[key]) for one in own if (key := (one.block.round, one.block.clients)) in theirs]
-    return [mine for mine, _ in pairs], [them for _, them in pairs]
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The blocks of two arms from the rounds in which both count."""
+
+    ours: tuple[Measured, ...]
+    theirs: tuple[Measured, ...]
+
+    @classmethod
+    def of(cls, own: list[Measured], others: list[Measured]) -> _Pairs:
+        by_round = {one.block.round: one for one in others}
+        ours = tuple(one for one in own if one.block.round in by_round)
+        return cls(ours, tuple(by_round[one.block.round] for one in ours))
+
+    def compared(self, value: Value, combine: Combine, *, seed: int) -> Estimate | None:
+        if not self.ours:
+            return None
+        return estimate(combine([value(one) for one in self.ours], [value(one) for one in self.theirs]), seed=seed)
+
+
+def _throughput(one: Measured) -> float:
+    return one.tokens_per_s
+
+
+def _ttft(one: Measured) -> float:
+    return one.ttft_p50_ms
 
 
 def markdown(summary: Summary, origin: Mapping[str, Any] | None = None) -> str:
@@ -115,12 +131,12 @@ def _line(row: Row) -> str:
         str(row.clients),
         row.arm,
         f"{row.tokens_per_s:,.0f}",
-        _interval(row.throughput_to_bare, "{:.3f}", "×"),
+        _interval(row.throughput_to_bare, "{:.3f}", unit="×"),
         f"{row.ttft_p50_ms:.1f} ms",
-        _interval(row.ttft_over_bare_ms, "{:+.1f}", " ms"),
+        _interval(row.ttft_over_bare_ms, "{:+.1f}", unit=" ms"),
         f"{row.ttft_p99_ms:.1f} ms",
         f"{row.tpot_p50_ms:.2f} ms",
-        _interval(row.throughput_to_serve_llm, "{:.2f}", "×"),
+        _interval(row.throughput_to_serve_llm, "{:.2f}", unit="×"),
         str(row.blocks),
     )
     return f"| {' | '.join(cells)} |"
@@ -130,7 +146,7 @@ def _failed_lines(summary: Summary) -> list[str]:
     return [f"| – | {arm} | did not start | | | | | | | 0 |" for arm in summary.failed]
 
 
-def _interval(value: Estimate | None, form: str, unit: str) -> str:
+def _interval(value: Estimate | None, form: str, *, unit: str) -> str:
     if value is None:
         return "–"
     low, middle, high = (form.format(number) for number in (value.low, value.median, value.high))
