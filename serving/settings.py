@@ -77,6 +77,12 @@ class EngineSettings(Frozen):
     )
     engine_args: dict[str, Any] = Field(default_factory=dict, description="vLLM engine arguments over the card's own.")
 
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> EngineSettings:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(f"max_replicas: {self.max_replicas} is less than replicas, {self.replicas}")
+        return self
+
 
 class TierSettings(Frozen):
     """Which card serves which tier, and which tier serves when a policy has no opinion."""

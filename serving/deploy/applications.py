@@ -21,6 +21,7 @@ from ray.serve.llm import LLMConfig, build_llm_deployment
 from models.catalog import ModelStore, engine_arguments
 from serving.deploy.environment import DRAIN_MARGIN_S
 from serving.deploy.gateway import GatewayPlan, GatewayReplica
+from serving.engines.autoscaling import autoscaling_options
 from serving.engines.door import DoorSettings
 from serving.engines.replica import EngineReplica, ReplicaSettings
 from serving.settings import EngineSettings, Settings
@@ -89,12 +90,9 @@ def _deployment_options(settings: Settings, engine: EngineSettings) -> dict[str,
     options["ray_actor_options"] = {"num_cpus": 0}
     if engine.max_replicas is None:
         return {**options, "num_replicas": engine.replicas}
-    options["autoscaling_config"] = {
-        "min_replicas": engine.replicas,
-        "max_replicas": engine.max_replicas,
-        "target_ongoing_requests": engine.target_ongoing,
-        "policy": {"policy_function": "serving.engines.autoscaling:by_load"},
-    }
+    options["autoscaling_config"] = autoscaling_options(
+        engine.replicas, engine.max_replicas, target_ongoing=engine.target_ongoing
+    )
     return options
 
 

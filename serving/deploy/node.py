@@ -6,6 +6,7 @@ somebody else's Ray, on the same machine is never touched. Imports no Ray: it ru
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import sys
@@ -28,7 +29,7 @@ PORT_FLOOR, PORT_CEILING = 20_000, 32_000  # below the range that the kernel han
 
 
 def free_ports() -> StackPorts:
-    """Ports that nobody listens on now: ten single ones and a block for gateway replicas."""
+    """Ports that nobody listens on now: nine single ones and a block for gateway replicas."""
     with ExitStack() as held:
         single = [held.enter_context(_bound(0)).getsockname()[1] for _ in range(9)]
     return StackPorts(
@@ -46,7 +47,9 @@ def free_ports() -> StackPorts:
 
 
 def _free_block() -> int:
-    for start in range(PORT_FLOOR, PORT_CEILING, GATEWAY_PORTS):
+    # In random order: another stack may own a block for minutes before the first of its gateways listens.
+    blocks = range(PORT_FLOOR, PORT_CEILING, GATEWAY_PORTS)
+    for start in random.sample(blocks, len(blocks)):
         if all(port_is_free(LOOPBACK, port) for port in range(start, start + GATEWAY_PORTS, 5)):
             return start
     raise PenstockError(f"No {GATEWAY_PORTS} free ports in a row between {PORT_FLOOR} and {PORT_CEILING}.")
@@ -87,6 +90,7 @@ def start_node(
         *(f"--dashboard-agent-listen-port={ports.agent}", f"--dashboard-agent-grpc-port={ports.agent_grpc}"),
     ]
     with log.open("ab") as output:
+        begin = output.tell()
         process = subprocess.Popen(
             command,
             env=dict(environment),
@@ -95,23 +99,32 @@ def start_node(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
-    _wait_for_gcs(process, ports.gcs, log=log)
+    _wait_for_gcs(process, ports.gcs, log=log, begin=begin)
     return psutil.Process(process.pid)
 
 
-def _wait_for_gcs(process: subprocess.Popen[bytes], port: int, *, log: Path) -> None:
+def _wait_for_gcs(process: subprocess.Popen[bytes], port: int, *, log: Path, begin: int) -> None:
+    """`begin`: where this start's own lines begin; the ones before it tell of earlier nodes."""
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise PenstockError("Ray did not start.", detail=_tail(log))
-        if not port_is_free(LOOPBACK, port) and "Ray runtime started" in _tail(log, 4000):
+        if not port_is_free(LOOPBACK, port) and b"Ray runtime started" in log.read_bytes()[begin:]:
             return
         time.sleep(0.2)
     raise PenstockError(f"Ray did not answer within {START_LIMIT_S} s.", detail=_tail(log))
 
 
-def _tail(log: Path, characters: int = 1500) -> str:
-    return log.read_text(errors="replace")[-characters:]
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-1500:]
+
+
+def is_living(pid: int, *, since: float) -> bool:
+    """Whether the process that ran at `since` (epoch seconds) still does: no zombie, no later one with its number."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return _lives(process) and bool(process.create_time() <= since)
+    return False
 
 
 def stack_processes(stack_id: str) -> list[psutil.Process]:

@@ -11,23 +11,23 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from models.catalog import Catalog, ModelStore
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError
 from serving.deploy.environment import StackPaths, StackPorts, stack_environment
-from serving.deploy.node import STACK_ID, end_node, free_ports, port_is_free, stack_processes, start_node
+from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, port_is_free, stack_processes, start_node
 from serving.deploy.status import engines_of
 from serving.fitting import require_fit
 from serving.settings import Settings, load_settings
@@ -37,7 +37,7 @@ from serving.tenancy.keys import KeyAdmin
 
 Report = Callable[[str], None]
 
-LONGEST_TMP = 12
+LONGEST_SCRATCH = 34  # of 107: "/h/", a node id of 56, "/s", and HAProxy's ".<pid>.tmp"; Ray's sockets need 68
 FREE_BYTES_NEEDED = 500 * 2**20
 WATCH_INTERVAL_S = 1.0
 
@@ -67,7 +67,7 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
     with state.lock():
         current = _living(state)
         settings = load_settings(profile, _kept(current, overrides))
-        _check(settings, state, fresh=current is None)
+        check_start(settings, state, fresh=current is None)
         launcher = _Launcher(state, settings, report=report)
         try:
             launcher.run(profile, _kept(current, overrides), current=current)
@@ -83,16 +83,17 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
 def stop(state: StateDir, *, report: Report) -> None:
     """Stop the stack: no new requests, running streams finish, then every process ends."""
     with state.lock():
-        info = state.read_stack()
+        info = _readable(state)
         state.forget_stack()
-        if not stack_processes(stack_id(state)):
+        living = info is not None and _answers(info)
+        if not living and not stack_processes(stack_id(state)):
             report("Nothing was running")
             return
-        if info is not None:
+        if info is not None and living:
             report("Waiting for running requests (Ctrl-C again: end them now)")
             try:
                 _retire(state, info)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, PenstockError, subprocess.TimeoutExpired):
                 report("Ending now")
         report("Ending the processes")
         end_node(stack_id(state))
@@ -101,20 +102,18 @@ def stop(state: StateDir, *, report: Report) -> None:
 
 def wait(running: Running) -> None:
     """Return when the stack has gone; the foreground command sits here."""
-    identity = stack_id(running.state)
     info = running.state.read_stack()
-    while info is not None and info.pid is not None and psutil.pid_exists(info.pid):
+    while info is not None and _answers(info):
         time.sleep(WATCH_INTERVAL_S)
         info = running.state.read_stack()
-    if stack_processes(identity) and info is not None:
+    if info is not None:
         raise PenstockError("The stack's Ray node ended. See `penstock logs`.")
 
 
 def describe(state: StateDir) -> dict[str, Any]:
     """What `penstock status` shows; asks the running gateway for readiness."""
     info = state.running()
-    alive = info.pid is not None and psutil.pid_exists(info.pid)
-    if not alive:
+    if not _answers(info):
         raise PenstockError("The stack has died. `penstock down` clears up, `penstock up` starts it again.")
     return {
         "url": info.url,
@@ -134,18 +133,30 @@ def stack_id(state: StateDir) -> str:
 
 def scratch_of(state: StateDir) -> Path:
     """A short path for sockets and Ray's session: a Unix socket's path has at most 107 characters."""
-    usual = tempfile.gettempdir()
-    base = usual if len(usual) <= LONGEST_TMP else "/tmp"
-    return Path(base) / f"penstock-{os.getuid()}-{stack_id(state)[:8]}"
+    name = f"penstock-{os.getuid()}-{stack_id(state)[:8]}"
+    usual = Path(tempfile.gettempdir(), name)
+    return usual if len(str(usual)) <= LONGEST_SCRATCH else Path("/tmp", name)
 
 
 def _living(state: StateDir) -> StackInfo | None:
     """The stack that runs here, after clearing up one that died."""
     info = state.read_stack()
-    if info is not None and info.pid is not None and psutil.pid_exists(info.pid):
+    if info is not None and _answers(info):
         return info
     state.forget_stack()
     end_node(stack_id(state), grace_s=1)
+    return None
+
+
+def _answers(info: StackInfo) -> bool:
+    """Whether the stack's node lives. A cluster that we joined is not ours to judge: its gateway tells."""
+    return info.pid is None or is_living(info.pid, since=info.started)
+
+
+def _readable(state: StateDir) -> StackInfo | None:
+    """As `read_stack`; a file that cannot be read is as good as none to who is about to remove it."""
+    with suppress(ConfigurationError):
+        return state.read_stack()
     return None
 
 
@@ -160,13 +171,16 @@ def _kept(current: StackInfo | None, overrides: dict[str, Any]) -> dict[str, Any
     return {**overrides, "http": {**overrides.get("http", {}), "port": port}}
 
 
-def _check(settings: Settings, state: StateDir, *, fresh: bool) -> None:
+def check_start(
+    settings: Settings, state: StateDir, *, fresh: bool, free_bytes_needed: int = FREE_BYTES_NEEDED
+) -> None:
+    """Refuse, with the reason, what cannot work. `fresh`: nothing of this stack runs yet."""
     catalog, models = _catalog(state), ModelStore(state.models)
     require_fit(settings, catalog)
     for engine in settings.engines:
         models.resolve(catalog.card(engine.card))
-    if shutil.disk_usage(state.path).free < FREE_BYTES_NEEDED:
-        raise PenstockError(f"Less than {FREE_BYTES_NEEDED // 2**20} MiB are free in {str(state.path)!r}.")
+    if shutil.disk_usage(state.path).free < free_bytes_needed:
+        raise PenstockError(f"Less than {free_bytes_needed // 2**20} MiB are free in {str(state.path)!r}.")
     http = settings.http
     if fresh and not port_is_free(http.host, http.port):
         raise PenstockError(
@@ -271,15 +285,22 @@ class _Launcher:
 def environment_of(state: StateDir, settings: Settings, *, ports: StackPorts) -> dict[str, str]:
     """The environment of every process of this stack."""
     paths = _paths(state)
-    for folder in (paths.scratch, paths.scratch / "h"):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    if paths.scratch.stat().st_uid != os.getuid():
-        raise PenstockError(f"{str(paths.scratch)!r} belongs to somebody else. Set TMPDIR to a folder of your own.")
+    _own_folder(paths.scratch)
+    (paths.scratch / "h").mkdir(mode=0o700, exist_ok=True)
     paths.haproxy.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m serving.deploy.haproxy "$@"\n')
     paths.haproxy.chmod(0o700)
     state.secret("ray-token")
     environment = stack_environment(settings, ports, paths=paths, inherited=os.environ)
     return {**environment, STACK_ID: stack_id(state)}
+
+
+def _own_folder(folder: Path) -> None:
+    """Make a folder in /tmp, or take the one that is there if nobody else can have a hand in it."""
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PenstockError(f"{str(folder)!r} is not a folder of yours alone. Remove it, or set TMPDIR.")
 
 
 def _paths(state: StateDir) -> StackPaths:

@@ -17,8 +17,9 @@ from typing import Any
 import orjson
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GENERATE = frozenset({("POST", "/v1/chat/completions"), ("POST", "/v1/completions")})
@@ -41,6 +42,35 @@ class Refused(Exception):
         super().__init__(code)
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+class WaitingClient:
+    """A client at the door: what it sends while it waits is kept for the engine, and its leaving is noticed."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._kept: deque[Message] = deque()
+        self.gone = False
+
+    async def receive(self) -> Message:
+        """The ASGI `receive` of the engine: first what was kept."""
+        return self._kept.popleft() if self._kept else await self._receive()
+
+    @asynccontextmanager
+    async def watched(self, leave: Callable[[], object]) -> AsyncIterator[None]:
+        """Call `leave` when the client goes away inside the block. No message is lost at its end."""
+        watch = asyncio.ensure_future(self._watch(leave))
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await asyncio.wait((watch,))
+
+    async def _watch(self, leave: Callable[[], object]) -> None:
+        while not self.gone:
+            self._kept.append(await self._receive())
+            self.gone = self._kept[-1]["type"] == "http.disconnect"
+        leave()
 
 
 class EngineDoor:
@@ -86,40 +116,44 @@ class EngineDoor:
         return hmac.compare_digest(sent, self._token)
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = WaitingClient(receive)
         try:
-            async with self._slot():
-                await self._app(scope, receive, send)
+            async with self._slot(client):
+                await self._app(scope, client.receive, send)
         except Refused as refusal:
             await _refuse(send, 503, code=refusal.code, retry_after_s=refusal.retry_after_s)
 
     @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
+    async def _slot(self, client: WaitingClient) -> AsyncIterator[None]:
         if self.closing:
             raise Refused("server_shutting_down", 1)
         if self.running < self._settings.max_running:
             self._enter()
         else:
-            await self._queue()
+            await self._queue(client)
         try:
             yield
         finally:
             self._leave()
 
-    async def _queue(self) -> None:
-        """Wait for a slot, which the one who leaves hands over: arrival order is kept and nobody overtakes."""
+    async def _queue(self, client: WaitingClient) -> None:
+        """Wait for a slot, which the one who leaves hands over: arrival order is kept and nobody overtakes.
+
+        A client that goes away while it waits gives its place at once; the refusal then reaches nobody.
+        """
         if len(self._waiting) >= self._settings.max_queued:
             raise Refused("overloaded", 1)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
-            async with asyncio.timeout(self._settings.queue_timeout_s):
+            async with asyncio.timeout(self._settings.queue_timeout_s), client.watched(turn.cancel):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self._leave()  # the slot was handed over in the same moment
             with suppress(ValueError):
                 self._waiting.remove(turn)
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError) or (client.gone and not _is_cancelled()):
                 raise Refused("overloaded", 2) from None
             raise
 
@@ -136,6 +170,11 @@ class EngineDoor:
         self.running -= 1
         if self.running == 0:
             self._idle.set()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _refuse(send: Send, status: int, *, code: str, retry_after_s: int | None = None) -> None:
