@@ -124,7 +124,7 @@ class Comparison:
         self._console.print(f"Equal engines, read from {len(self.facts)} live processes.")
 
     def _block(self, block: Block, generator: LoadGenerator, *, prompts: Prompts) -> Measured:
-        file = self._bench.folder / "prompts.jsonl"
+        file = self._bench.folder / "prompts.json"
         prompts.write(file, count=prompts_for(block.clients), seed=block.seed)
         return generator.run(block, self._targets[block.arm], model=self._bench.model, prompts=file)
 

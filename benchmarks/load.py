@@ -25,6 +25,7 @@ from benchmarks.schedule import Block, prompts_for
 INPUT_TOKENS = 64
 OUTPUT_TOKENS = 64
 TRIES = 8
+ANSWER = '{"error":'
 NEVER = -100  # the strongest bias there is: the answer does not end before its length
 
 
@@ -59,9 +60,14 @@ class Prompts:
         self._ids = [number for number in every if self._is_word(number)] or every
 
     def write(self, file: Path, *, count: int, seed: int) -> None:
-        """One JSON line per prompt, as the generator's `custom` data set wants them."""
+        """Conversations of a question and an answer, as the generator's `sharegpt` data set wants them.
+
+        It sends the questions; the answers are not used, because the output length is given. (Its `random` data set
+        sends `ignore_eos`, which is no field of the OpenAI API, and its `custom` one needs pandas.)
+        """
         chance = random.Random(seed)
-        file.write_text("".join(json.dumps({"prompt": self._text(chance)}) + "\n" for _ in range(count)))
+        conversations = [[{"value": self._text(chance)}, {"value": ""}] for _ in range(count)]
+        file.write_text(json.dumps([{"conversations": turns} for turns in conversations]))
 
     def _is_word(self, number: int) -> bool:
         """Whether a token stays one token between others: neighbours do not merge across a space."""
@@ -104,8 +110,8 @@ def arguments(block: Block, target: Target, *, model: Path, prompts: Path, resul
     return [
         *("--backend", "openai", "--base-url", target.url, "--endpoint", "/v1/completions"),
         *("--model", target.model, "--tokenizer", str(model), "--temperature", "0"),
-        *("--dataset-name", "custom", "--dataset-path", str(prompts), "--skip-chat-template", "--disable-shuffle"),
-        *("--custom-output-len", str(OUTPUT_TOKENS), "--num-prompts", str(prompts_for(block.clients))),
+        *("--dataset-name", "sharegpt", "--dataset-path", str(prompts), "--disable-shuffle"),
+        *("--sharegpt-output-len", str(OUTPUT_TOKENS), "--num-prompts", str(prompts_for(block.clients))),
         *("--max-concurrency", str(block.clients), "--extra-body", json.dumps(extra_body(model))),
         *("--percentile-metrics", "ttft,tpot", "--metric-percentiles", "50,99", "--seed", str(block.seed)),
         *("--disable-tqdm", "--save-result", "--result-dir", str(result.parent), "--result-filename", result.name),
@@ -182,8 +188,9 @@ class LoadGenerator:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise LoadFailed(self._last_words()) from None
-        answer = self._process.stdout.readline()
-        error = json.loads(answer)["error"] if answer else self._last_words()
+        answers = (line for line in self._process.stdout if line.startswith(ANSWER))  # vLLM logs there while it loads
+        answer = next(answers, None)
+        error = json.loads(answer)["error"] if answer is not None else self._last_words()
         if error is not None:
             raise LoadFailed(error)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from contextlib import redirect_stdout
 
 from vllm.benchmarks.serve import add_cli_args, main
@@ -30,6 +31,7 @@ def _run(arguments: list[str]) -> str | None:
     try:
         main(parser.parse_args(arguments))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the generator does, the caller is told
+        traceback.print_exc()
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -28,7 +28,7 @@ RESULT: dict[str, Any] = {
 
 
 def options(bench: Bench, target: Target = TARGET) -> dict[str, str]:
-    found = arguments(BLOCK, target, model=bench.model, prompts=Path("p.jsonl"), result=Path("out/block.json"))
+    found = arguments(BLOCK, target, model=bench.model, prompts=Path("p.json"), result=Path("out/block.json"))
     named = [place for place, word in enumerate(found) if word.startswith("--")]
     return {
         found[place]: " ".join(found[place + 1 : end]) for place, end in zip(named, [*named[1:], None], strict=True)
@@ -41,7 +41,7 @@ def test_the_generator_is_told_address_clients_and_lengths(bench: Bench) -> None
     assert told["--endpoint"] == "/v1/completions"
     assert told["--max-concurrency"] == "16"
     assert told["--num-prompts"] == "192"
-    assert told["--custom-output-len"] == "64"
+    assert told["--sharegpt-output-len"] == "64"
     assert told["--seed"] == "42"
 
 
@@ -91,11 +91,12 @@ def test_prompts_have_their_length_and_are_the_same_for_the_same_seed(tmp_path: 
     model = resolve(Catalog.load().card("demo-large"))
     texts = []
     for number, seed in enumerate((1, 1, 2)):
-        Prompts(model).write(tmp_path / f"{number}.jsonl", count=20, seed=seed)
-        texts.append((tmp_path / f"{number}.jsonl").read_text())
+        Prompts(model).write(tmp_path / f"{number}.json", count=20, seed=seed)
+        texts.append((tmp_path / f"{number}.json").read_text())
     assert texts[0] == texts[1] != texts[2]
     reader = Tokenizer.from_file(str(model / "tokenizer.json"))
-    lengths = [len(reader.encode(json.loads(line)["prompt"]).ids) for line in texts[0].splitlines()]
+    questions = [entry["conversations"][0]["value"] for entry in json.loads(texts[0])]
+    lengths = [len(reader.encode(question).ids) for question in questions]
     assert len(lengths) == 20
     assert set(lengths) == {INPUT_TOKENS}
 
@@ -109,4 +110,4 @@ def test_a_generator_that_cannot_start_says_why(tmp_path: Path) -> None:
         LoadGenerator(tmp_path, environment=environment, log=tmp_path / "log", cwd=tmp_path) as generator,
         pytest.raises(LoadFailed, match="no engine here"),
     ):
-        generator.run(BLOCK, TARGET, model=tmp_path, prompts=tmp_path / "p.jsonl")
+        generator.run(BLOCK, TARGET, model=tmp_path, prompts=tmp_path / "p.json")
