@@ -4,7 +4,8 @@ Serve writes the configuration and starts `RAY_SERVE_HAPROXY_BINARY_PATH -f FILE
 script that runs this module. Changed in the file, each because Serve has no setting for it: HAProxy's own pages
 listen on loopback only and Serve's list of routes is not public, a client that is slow with its headers is dropped,
 headers that Serve would trust are checked, the header block may be as long as the gateway accepts, and what HAProxy
-itself answers is JSON in the shape of every other error. While no gateway is known that is 503, not Serve's 404.
+itself answers is JSON in the shape of every other error. While no gateway is known that is 503, not Serve's 404. Not
+ours to shape: the pages for a request that HAProxy could not even read (400, 408), which no errorfile replaces.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def harden(configuration: str, errors: Path, *, header_timeout_s: int = HEADER_T
     text = text.replace(REQUEST_RULES, "")
     text = re.sub(r"^\s*errorfile .*\n", "", text, flags=re.M)
     text = re.sub(r"^\s*(?:timeout http-request|tune\.http\.maxhdr) .*\n", "", text, flags=re.M)
+    # Spliced bodies hide a client's leaving on a reused server connection: its engine went on to the end (measured).
+    text = re.sub(r"^\s*option splice-(?:request|response)\n", "", text, flags=re.M)
     error_lines = "".join(f"    errorfile {status} {errors / f'{status}.http'}\n" for status in ANSWERS)
     text = text.replace("frontend http_frontend\n", f"frontend http_frontend\n{REQUEST_RULES}", 1)
     text = text.replace("global\n", f"global\n    tune.http.maxhdr {MAX_HEADERS}\n", 1)

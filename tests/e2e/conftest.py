@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,7 @@ def client(stack: Stack) -> Iterator[OpenAI]:
 
 
 @pytest.fixture
-async def async_client(stack: Stack) -> AsyncOpenAI:
+async def async_client(stack: Stack) -> AsyncIterator[AsyncOpenAI]:
     """The same for many requests at once."""
-    return AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0)
+    async with AsyncOpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0) as made:
+        yield made
