@@ -1,0 +1,182 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import ConfigurationError, PenstockError
+from serving.deploy.node import STACK_ID, free_ports
+from serving.deploy.stack import Running, check_start, describe, environment_of, scratch_of, stack_id, start, stop, wait
+from serving.settings import load_settings
+from serving.state import StackInfo, StateDir
+
+LONGEST_SOCKET = 107
+NODE_ID = "f" * 56
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDir:
+    made = StateDir(tmp_path / "state")
+    made.create()
+    return made
+
+
+@pytest.fixture
+def told() -> Iterator[list[str]]:
+    """What a command reported; nothing of it may say that something was started."""
+    lines: list[str] = []
+    yield lines
+    assert not [line for line in lines if line.startswith("Starting")]
+
+
+def info(pid: int | None, *, started: float | None = None) -> StackInfo:
+    values = {"url": "http://127.0.0.1:9", "profile": "cpu-demo", "address": "127.0.0.1:1", "version": "0"}
+    return StackInfo(**values, started=started or time.time(), pid=pid)
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_taken_port_is_refused_before_anything_starts(state: StateDir, told: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(PenstockError, match=rf"Port {port} of 127\.0\.0\.1 is taken.*--port"):
+            start("cpu-demo", state=state, overrides={"http": {"port": port}}, report=told.append)
+    assert not state.stack_file.exists()
+    assert not scratch_of(state).exists()
+
+
+def test_an_unknown_profile_is_refused_before_anything_starts(state: StateDir, told: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match="Unknown profile 'no-such'"):
+        start("no-such", state=state, overrides={}, report=told.append)
+    assert not scratch_of(state).exists()
+
+
+def test_a_missing_model_is_refused_before_anything_starts(state: StateDir, told: list[str]) -> None:
+    with pytest.raises(PenstockError, match="penstock models pull"):
+        start("cpu", state=state, overrides={}, report=told.append)
+    assert not scratch_of(state).exists()
+
+
+def test_a_full_disk_is_refused_and_room_is_enough(state: StateDir) -> None:
+    settings = load_settings("cpu-demo")
+    check_start(settings, state, fresh=False, free_bytes_needed=0)
+    with pytest.raises(PenstockError, match="MiB are free"):
+        check_start(settings, state, fresh=False, free_bytes_needed=2**62)
+
+
+def test_a_running_stack_keeps_its_own_port(state: StateDir) -> None:
+    settings = load_settings("cpu-demo")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = settings.model_copy(
+            update={"http": settings.http.model_copy(update={"port": listener.getsockname()[1]})}
+        )
+        check_start(taken, state, fresh=False)
+        with pytest.raises(PenstockError, match="is taken"):
+            check_start(taken, state, fresh=True)
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/tmp/abcdefgh", "/var/tmp/a-rather-long-name", "/tmp/" + "x" * 120])
+@pytest.mark.parametrize("depth", [1, 12])
+def test_every_socket_fits_wherever_the_folders_lie(monkeypatch: pytest.MonkeyPatch, folder: str, depth: int) -> None:
+    monkeypatch.setattr("tempfile.tempdir", folder)
+    scratch = scratch_of(StateDir(Path("/home", *["a-long-folder-name"] * depth)))
+    haproxy = f"{scratch}/h/{NODE_ID}/s.{2**22}.tmp"
+    ray = f"{scratch}/ray/session_2026-11-23_10-31-04_123456_{2**22}/sockets/plasma_store"
+    assert max(len(haproxy), len(ray)) <= LONGEST_SOCKET
+
+
+def test_two_folders_have_two_stacks_and_one_keeps_its_own(tmp_path: Path) -> None:
+    one, other = StateDir(tmp_path / "one"), StateDir(tmp_path / "other")
+    assert len({stack_id(one), stack_id(other)}) == len({scratch_of(one), scratch_of(other)}) == 2
+    assert stack_id(one) == stack_id(StateDir(tmp_path / "one"))
+
+
+@pytest.fixture
+def short_tmp(monkeypatch: pytest.MonkeyPatch, state: StateDir) -> Iterator[Path]:
+    yield scratch_of(state)
+    subprocess.run(["rm", "-rf", str(scratch_of(state))], check=True)
+
+
+def test_the_environment_names_the_stack_and_its_haproxy(state: StateDir, short_tmp: Path) -> None:
+    made = environment_of(state, load_settings("cpu-demo"), ports=free_ports())
+    assert made[STACK_ID] == stack_id(state)
+    assert os.access(made["RAY_SERVE_HAPROXY_BINARY_PATH"], os.X_OK)
+    assert len(Path(made["RAY_AUTH_TOKEN_PATH"]).read_text()) >= 32
+    assert short_tmp.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("trap", ["open", "link", "file"])
+def test_a_scratch_folder_that_others_may_write_to_is_refused(
+    state: StateDir, short_tmp: Path, tmp_path: Path, trap: str
+) -> None:
+    if trap == "link":
+        short_tmp.symlink_to(tmp_path)
+    elif trap == "file":
+        short_tmp.touch()
+    else:
+        short_tmp.mkdir()
+        short_tmp.chmod(0o777)
+    with pytest.raises(PenstockError, match="not a folder of yours alone"):
+        environment_of(state, load_settings("cpu-demo"), ports=free_ports())
+    assert not (short_tmp / "h").exists()
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_stack_that_died_is_said_to_be_dead_and_cleared(state: StateDir, told: list[str], reused: bool) -> None:
+    state.write_stack(info(os.getpid(), started=1.0) if reused else info(dead_pid()))
+    with pytest.raises(PenstockError, match="has died"):
+        describe(state)
+    stop(state, report=told.append)
+    assert told == ["Nothing was running"]
+    assert not state.stack_file.exists()
+
+
+def test_the_next_start_clears_what_a_dead_stack_left(state: StateDir, told: list[str]) -> None:
+    state.write_stack(info(dead_pid()))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        overrides: dict[str, Any] = {"http": {"port": listener.getsockname()[1]}}
+        with pytest.raises(PenstockError, match="is taken"):
+            start("cpu-demo", state=state, overrides=overrides, report=told.append)
+    assert not state.stack_file.exists()
+
+
+def test_a_living_stack_is_described_and_not_moved(state: StateDir, told: list[str]) -> None:
+    state.write_stack(info(os.getpid()))
+    described = describe(state)
+    assert (described["profile"], described["ready"]) == ("cpu-demo", False)
+    with pytest.raises(ConfigurationError, match="runs on port 9"):
+        start("cpu-demo", state=state, overrides={"http": {"port": 10}}, report=told.append)
+    assert state.stack_file.exists()
+
+
+def test_a_stack_on_somebody_elses_cluster_has_no_node_to_die(state: StateDir) -> None:
+    state.write_stack(info(None))
+    assert describe(state)["ready"] is False
+
+
+def test_down_clears_a_file_that_nobody_can_read(state: StateDir, told: list[str]) -> None:
+    state.stack_file.write_text("{half")
+    stop(state, report=told.append)
+    assert (told, state.stack_file.exists()) == (["Nothing was running"], False)
+
+
+def test_the_foreground_command_sees_its_node_die(state: StateDir) -> None:
+    node = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.3)"])
+    state.write_stack(info(node.pid))
+    with pytest.raises(PenstockError, match="node ended"):
+        wait(Running("http://127.0.0.1:9", None, state))
+    assert node.wait() == 0, "nobody had collected it"
+
+
+def test_the_foreground_command_returns_when_the_stack_was_stopped(state: StateDir) -> None:
+    wait(Running("http://127.0.0.1:9", None, state))
+    assert not state.stack_file.exists()
