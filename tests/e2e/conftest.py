@@ -21,6 +21,8 @@ from openai import AsyncOpenAI, OpenAI
 
 PENSTOCK = Path(sys.executable).with_name("penstock")
 START_LIMIT_S = 600
+# `make prove`: the same tests with larger numbers.
+PROVE = os.environ.get("PENSTOCK_PROVE") == "1"
 STOP_LIMIT_S = 180
 
 

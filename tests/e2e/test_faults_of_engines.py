@@ -16,7 +16,7 @@ import psutil
 import pytest
 from openai import AsyncOpenAI
 
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import PROVE, Stack
 from tests.e2e.ledger import assert_written
 from tests.e2e.processes import ReplicaProcesses, actors_of, all_gone, replicas_of, wait_until
 from tests.e2e.profiles import changed_profile
@@ -25,6 +25,7 @@ from tests.e2e.traffic import Outcome, at_rate, stream, tally
 SMALL, LARGE = "demo-small", "demo-large"
 REPLACED_WITHIN_S = 300
 LONG = 4000
+CALLS = 600 if PROVE else 100
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +61,14 @@ async def test_a_killed_replica_costs_only_what_it_was_saying(
     two_small: Path, async_client: AsyncOpenAI, part: str
 ) -> None:
     victim = replicas_of(two_small, SMALL)[0]
-    load = asyncio.create_task(at_rate(async_client, SMALL, rate=10, count=100, tokens=100))
+    load = asyncio.create_task(at_rate(async_client, SMALL, rate=10, count=CALLS, tokens=100))
     await asyncio.sleep(3)
     killed = _kill(getattr(victim, part), signal.SIGKILL)
     outcomes = await load
 
     unstarted = [outcome for outcome in outcomes if outcome.chunks == 0 or outcome.started_s > killed]
     assert sum(outcome.complete for outcome in unstarted) >= 0.99 * len(unstarted) > 50, tally(outcomes)
-    assert sum(outcome.complete for outcome in outcomes) >= 95, tally(outcomes)
+    assert sum(outcome.complete for outcome in outcomes) >= 0.95 * CALLS, tally(outcomes)
     assert not any(outcome.silently_cut for outcome in outcomes)
     assert set(tally(outcomes)) <= {"ok", "upstream_lost", "engine_error"}
     wait_until(lambda: all_gone({victim.actor.pid, *victim.engine_pids}), limit_s=10)

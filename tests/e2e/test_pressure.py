@@ -11,13 +11,14 @@ import httpx2
 import pytest
 from openai import AsyncOpenAI
 
-from tests.e2e.conftest import Stack
+from tests.e2e.conftest import PROVE, Stack
 from tests.e2e.ledger import assert_written
 from tests.e2e.processes import wait_until
 from tests.e2e.traffic import MESSAGES, stream, tally
 
 LARGE = "demo-large"
 FREED_WITHIN_S = 2.0
+LEAVING = 120 if PROVE else 40
 ENDLESS = {"model": LARGE, "messages": MESSAGES, "max_tokens": 10_000, "logit_bias": {"1": -100}}
 
 
@@ -40,7 +41,7 @@ def test_clients_that_leave_free_the_engine(stack: Stack, streamed: bool) -> Non
                 asyncio.create_task(
                     client.post(f"{stack.url}/v1/chat/completions", json={**ENDLESS, "stream": streamed})
                 )
-                for _ in range(40)
+                for _ in range(LEAVING)
             ]
             await asyncio.sleep(0.5)
             busy = await asyncio.to_thread(_busy, stack)
