@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.processes import EngineProcesses, allowed_cores, log_texts, variables
+from benchmarks.processes import EngineProcesses, allowed_cores, libraries, log_texts, variables
 
 CONFIG_LINE = "Initializing a V1 LLM engine"
 CACHE_INFO = "vllm:cache_config_info"
@@ -23,13 +23,16 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
-    """One engine. `cache` is None where an arm does not show its engine's metrics."""
+    """One engine. `cache` is None where an arm does not show its engine's metrics, and `environment` is empty where the
+    worker has written its title over it: the cores and libraries, which the kernel knows, stand for it then.
+    """
 
     config: dict[str, str]
     kv_tokens: str
     worker_cores: tuple[str, ...]
     core_cores: str
     niceness: tuple[int, ...]
+    libraries: tuple[tuple[str, ...], ...]
     environment: dict[str, str]
     cache: dict[str, str] | None
 
@@ -47,6 +50,7 @@ def read_facts(engine: EngineProcesses, metrics: str | None, *, card: str) -> En
         worker_cores=tuple(allowed_cores(worker) for worker in engine.workers),
         core_cores=allowed_cores(engine.core),
         niceness=tuple(worker.nice() for worker in engine.workers),
+        libraries=tuple(libraries(worker) for worker in engine.workers),
         environment=variables(engine.workers[0]),
         cache=None if metrics is None else cache_config(metrics, card=card),
     )
@@ -76,13 +80,12 @@ def cache_config(metrics: str, *, card: str) -> dict[str, str] | None:
 
 def differences(one: EngineFacts, other: EngineFacts) -> list[str]:
     """What is not the same in two engines, as `field: this / that`. A source that one of them lacks is left out."""
-    found = [
-        *_changed(one.config, other.config, source="config"),
-        *_changed(_own(one), _own(other), source="environment"),
-    ]
+    found = list(_changed(one.config, other.config, source="config"))
+    if one.environment and other.environment:
+        found += _changed(_own(one), _own(other), source="environment")
     if one.cache is not None and other.cache is not None:
         found += _changed(one.cache, other.cache, source="cache")
-    for name in ("kv_tokens", "worker_cores", "core_cores", "niceness"):
+    for name in ("kv_tokens", "worker_cores", "core_cores", "niceness", "libraries"):
         mine, theirs = getattr(one, name), getattr(other, name)
         if mine != theirs:
             found.append(f"{name}: {mine} / {theirs}")
@@ -91,7 +94,7 @@ def differences(one: EngineFacts, other: EngineFacts) -> list[str]:
 
 def missing(facts: EngineFacts) -> list[str]:
     """Sources that were not readable: without them, equality would be asserted of nothing."""
-    return [name for name in ("config", "kv_tokens", "worker_cores", "environment") if not getattr(facts, name)]
+    return [name for name in ("config", "kv_tokens", "worker_cores", "libraries") if not getattr(facts, name)]
 
 
 def _own(facts: EngineFacts) -> dict[str, str]:

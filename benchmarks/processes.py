@@ -17,6 +17,8 @@ import psutil
 CORE, WORKER = "VLLM::EngineCore", "VLLM::Worker"
 READ_VARIABLES = re.compile(r"^(OMP_|GOMP_|KMP_|MKL_|VLLM_(?!NO_USAGE)|LD_PRELOAD$)")
 
+THREADS_AND_MEMORY = re.compile(r"/lib(gomp|iomp5|omp|tcmalloc|jemalloc|mkl_rt|tbb)[^/]*$")
+
 
 @dataclass(frozen=True, slots=True)
 class EngineProcesses:
@@ -60,8 +62,17 @@ def allowed_cores(process: psutil.Process) -> str:
 
 
 def variables(process: psutil.Process) -> dict[str, str]:
-    """The variables of a process's environment that change how an engine computes."""
+    """The variables of a process's environment that change how an engine computes.
+
+    Empty where the process has written its title over them: read with `libraries` and `allowed_cores`, which it cannot.
+    """
     return {name: value for name, value in sorted(process.environ().items()) if READ_VARIABLES.match(name)}
+
+
+def libraries(process: psutil.Process) -> tuple[str, ...]:
+    """The thread and memory libraries that a process has mapped, by file name."""
+    paths = {mapped.path for mapped in process.memory_maps() if THREADS_AND_MEMORY.search(mapped.path)}
+    return tuple(sorted(Path(path).name for path in paths))
 
 
 def log_texts(process: psutil.Process) -> list[str]:

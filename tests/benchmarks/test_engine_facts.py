@@ -5,7 +5,7 @@ import psutil
 import pytest
 
 from benchmarks.engine_facts import EngineFacts, cache_config, differences, engine_config, missing
-from benchmarks.processes import allowed_cores
+from benchmarks.processes import allowed_cores, libraries
 
 LOG = (
     "(EngineCore pid=7) INFO [core.py:123] Initializing a V1 LLM engine (v0.29.0) with config: model='/m', "
@@ -23,7 +23,7 @@ vllm:cache_config_info{block_size="16",card="large",enable_prefix_caching="True"
 def facts() -> EngineFacts:
     environment = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "1"}
     cache = {"block_size": "128"}
-    return EngineFacts({"dtype": "bf16"}, "2,048", ("1",), "0-1", (0,), environment, cache)
+    return EngineFacts({"dtype": "bf16"}, "2,048", ("1",), "0-1", (0,), (("libgomp.so.1",),), environment, cache)
 
 
 def test_the_logged_configuration_is_cut_at_its_top_level() -> None:
@@ -65,6 +65,7 @@ def test_the_same_engine_has_no_differences(facts: EngineFacts) -> None:
         ({"cache": {"block_size": "16"}}, "cache.block_size: 128 / 16"),
         ({"worker_cores": ("0",)}, "worker_cores: ('1',) / ('0',)"),
         ({"kv_tokens": "4,096"}, "kv_tokens: 2,048 / 4,096"),
+        ({"libraries": (("libomp.so",),)}, "libraries: (('libgomp.so.1',),) / (('libomp.so',),)"),
         ({"niceness": (15,)}, "niceness: (0,) / (15,)"),
     ],
 )
@@ -72,13 +73,20 @@ def test_a_difference_is_named(facts: EngineFacts, change: dict[str, object], na
     assert differences(facts, replace(facts, **change)) == [named]
 
 
-def test_an_engine_without_metrics_is_compared_by_what_it_shows(facts: EngineFacts) -> None:
+def test_an_engine_is_compared_by_what_it_shows(facts: EngineFacts) -> None:
     assert differences(facts, replace(facts, cache=None)) == []
+    assert differences(facts, replace(facts, environment={})) == []
 
 
 def test_an_engine_that_shows_nothing_is_not_taken_as_equal(facts: EngineFacts) -> None:
     assert missing(facts) == []
     assert missing(replace(facts, config={}, worker_cores=())) == ["config", "worker_cores"]
+
+
+def test_the_libraries_of_a_live_process_are_read_from_the_kernel() -> None:
+    assert all("lib" in name for name in libraries(psutil.Process()))
+    with pytest.raises(psutil.NoSuchProcess):
+        libraries(psutil.Process(2**22 - 1))
 
 
 def test_the_cores_of_a_live_process_are_read_from_the_kernel() -> None:
