@@ -61,6 +61,7 @@ if [ ! -x .venv/bin/uv ]; then
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" >>"$LOG" 2>&1 \
     || { tail -n 5 "$LOG" >&2; fail "the package index cannot be reached (PIP_INDEX_URL names another one)."; }
 fi
+unset PYTHONDONTWRITEBYTECODE # bytecode at install: every process of a stack imports vLLM, seconds of compiling each
 install() { .venv/bin/uv pip install --python .venv/bin/python --no-progress "$@" >>"$LOG" 2>&1; }
 
 if [ "$accelerator" = cpu ]; then
