@@ -62,7 +62,7 @@ if [ ! -x .venv/bin/uv ]; then
     || { tail -n 5 "$LOG" >&2; fail "the package index cannot be reached (PIP_INDEX_URL names another one)."; }
 fi
 unset PYTHONDONTWRITEBYTECODE # bytecode at install: every process of a stack imports vLLM, seconds of compiling each
-install() { .venv/bin/uv pip install --python .venv/bin/python --no-progress "$@" >>"$LOG" 2>&1; }
+install() { .venv/bin/uv pip install --python .venv/bin/python --no-progress --compile-bytecode "$@" >>"$LOG" 2>&1; }
 
 if [ "$accelerator" = cpu ]; then
   # The CPU build of torch is not on every index: the configured index and wheel folders first, then PyTorch's own.
@@ -72,7 +72,7 @@ if [ "$accelerator" = cpu ]; then
     || { tail -n 5 "$LOG" >&2; fail "torch $TORCH_VERSION (CPU build) is on no index that can be reached."; }
 fi
 say "installing the locked packages ($(grep -c '==' "$lock"))"
-install --no-deps --compile-bytecode -r "$lock" || { tail -n 8 "$LOG" >&2; fail "the locked packages could not be installed; see $LOG."; }
+install --no-deps -r "$lock" || { tail -n 8 "$LOG" >&2; fail "the locked packages could not be installed; see $LOG."; }
 install --no-deps -e . || { tail -n 8 "$LOG" >&2; fail "the project itself could not be installed; see $LOG."; }
 
 echo "$stamp" >.venv/.penstock-setup
