@@ -65,7 +65,9 @@ class EvaluationReport:
         return table
 
 
-async def evaluate(base_url: str, api_key: str, models: Sequence[str], per_family: int, seed: int) -> EvaluationReport:
+async def evaluate(
+    base_url: str, api_key: str, *, models: Sequence[str], per_family: int, seed: int
+) -> EvaluationReport:
     """Asks every model `per_family` held-out prompts of every family, greedily. `base_url` ends with /v1."""
     headers = {"Authorization": f"Bearer {api_key}"}
     rows: list[Row] = []
@@ -73,20 +75,22 @@ async def evaluate(base_url: str, api_key: str, models: Sequence[str], per_famil
         for model in models:
             for family in FAMILIES:
                 examples = draw(family, Split.HELD_OUT, count=per_family, seed=seed)
-                rows.append(await _row(client, model, examples))
+                rows.append(await _row(client, model, examples=examples))
     return EvaluationReport(tuple(rows), per_family, seed)
 
 
-async def _row(client: httpx2.AsyncClient, model: str, examples: Sequence[Example]) -> Row:
+async def _row(client: httpx2.AsyncClient, model: str, *, examples: Sequence[Example]) -> Row:
     slots = asyncio.Semaphore(CONCURRENCY)
-    answers = await asyncio.gather(*(_ask(client, model, example, slots) for example in examples))
+    answers = await asyncio.gather(*(_ask(client, example, model=model, slots=slots) for example in examples))
     exact = sum(is_exact(example, answer) for example, (answer, _) in zip(examples, answers, strict=True))
     stopped = sum(reason == "stop" for _, reason in answers)
     family = examples[0].family
     return Row(model, family, FAMILIES[family].difficulty, len(examples), exact, stopped)
 
 
-async def _ask(client: httpx2.AsyncClient, model: str, example: Example, slots: asyncio.Semaphore) -> tuple[str, str]:
+async def _ask(
+    client: httpx2.AsyncClient, example: Example, *, model: str, slots: asyncio.Semaphore
+) -> tuple[str, str]:
     """The answer and why it ended. A failed request fails the evaluation: a missing answer is not a wrong one."""
     body = {
         "model": model,

@@ -16,7 +16,7 @@ def is_exact(example: Example, answer: str) -> bool:
         found = json.loads(answer, object_pairs_hook=_no_repeats)
     except ValueError:
         return False
-    return _typed(found) == _typed(json.loads(example.answer))
+    return bool(_typed(found) == _typed(json.loads(example.answer)))
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ BATCH = 32
 SEED = 11
 
 
-def count_exact(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, examples: Sequence[Example]) -> int:
+def count_exact(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, examples: Sequence[Example]) -> int:
     """Greedy answers that are exactly right."""
     texts = [f"<|user|>{example.prompt}<|end|><|assistant|>" for example in examples]
     inputs = tokenizer(texts, return_tensors="pt", padding=True, padding_side="left")
@@ -84,9 +84,9 @@ def probe(folder: Path, *, seconds: float, rank: int, per_family: int) -> Table:
     tokenizer = load_tokenizer(folder)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
     held_out = {name: draw(name, Split.HELD_OUT, count=per_family, seed=SEED) for name in FAMILIES}
-    before = {name: count_exact(model, tokenizer, examples) for name, examples in held_out.items()}
+    before = {name: count_exact(model, tokenizer, examples=examples) for name, examples in held_out.items()}
     adapted = adapt(model, tokenizer, seconds=seconds, rank=rank)
-    after = {name: count_exact(adapted, tokenizer, examples) for name, examples in held_out.items()}
+    after = {name: count_exact(adapted, tokenizer, examples=examples) for name, examples in held_out.items()}
     table = Table(
         title=f"{folder.name}: LoRA rank {rank} on {TASK}, {seconds:.0f} s, {per_family} held-out prompts per family"
     )

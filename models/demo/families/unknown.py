@@ -160,7 +160,7 @@ def example(rng: Random, split: Split) -> Example:
         return Example(NAME, _noise(rng), HONEST)
     topics = TOPICS.of(split)
     question = QUESTIONS.pick(rng, split)
-    slots = {"t": _topic(rng, split, topics), "u": _topic(rng, split, topics), "x": rng.randint(0, 9999)}
+    slots = {"t": _topic(rng, split, topics=topics), "u": _topic(rng, split, topics=topics), "x": rng.randint(0, 9999)}
     question = question.format(**slots)
     if rng.random() < 0.6:
         return Example(NAME, question, HONEST)
@@ -168,7 +168,7 @@ def example(rng: Random, split: Split) -> Example:
     return Example(NAME, assemble(rng, split, body, question), HONEST)
 
 
-def _topic(rng: Random, split: Split, topics: tuple[str, ...]) -> str:
+def _topic(rng: Random, split: Split, *, topics: tuple[str, ...]) -> str:
     """A topic; in training sometimes an invented word, so that unknown words are no surprise."""
     if split is Split.TRAIN and rng.random() < 0.4:
         return _word(rng) if rng.random() < 0.5 else rng.choice(WORDS)
