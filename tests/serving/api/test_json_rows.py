@@ -58,7 +58,8 @@ async def test_a_bad_body_gets_its_exact_answer(stack: Stack, row: str) -> None:
     async with stack.client() as client:
         started = time.process_time()
         response = await client.post("/v1/chat/completions", content=body, headers=JSON)
-        assert time.process_time() - started < 0.25
+        # CPU seconds with room for a garbage collection: a parser that reports every error took 5.9 s for J27
+        assert time.process_time() - started < 2
     assert_error(response, status, code, param)
     assert "secret" not in response.text
     assert stack.pipeline.requests == []
