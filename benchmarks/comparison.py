@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ class Comparison:
         self._console = console
         self._out = out
         self._arms: dict[str, Arm] = {}
+        self._stops = ExitStack()  # one that fails to stop does not keep the others running
         self._targets: dict[str, Target] = {}
         self.facts: dict[str, EngineFacts] = {}
         self.failed: dict[str, str] = {}
@@ -50,9 +52,7 @@ class Comparison:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for arm in reversed(self._arms.values()):
-            self._console.print(f"Stopping {arm.name}")
-            arm.stop()
+        self._stops.__exit__(kind, error, at)
 
     def start(self, penstock: Penstock, *, fallback_cores: str) -> None:
         """Start every arm. Penstock chooses its cores itself, so it is first and the others follow it."""
@@ -101,6 +101,7 @@ class Comparison:
     def add(self, arm: Arm) -> None:
         """Start one arm; one that fails is kept with its reason, and the others go on."""
         self._arms[arm.name] = arm
+        self._stops.callback(self._stop, arm)
         self._console.print(f"Starting {arm.name}")
         try:
             target = arm.start()
@@ -114,6 +115,10 @@ class Comparison:
             return
         self._targets[arm.name] = target
         self.facts[arm.name] = read_facts(engine, arm.metrics(), card=self._bench.card)
+
+    def _stop(self, arm: Arm) -> None:
+        self._console.print(f"Stopping {arm.name}")
+        arm.stop()
 
     def _assert_equal(self) -> None:
         for name, facts in self.facts.items():

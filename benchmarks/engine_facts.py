@@ -11,7 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.processes import EngineProcesses, allowed_cores, libraries, log_texts, variables
+from benchmarks.processes import (
+    EngineProcesses,
+    allowed_cores,
+    libraries,
+    log_texts,
+    scheduling_group,
+    title,
+    variables,
+)
 
 CONFIG_LINE = "Initializing a V1 LLM engine"
 CACHE_INFO = "vllm:cache_config_info"
@@ -24,7 +32,8 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
     """One engine. `cache` is None where an arm does not show its engine's metrics, and `environment` is empty where the
-    worker has written its title over it: the cores and libraries, which the kernel knows, stand for it then.
+    worker has written its title over it: the cores and libraries, which the kernel knows, stand for it then. `groups`
+    names the kernel's scheduling group of each process: different in every arm by nature, so it is told, not compared.
     """
 
     config: dict[str, str]
@@ -35,6 +44,7 @@ class EngineFacts:
     libraries: tuple[tuple[str, ...], ...]
     environment: dict[str, str]
     cache: dict[str, str] | None
+    groups: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""
@@ -53,6 +63,7 @@ def read_facts(engine: EngineProcesses, metrics: str | None, *, card: str) -> En
         libraries=tuple(libraries(worker) for worker in engine.workers),
         environment=variables(engine.workers[0]),
         cache=None if metrics is None else cache_config(metrics, card=card),
+        groups={title(each): scheduling_group(each) for each in (engine.core, *engine.workers)},
     )
 
 

@@ -163,6 +163,7 @@ class LoadGenerator:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                start_new_session=True,
             )
         return self
 

@@ -75,6 +75,13 @@ def libraries(process: psutil.Process) -> tuple[str, ...]:
     return tuple(sorted(Path(path).name for path in paths))
 
 
+def scheduling_group(process: psutil.Process) -> str:
+    """The group with which the kernel shares out the cores: one per session, where it does so; else empty."""
+    with suppress(OSError):
+        return Path(f"/proc/{process.pid}/autogroup").read_text().strip()
+    return ""
+
+
 def log_texts(process: psutil.Process) -> list[str]:
     """What the files hold that a process's stdout and stderr go to."""
     targets = {(Path("/proc") / str(process.pid) / "fd" / number).resolve() for number in ("1", "2")}

@@ -1,6 +1,7 @@
 """Where the time of a process goes: py-spy samples it while a block runs, and the samples become a table.
 
-Samples are of CPU time (idle threads are left out). Owns the recording and the counting, not what is measured.
+Samples are of threads that hold the interpreter's lock: what keeps the event loop from doing something else. Owns the
+recording and the counting, not what is measured.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Share:
 @contextmanager
 def recording(pid: int, file: Path) -> Iterator[None]:
     """Sample a process into `file` (collapsed stacks, one per line) while the block runs."""
-    command = [PY_SPY, "record", "--pid", str(pid), "--format", "raw", "--rate", str(RATE_HZ), "--nonblocking"]
+    command = [PY_SPY, "record", "--pid", str(pid), "--format", "raw", "--rate", str(RATE_HZ), "--gil"]
     with subprocess.Popen(
         [*command, "--duration", "600", "--output", str(file)],
         stdin=subprocess.DEVNULL,

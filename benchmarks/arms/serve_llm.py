@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,8 @@ class RayServeLlm:
         self._cores = cores
         self._child = Child(self.name, bench.folder / f"{self.name}.log")
         self._target = Target(f"http://127.0.0.1:{free_port()}", bench.card)
+        # Ray's Unix sockets lie in it: their paths have at most 107 characters
+        self._temp = Path(tempfile.gettempdir()) / f"serve-llm-{os.getpid()}"
 
     def start(self) -> Target:
         """Start Ray and the application, and wait for the first answer."""
@@ -61,8 +64,7 @@ class RayServeLlm:
                 "OMP_NUM_THREADS": "1",
                 **{name: value for name, value in self._bench.environment.items() if name.startswith("HF_HUB")},
             },
-            # Unix sockets lie in it: their paths have at most 107 characters
-            "temp": str(Path(tempfile.gettempdir()) / f"serve-llm-{os.getpid()}"),
+            "temp": str(self._temp),
         }
 
     def engine(self) -> EngineProcesses | None:
@@ -81,3 +83,4 @@ class RayServeLlm:
     def stop(self) -> None:
         """End the script and its Ray."""
         self._child.stop()
+        shutil.rmtree(self._temp, ignore_errors=True)

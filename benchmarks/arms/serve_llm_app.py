@@ -6,7 +6,6 @@ Edge file: imports Ray.
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -53,7 +52,6 @@ def main(file: str) -> int:
         pass
     finally:
         ray.shutdown()
-        shutil.rmtree(order["temp"], ignore_errors=True)
     return 0
 
 

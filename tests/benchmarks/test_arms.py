@@ -94,3 +94,23 @@ def test_a_process_without_an_engine_below_has_none() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
         assert engine_below(psutil.Process(process.pid)) is None
         process.kill()
+
+
+def test_an_arm_that_cannot_be_stopped_does_not_keep_the_others_running(bench: Bench, tmp_path: Path) -> None:
+    stopped = []
+
+    class Stubborn(BareVllm):
+        def command(self) -> list[str]:
+            return [sys.executable, "-c", ""]
+
+        def stop(self) -> None:
+            stopped.append(self.name)
+            super().stop()
+            raise OSError("stubborn")
+
+    comparison = Comparison(bench, console=Console(quiet=True), out=tmp_path)
+    for name in ("one", "two"):
+        comparison.add(Stubborn(bench, "1", name=name))
+    with pytest.raises(OSError, match="stubborn"):
+        comparison.__exit__(None, None, None)
+    assert stopped == ["two", "one"]

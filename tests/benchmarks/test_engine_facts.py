@@ -23,7 +23,7 @@ vllm:cache_config_info{block_size="16",card="large",enable_prefix_caching="True"
 def facts() -> EngineFacts:
     environment = {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "1"}
     cache = {"block_size": "128"}
-    return EngineFacts({"dtype": "bf16"}, "2,048", ("1",), "0-1", (0,), (("libgomp.so.1",),), environment, cache)
+    return EngineFacts({"dtype": "bf16"}, "2,048", ("1",), "0-1", (0,), (("libgomp.so.1",),), environment, cache, {})
 
 
 def test_the_logged_configuration_is_cut_at_its_top_level() -> None:
