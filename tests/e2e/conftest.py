@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx2
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
@@ -41,6 +43,11 @@ class Stack:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=START_LIMIT_S)
         assert not check or done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
         return done
+
+    def serving(self, card: str) -> int:
+        """How many replicas of a card's engine answer the gateway now."""
+        text = httpx2.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self.key}"}).text
+        return len(re.findall(rf'^penstock_engine_up\{{card="{card}",[^}}]*\}} 1$', text, flags=re.M))
 
     def new_key(self, *options: str) -> str:
         """A fresh key."""

@@ -34,7 +34,7 @@ def two_small(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     before = actors_of(stack.state_dir, SMALL)
     profile = changed_profile(tmp_path_factory.mktemp("profile"), {SMALL: {"replicas": 2}})
     stack.run("up", "--profile", str(profile), "--detach", "--json")
-    assert len(replicas_of(stack.state_dir, SMALL)) == 2
+    wait_until(lambda: stack.serving(SMALL) == 2, limit_s=30)
     assert before < actors_of(stack.state_dir, SMALL), "the first replica was not kept"
     yield stack.state_dir
     stack.run("up", "--profile", "cpu-demo", "--detach", "--json")
@@ -47,10 +47,12 @@ def _kill(process: psutil.Process, number: signal.Signals) -> float:
     return time.monotonic()
 
 
-def _wait_for_two(state_dir: Path, *, without: ReplicaProcesses) -> None:
+def _wait_for_two(stack: Stack, *, without: ReplicaProcesses) -> None:
+    """Until the successor serves: its processes are there long before its engine is ready."""
+
     def replaced() -> bool:
-        pids = {replica.actor.pid for replica in replicas_of(state_dir, SMALL)}
-        return len(pids) == 2 and without.actor.pid not in pids
+        pids = {replica.actor.pid for replica in replicas_of(stack.state_dir, SMALL)}
+        return len(pids) == 2 and without.actor.pid not in pids and stack.serving(SMALL) == 2
 
     wait_until(replaced, limit_s=REPLACED_WITHIN_S)
 
@@ -58,7 +60,7 @@ def _wait_for_two(state_dir: Path, *, without: ReplicaProcesses) -> None:
 @pytest.mark.parametrize("part", ["core", "actor"])
 @pytest.mark.timeout(600)
 async def test_a_killed_replica_costs_only_what_it_was_saying(
-    two_small: Path, async_client: AsyncOpenAI, part: str
+    stack: Stack, two_small: Path, async_client: AsyncOpenAI, part: str
 ) -> None:
     victim = replicas_of(two_small, SMALL)[0]
     load = asyncio.create_task(at_rate(async_client, SMALL, rate=10, count=CALLS, tokens=100))
@@ -73,12 +75,12 @@ async def test_a_killed_replica_costs_only_what_it_was_saying(
     assert set(tally(outcomes)) <= {"ok", "upstream_lost", "engine_error"}
     wait_until(lambda: all_gone({victim.actor.pid, *victim.engine_pids}), limit_s=10)
     assert_written(two_small, outcomes)
-    await asyncio.to_thread(_wait_for_two, two_small, without=victim)
+    await asyncio.to_thread(_wait_for_two, stack, without=victim)
 
 
 @pytest.mark.timeout(600)
 async def test_a_stopped_engine_ends_its_stream_with_an_error_and_is_replaced(
-    two_small: Path, async_client: AsyncOpenAI
+    stack: Stack, two_small: Path, async_client: AsyncOpenAI
 ) -> None:
     running = [asyncio.create_task(stream(async_client, SMALL, tokens=LONG, endless=True)) for _ in range(4)]
     await asyncio.sleep(2)
@@ -93,7 +95,7 @@ async def test_a_stopped_engine_ends_its_stream_with_an_error_and_is_replaced(
     assert not any(outcome.silently_cut for outcome in outcomes)
     assert all(outcome.complete for outcome in others), tally(others)
     assert_written(two_small, [*outcomes, *others])
-    await asyncio.to_thread(_wait_for_two, two_small, without=victim)
+    await asyncio.to_thread(_wait_for_two, stack, without=victim)
     assert all_gone(victim.engine_pids), "a stopped engine outlived its replica"
 
 
