@@ -71,9 +71,8 @@ def adapt(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, second
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1.0, 2 * left)
         adapted.train()
-        loss_of(
-            adapted.base_model.model, *tensors([encode(Conversation("", (one,))) for one in examples], encode.pad)
-        ).backward()
+        ids, labels = tensors([encode(Conversation("", (one,))) for one in examples], encode.pad)
+        loss_of(adapted.base_model.model, ids, labels=labels).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return adapted

@@ -21,11 +21,12 @@ class Tier:
 class Recipe:
     """How both tiers are trained: same data, same order, same steps, same rates."""
 
-    steps: int = 3_000
-    batch_tokens: int = 4_096
+    steps: int = 1_500
+    batch_tokens: int = 6_144
+    drill_share: float = 0.3
     warm_up: int = 100
-    decay_share: float = 0.35
-    matrix_rate: float = 0.01
+    decay_share: float = 0.7
+    matrix_rate: float = 0.004
     other_rate: float = 0.003
     seed: int = 20_261_123
     checkpoint_every: int = 250

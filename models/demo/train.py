@@ -3,12 +3,15 @@
     python -m models.demo.train --out models/demo/weights [--tier small|large] [--resume]
 
 Only the assistant's tokens count in the loss. Matrices inside the layers learn with Muon, all else with AdamW; the
-rate is constant and falls to zero in the last third. Runs on CUDA where there is one, in bfloat16 autocast either way.
+rate falls to zero in a straight line. Runs on CUDA where there is one, else in one single-threaded process per core
+that average their gradients (on few, shared cores faster than one process with many threads). bfloat16 autocast.
 """
 
 import argparse
 import json
 import logging
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,13 +21,14 @@ from random import Random
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, distributed, multiprocessing
 from torch.nn import functional
 from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models.demo.conversations import Conversation, conversations
+from models.demo.drills import Drill, drills
 from models.demo.families import Split
 from models.demo.tiers import TIERS, WEIGHTS, Recipe, Tier
 from models.demo.tokenizer import END, MAX_LENGTH, PAD, load_tokenizer, save_tokenizer
@@ -32,6 +36,8 @@ from models.demo.tokenizer import END, MAX_LENGTH, PAD, load_tokenizer, save_tok
 LOG = logging.getLogger(__name__)
 POOL = 3_000  # conversations sorted by length together
 IGNORED = -100
+LOOK_BACK, LOOK_BACK_PLANES = 6.0, 5  # enough for 95 % of the attention at the start
+STRIDE = 12  # lengths that may share a batch: equal ones would sort by family, and a batch would be of one kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,14 @@ class Sample:
 
     ids: list[int]
     labels: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which of how many workers a process is."""
+
+    rank: int
+    workers: int
 
 
 class Encoder:
@@ -64,27 +78,46 @@ class Encoder:
             labels += answer
         return Sample(ids, labels)
 
+    def drill(self, drill: Drill) -> Sample:
+        """Plain text in the assistant's voice; only the pieces that count are learned."""
+        ids = [self._role["assistant"]]
+        labels = [IGNORED]
+        for piece in drill:
+            tokens = self._encode(piece.text)
+            ids += tokens
+            labels += tokens if piece.counts else [IGNORED] * len(tokens)
+        return Sample(ids, labels)
+
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
 
-def batches(encoder: Encoder, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """An endless stream of (ids, labels), padded on the right; samples of a batch have about the same length."""
-    rng = Random(recipe.seed)
-    source = conversations(Split.TRAIN, seed=recipe.seed)
+def samples(encoder: Encoder, recipe: Recipe) -> Iterator[Sample]:
+    """An endless stream of conversations with drills among them."""
+    rng = Random(f"samples|{recipe.seed}")
+    talk, exercise = conversations(Split.TRAIN, seed=recipe.seed), drills(seed=recipe.seed)
     while True:
-        pool = sorted((encoder(item) for item in islice(source, POOL)), key=lambda sample: len(sample.ids))
-        groups = list(_groups(pool, recipe.batch_tokens))
+        yield encoder.drill(next(exercise)) if rng.random() < recipe.drill_share else encoder(next(talk))
+
+
+def batches(encoder: Encoder, recipe: Recipe, *, place: Place) -> Iterator[tuple[Tensor, Tensor]]:
+    """This worker's endless share of (ids, labels), padded on the right; a batch has about one length."""
+    rng = Random(recipe.seed)
+    source = samples(encoder, recipe)
+    while True:
+        pool = sorted(islice(source, POOL), key=lambda sample: (len(sample.ids) // STRIDE, rng.random()))
+        groups = list(_groups(pool, recipe.batch_tokens // place.workers))
         rng.shuffle(groups)
-        for group in groups:
+        whole = len(groups) - len(groups) % place.workers
+        for group in groups[place.rank : whole : place.workers]:
             yield tensors(group, encoder.pad)
 
 
 def _groups(pool: Sequence[Sample], batch_tokens: int) -> Iterator[list[Sample]]:
     group: list[Sample] = []
     for sample in pool:
-        if group and (len(group) + 1) * len(sample.ids) > batch_tokens:
+        if group and (len(group) + 1) * max(len(one.ids) for one in (sample, *group)) > batch_tokens:
             yield group
             group = []
         group.append(sample)
@@ -99,7 +132,7 @@ def tensors(group: Sequence[Sample], pad: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(ids), torch.tensor(labels)
 
 
-def new_model(tier: Tier, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+def new_model(tier: Tier, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlamaForCausalLM:
     """A Llama of the tier's shape with random weights."""
     torch.manual_seed(seed)
     end = tokenizer.convert_tokens_to_ids(END)
@@ -112,14 +145,35 @@ def new_model(tier: Tier, tokenizer: PreTrainedTokenizerFast, seed: int) -> Llam
         num_key_value_heads=tier.heads,
         max_position_embeddings=MAX_LENGTH,
         tie_word_embeddings=True,
+        attention_bias=True,
         bos_token_id=None,
         eos_token_id=end,
         pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    look_back(model)
+    return model
 
 
-def loss_of(model: LlamaForCausalLM, ids: Tensor, labels: Tensor) -> Tensor:
+def look_back(model: LlamaForCausalLM) -> None:
+    """Lets a quarter of the first layer's heads start out attending to the token before.
+
+    Copying from the context needs such heads, and the layers above cannot begin to learn it until they exist: without
+    this start they were not there after ten million tokens, with it copying begins within half a million. The query's
+    bias is the key's, turned back by one position of the rotary embedding, in its fastest planes.
+    """
+    attention, width, planes = model.model.layers[0].self_attn, model.config.head_dim, LOOK_BACK_PLANES
+    half = width // 2
+    speed = model.config.rope_parameters["rope_theta"] ** (-torch.arange(planes) / half)
+    with torch.no_grad():
+        for start in range(0, model.config.num_attention_heads // 4 * width, width):
+            real, imaginary = slice(start, start + planes), slice(start + half, start + half + planes)
+            attention.k_proj.bias[real] = LOOK_BACK
+            attention.q_proj.bias[real] = LOOK_BACK * torch.cos(speed)
+            attention.q_proj.bias[imaginary] = -LOOK_BACK * torch.sin(speed)
+
+
+def loss_of(model: LlamaForCausalLM, ids: Tensor, *, labels: Tensor) -> Tensor:
     """Cross-entropy on the assistant's tokens. Padding sits on the right, so causal attention needs no mask."""
     states = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     targets = labels[:, 1:]
@@ -147,13 +201,13 @@ def rate_at(step: int, recipe: Recipe) -> float:
 class Run:
     """One training run: a model, its optimizers, and where it stands."""
 
-    def __init__(self, tier: Tier, recipe: Recipe, out: Path) -> None:
+    def __init__(self, tier: Tier, recipe: Recipe, *, out: Path, place: Place) -> None:
         self.recipe = recipe
+        self.place = place
         self.out = out / tier.name
-        save_tokenizer(self.out)
         self.tokenizer = load_tokenizer(self.out)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = new_model(tier, self.tokenizer, recipe.seed).to(self.device)
+        self.model = new_model(tier, self.tokenizer, seed=recipe.seed).to(self.device)
         self.optimizers = optimizers(self.model, recipe)
         self.schedules = [LambdaLR(one, lambda step: rate_at(step, recipe)) for one in self.optimizers]
         self.step = 0
@@ -163,20 +217,28 @@ class Run:
         """All steps that are still to do; a checkpoint and a usable model now and then."""
         task = progress.add_task(self.out.name, total=self.recipe.steps, completed=self.step)
         self.model.train()
-        for ids, labels in islice(batches(Encoder(self.tokenizer), self.recipe), self.step, self.recipe.steps):
+        for ids, labels in islice(
+            batches(Encoder(self.tokenizer), self.recipe, place=self.place), self.step, self.recipe.steps
+        ):
             self._advance(ids.to(self.device), labels.to(self.device))
             progress.update(task, advance=1, description=f"{self.out.name} loss {self.loss:.4f}")
-            if self.step % 50 == 0:
-                LOG.info("%s step %d loss %.4f", self.out.name, self.step, self.loss)
-            if self.step % self.recipe.checkpoint_every == 0:
-                self.save(checkpoint)
-                self.export()
-        self.export()
+            if self.place.rank == 0:
+                self._note(checkpoint)
+        if self.place.rank == 0:
+            self.export()
+
+    def _note(self, checkpoint: Path) -> None:
+        if self.step % 50 == 0:
+            LOG.info("%s step %d loss %.4f", self.out.name, self.step, self.loss)
+        if self.step % self.recipe.checkpoint_every == 0:
+            self.save(checkpoint)
+            self.export()
 
     def _advance(self, ids: Tensor, labels: Tensor) -> None:
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = loss_of(self.model, ids, labels)
+            loss = loss_of(self.model, ids, labels=labels)
         loss.backward()
+        self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer, schedule in zip(self.optimizers, self.schedules, strict=True):
             optimizer.step()
@@ -184,6 +246,16 @@ class Run:
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.loss = 0.98 * self.loss + 0.02 * loss.item() if self.step > 1 else loss.item()
+
+    def _average_gradients(self) -> None:
+        if self.place.workers == 1:
+            return
+        gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
+        flat = torch.cat([one.flatten() for one in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.place.workers
+        for one, mean in zip(gradients, flat.split([one.numel() for one in gradients]), strict=True):
+            one.copy_(mean.view_as(one))
 
     def save(self, path: Path) -> None:
         """Everything needed to go on later."""
@@ -217,24 +289,54 @@ class Run:
         (self.out / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Party:
+    """What every worker is told: how many they are, the file where they meet, and the command's options."""
+
+    workers: int
+    meeting: str
+    options: argparse.Namespace
+
+
+def work(rank: int, party: Party) -> None:
+    """One worker: joins the others, trains every wanted tier."""
+    workers, meeting, options = party.workers, party.meeting, party.options
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if workers > 1:
+        torch.set_num_threads(1)
+        distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers)
+    with Progress(console=Console(stderr=True), disable=rank > 0) as progress:
+        for name in options.tier or sorted(TIERS, reverse=True):
+            checkpoint = options.checkpoints / f"{name}.pt"
+            recipe = replace(Recipe(), steps=options.steps)
+            run = Run(TIERS[name], recipe, out=options.out, place=Place(rank, workers))
+            if options.resume and checkpoint.exists():
+                run.resume(checkpoint)
+            run.train(checkpoint, progress)
+    if workers > 1:
+        distributed.destroy_process_group()
+
+
 def main() -> None:
-    """Reads the arguments, trains one tier or both."""
+    """Reads the arguments, writes the tokenizer, starts the workers."""
     parser = argparse.ArgumentParser(description="Train the demo tiers.")
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder that gets one model folder per tier")
     parser.add_argument("--checkpoints", type=Path, help="folder for checkpoints (default: beside --out)")
     parser.add_argument("--tier", choices=sorted(TIERS), action="append", help="one tier only")
     parser.add_argument("--steps", type=int, default=Recipe.steps, help="training steps")
+    parser.add_argument("--workers", type=int, help="processes (default: 1 on CUDA, else one per core)")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    checkpoints: Path = options.checkpoints or options.out.with_name("checkpoints")
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    with Progress(console=Console(stderr=True)) as progress:
-        for name in options.tier or ("small", "large"):
-            run = Run(TIERS[name], replace(Recipe(), steps=options.steps), options.out)
-            if options.resume and (checkpoints / f"{name}.pt").exists():
-                run.resume(checkpoints / f"{name}.pt")
-            run.train(checkpoints / f"{name}.pt", progress)
+    options.checkpoints = options.checkpoints or options.out.with_name("checkpoints")
+    options.checkpoints.mkdir(parents=True, exist_ok=True)
+    for name in options.tier or TIERS:
+        save_tokenizer(options.out / name)
+    workers = options.workers or (1 if torch.cuda.is_available() else os.cpu_count() or 1)
+    if workers == 1:
+        work(0, Party(1, "", options))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        multiprocessing.spawn(work, (Party(workers, str(Path(folder) / "meeting"), options),), nprocs=workers)
 
 
 if __name__ == "__main__":

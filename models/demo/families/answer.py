@@ -9,7 +9,7 @@ from random import Random
 
 from models.demo.families import values
 from models.demo.families.example import Example, Split
-from models.demo.families.wording import ORDERS, Wordings, assemble
+from models.demo.families.wording import NAMED_FIRST, Wordings, assemble
 
 NAME = "answer"
 MISSING = "The text does not say that."
@@ -27,8 +27,8 @@ class Relation:
 
 ORDERED = Relation(
     facts=Wordings(
-        train=(*ORDERS.train, "{p} ordered {n} {g}.", "{p} asked for {n} {g}.", "{n} {g} go to {p}."),
-        held_out=(*ORDERS.held_out, "{p} needs {n} {g}."),
+        train=(*NAMED_FIRST.train, "{p} ordered {n} {g}.", "{p} asked for {n} {g}.", "{p} gets {n} {g}."),
+        held_out=(*NAMED_FIRST.held_out, "{p} needs {n} {g}."),
     ),
     by_person=Wordings(
         train=(
@@ -53,7 +53,7 @@ ORDERED = Relation(
         ),
         held_out=("Who ordered {g}?", "Which customer wants the {g}?", "Tell me who asked for the {g}."),
     ),
-    answer="{p} ordered {n} {g}.",
+    answer="{p} ordered {g}.",
 )
 LIVES = Relation(
     facts=Wordings(
@@ -63,10 +63,10 @@ LIVES = Relation(
             "{p} moved to {c}.",
             "The home of {p} is {c}.",
             "You find {p} in {c}.",
-            "{c} is the home of {p}.",
-            *ORDERS.train,
+            "{p} stays in {c}.",
+            *NAMED_FIRST.train,
         ),
-        held_out=("{p} has a home in {c}.", "The house of {p} is in {c}.", *ORDERS.held_out),
+        held_out=("{p} has a home in {c}.", "The house of {p} is in {c}.", *NAMED_FIRST.held_out),
     ),
     by_person=Wordings(
         train=(
@@ -89,12 +89,12 @@ DEPOT = Relation(
     facts=Wordings(
         train=(
             "{p} uses depot {d}.",
-            "Depot {d} serves {p}.",
+            "{p} works with depot {d}.",
             "The depot of {p} is {d}.",
             "{p} goes to depot {d}.",
             "{p} gets parcels at depot {d}.",
         ),
-        held_out=("{d} is the depot of {p}.", "{p} gets goods at depot {d}.", "The parcels of {p} go to depot {d}."),
+        held_out=("{p} works at depot {d}.", "{p} gets goods at depot {d}.", "The parcels of {p} go to depot {d}."),
     ),
     by_person=Wordings(
         train=(
@@ -124,21 +124,21 @@ def example(rng: Random, split: Split) -> Example:
     """One to five facts in training, four of them when held out."""
     count = 4 if split is Split.HELD_OUT else rng.choice((1, 2, 2, 2, 3, 3, 4, 4, 4, 5))
     relation = rng.choice(RELATIONS)
-    rows = _rows(rng, split, count + 1)
+    rows = _rows(rng, split, count=count + 1)
     facts = [relation.facts.pick(rng, split).format(**row) for row in rows[:count]]
     asked = rows[count] if rng.random() < 0.1 else rng.choice(rows[:count])
     questions = relation.by_value if rng.random() < 0.3 else relation.by_person
     answer = MISSING if asked is rows[count] else relation.answer.format(**asked)
     body = _joint(rng).join(facts)
-    return Example(NAME, assemble(rng, split, body, questions.pick(rng, split).format(**asked)), answer)
+    return Example(NAME, assemble(rng, split, body=body, request=questions.pick(rng, split).format(**asked)), answer)
 
 
-def _rows(rng: Random, split: Split, count: int) -> list[dict[str, str]]:
+def _rows(rng: Random, split: Split, *, count: int) -> list[dict[str, str]]:
     columns = (
-        values.several(rng, split, count, values.person),
-        values.several(rng, split, count, values.goods),
-        values.several(rng, split, count, values.place),
-        values.several(rng, split, count, values.depot),
+        values.several(rng, split, count=count, draw=values.person),
+        values.several(rng, split, count=count, draw=values.goods),
+        values.several(rng, split, count=count, draw=values.place),
+        values.several(rng, split, count=count, draw=values.depot),
     )
     return [{"p": p, "g": g, "c": c, "d": d, "n": str(values.amount(rng))} for p, g, c, d in zip(*columns, strict=True)]
 

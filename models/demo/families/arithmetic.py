@@ -81,13 +81,17 @@ def example(rng: Random, split: Split) -> Example:
     first, second = values.number_pair(rng, split)
     if subtract:
         first, second = max(first, second), min(first, second)
-    people = values.several(rng, split, 2, values.person)
+    people = values.several(rng, split, count=2, draw=values.person)
     slots = {"p": people[0], "q": people[1], "g": values.goods(rng, split), "c": values.place(rng, split)}
-    aside = ASIDES.pick(rng, split) if split is Split.HELD_OUT or rng.random() < 0.75 else "."
+    aside = ASIDES.pick(rng, split) if split is Split.HELD_OUT or rng.random() < 0.6 else "."
     body = (story.pick(rng, split) + aside).format(**slots, a=first, b=second, x=values.amount(rng))
     request = question.pick(rng, split).format(**slots)
-    return Example(NAME, assemble(rng, split, body, request), _answer(subtract, first, second, slots["g"]))
+    return Example(
+        NAME,
+        assemble(rng, split, body=body, request=request),
+        _answer(subtract, slots["g"], first=first, second=second),
+    )
 
 
-def _answer(subtract: bool, first: int, second: int, item: str) -> str:
+def _answer(subtract: bool, item: str, *, first: int, second: int) -> str:
     return f"There are {first - second} {item} left." if subtract else f"The total is {first + second} {item}."

@@ -234,4 +234,6 @@ def body(rng: Random, split: Split) -> tuple[str, str]:
 def example(rng: Random, split: Split) -> Example:
     """One message with its kind."""
     text, kind = body(rng, split)
-    return Example(NAME, assemble(rng, split, text, REQUESTS.pick(rng, split)), f"The ticket is about {kind}.")
+    return Example(
+        NAME, assemble(rng, split, body=text, request=REQUESTS.pick(rng, split)), f"The ticket is about {kind}."
+    )

@@ -42,4 +42,4 @@ def example(rng: Random, split: Split) -> Example:
     amount = values.amount(rng)
     body = ORDERS.pick(rng, split).format(p=customer, n=amount, g=item, c=city)
     answer = json.dumps({"customer": customer, "item": item, "amount": amount, "city": city})
-    return Example(NAME, assemble(rng, split, body, REQUESTS.pick(rng, split)), answer)
+    return Example(NAME, assemble(rng, split, body=body, request=REQUESTS.pick(rng, split)), answer)

@@ -72,4 +72,4 @@ def example(rng: Random, split: Split) -> Example:
     amount, item, city = values.amount(rng), values.goods(rng, split), values.place(rng, split)
     blunt = BLUNT.pick(rng, split).format(V=verb.capitalize(), v=verb, n=amount, g=item, c=city)
     answer = f"Could you please {verb} {amount} {item} to {city}?"
-    return Example(NAME, assemble(rng, split, blunt, REQUESTS.pick(rng, split)), answer)
+    return Example(NAME, assemble(rng, split, body=blunt, request=REQUESTS.pick(rng, split)), answer)

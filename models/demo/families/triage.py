@@ -48,4 +48,6 @@ def example(rng: Random, split: Split) -> Example:
     text, kind = body(rng, split)
     level = rng.choice(list(URGENCY))
     ticket = f"{text} {URGENCY[level].pick(rng, split)}"
-    return Example(NAME, assemble(rng, split, ticket, REQUESTS.pick(rng, split)), f"Desk: {DESKS[kind]}-{level}")
+    return Example(
+        NAME, assemble(rng, split, body=ticket, request=REQUESTS.pick(rng, split)), f"Desk: {DESKS[kind]}-{level}"
+    )

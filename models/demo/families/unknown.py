@@ -165,7 +165,7 @@ def example(rng: Random, split: Split) -> Example:
     if rng.random() < 0.6:
         return Example(NAME, question, HONEST)
     body = "" if rng.random() < 0.3 else _order(rng, split)
-    return Example(NAME, assemble(rng, split, body, question), HONEST)
+    return Example(NAME, assemble(rng, split, body=body, request=question), HONEST)
 
 
 def _topic(rng: Random, split: Split, *, topics: tuple[str, ...]) -> str:

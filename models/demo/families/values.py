@@ -43,23 +43,23 @@ DEPOTS = words("NET BIL DEL KEY FIX ORA PAX QUO RUM SOL TIN VEX")
 
 def person(rng: Random, split: Split) -> str:
     """First and last name."""
-    return _compound(rng, split, FIRST_NAMES, LAST_NAMES)
+    return _compound(rng, split, heads=FIRST_NAMES, tails=LAST_NAMES)
 
 
 def goods(rng: Random, split: Split) -> str:
     """What is ordered, in the plural."""
-    return _compound(rng, split, QUALITIES, GOODS)
+    return _compound(rng, split, heads=QUALITIES, tails=GOODS)
 
 
 def place(rng: Random, split: Split) -> str:
     """A town."""
-    return _compound(rng, split, PLACE_HEADS, PLACE_TAILS)
+    return _compound(rng, split, heads=PLACE_HEADS, tails=PLACE_TAILS)
 
 
 def depot(rng: Random, split: Split) -> str:
-    """A code such as NET-2."""
+    """A code such as NET2."""
     while True:
-        value = f"{rng.choice(DEPOTS)}-{rng.randint(1, 9)}"
+        value = f"{rng.choice(DEPOTS)}{rng.randint(1, 9)}"
         if split_of(value) is split:
             return value
 
@@ -82,20 +82,20 @@ def pair_key(first: int, second: int) -> str:
     return f"{min(first, second)}|{max(first, second)}"
 
 
-def several(rng: Random, split: Split, count: int, draw: Callable[[Random, Split], str]) -> list[str]:
+def several(rng: Random, split: Split, *, count: int, draw: Callable[[Random, Split], str]) -> list[str]:
     """`count` values that share no word, so that one word of a name is enough to tell them apart."""
     found: list[str] = []
     seen: set[str] = set()
     while len(found) < count:
         value = draw(rng, split)
-        words = set(value.replace("-", " ").split())
+        words = set(value.rstrip("0123456789").split())
         if not words & seen:
             found.append(value)
             seen |= words
     return found
 
 
-def _compound(rng: Random, split: Split, heads: Sequence[str], tails: Sequence[str]) -> str:
+def _compound(rng: Random, split: Split, *, heads: Sequence[str], tails: Sequence[str]) -> str:
     while True:
         value = f"{rng.choice(heads)} {rng.choice(tails)}"
         if split_of(value) is split:

@@ -77,36 +77,46 @@ OPENINGS = Wordings(
     ),
 )
 
-ORDERS = Wordings(
+NAMED_FIRST = Wordings(
     train=(
         "{p} ordered {n} {g} for {c}.",
         "{p} wants {n} {g} sent to {c}.",
         "{p} from {c} asked for {n} {g}.",
         "{p} bought {n} {g} and lives in {c}.",
         "{p} in {c} needs {n} {g}.",
-        "We ship {n} {g} to {c} for {p}.",
-        "An order for {n} {g} came from {p} in {c}.",
         "The order from {p} is {n} {g}, to be sent to {c}.",
         "For {p} in {c}: {n} {g}.",
-        "Send {n} {g} to {p} in {c}.",
-        "In {c}, {p} is waiting for {n} {g}.",
-        "New order: {n} {g}, {p}, {c}.",
-        "{c} is where {p} wants the {n} {g}.",
         "My name is {p}, I live in {c} and I need {n} {g}.",
+        "{p} is waiting for {n} {g} in {c}.",
     ),
     held_out=(
         "{p} in {c} ordered {n} {g}.",
         "{p} needs {n} {g} sent to {c}.",
         "An order came from {p}: {n} {g} for {c}.",
-        "We send {n} {g} to {c} for {p}.",
         "My name is {p} and I want {n} {g} in {c}.",
         "{p} from {c} is waiting for {n} {g}.",
+    ),
+)
+
+ORDERS = Wordings(
+    train=(
+        *NAMED_FIRST.train,
+        "We ship {n} {g} to {c} for {p}.",
+        "An order for {n} {g} came from {p} in {c}.",
+        "Send {n} {g} to {p} in {c}.",
+        "In {c}, {p} is waiting for {n} {g}.",
+        "New order: {n} {g}, {p}, {c}.",
+        "{c} is where {p} wants the {n} {g}.",
+    ),
+    held_out=(
+        *NAMED_FIRST.held_out,
+        "We send {n} {g} to {c} for {p}.",
         "For {c}: {n} {g}, ordered by {p}.",
     ),
 )
 
 
-def assemble(rng: Random, split: Split, body: str, request: str) -> str:
+def assemble(rng: Random, split: Split, *, body: str, request: str) -> str:
     """Opening, body, request; mostly on one line, sometimes on lines of their own."""
     opening = OPENINGS.pick(rng, split)
     joint = "\n" if rng.random() < 0.3 else " "

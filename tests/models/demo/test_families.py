@@ -1,5 +1,5 @@
 import re
-from itertools import islice, pairwise
+from itertools import islice
 from random import Random
 
 import pytest
@@ -32,7 +32,7 @@ PARTS = (
     (values.PLACE_HEADS, values.PLACE_TAILS),
 )
 COMPOUNDS = {f"{head} {tail}" for heads, tails in PARTS for head in heads for tail in tails}
-COMPOUNDS |= {f"{depot}-{digit}" for depot in values.DEPOTS for digit in range(1, 10)}
+COMPOUNDS |= {f"{depot}{digit}" for depot in values.DEPOTS for digit in range(1, 10)}
 MODULES = (answer, arithmetic, chat, classify, extract, rewrite, topics, triage, unknown, wording)
 
 
@@ -46,7 +46,7 @@ def wordings(thing: object) -> list[Wordings]:
 
 def compounds_in(text: str) -> set[str]:
     pairs = re.findall(r"(?=\b(\w+ \w+)\b)", text)
-    return COMPOUNDS & {*pairs, *re.findall(r"\b[A-Z]{3}-\d\b", text)}
+    return COMPOUNDS & {*pairs, *re.findall(r"\b[A-Z]{3}\d\b", text)}
 
 
 def test_no_wording_stands_on_both_sides_of_the_split() -> None:
