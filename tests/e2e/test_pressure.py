@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from openai import AsyncOpenAI
 
-from tests.e2e.conftest import PROVE, Stack
+from tests.e2e.conftest import PROVE, Stack, prove_only
 from tests.e2e.ledger import assert_written
 from tests.e2e.processes import wait_until
 from tests.e2e.traffic import MESSAGES, stream, tally
@@ -54,6 +54,7 @@ def test_clients_that_leave_free_the_engine(stack: Stack, streamed: bool) -> Non
     wait_until(lambda: _busy(stack) == 0, limit_s=FREED_WITHIN_S)
 
 
+@prove_only
 async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client: AsyncOpenAI) -> None:
     """200 at once on 64 running and 64 waiting: only answers and 503, and the gateway stays awake."""
     watching = asyncio.create_task(_liveness(stack, seconds=3))
@@ -82,6 +83,7 @@ async def _liveness(stack: Stack, *, seconds: float) -> float:
     return slowest
 
 
+@prove_only
 def test_a_refusal_says_when_to_come_back(stack: Stack, tmp_path: Path) -> None:
     """One key, one call at a time: the second gets 429 and `Retry-After`, and the first is not disturbed."""
     key = stack.new_key("--org", "acme", "--user", "one", "--concurrency", "1")
