@@ -158,9 +158,9 @@ def new_model(tier: Tier, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> L
 def look_back(model: LlamaForCausalLM) -> None:
     """Lets a quarter of the first layer's heads start out attending to the token before.
 
-    Copying from the context needs such heads, and the layers above cannot begin to learn it until they exist: without
-    this start they were not there after ten million tokens, with it copying begins within half a million. The query's
-    bias is the key's, turned back by one position of the rotary embedding, in its fastest planes.
+    Copying from the context needs such heads, and without this start the first layer had none after ten million tokens
+    (docs/decisions/0003-demo-tiers.md has what was and was not measured). The query's bias is the key's, turned back by
+    one position of the rotary embedding, in its fastest planes.
     """
     attention, width, planes = model.model.layers[0].self_attn, model.config.head_dim, LOOK_BACK_PLANES
     half = width // 2
