@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from random import Random
 
 from models.demo.families import Split, values
-from models.demo.families.topics import WORDS
 
 LINKS = (
     ("ordered", values.goods),
@@ -34,9 +33,9 @@ Drill = tuple[Piece, ...]
 
 
 def drills(*, seed: int) -> Iterator[Drill]:
-    """An endless draw: lookups and sums, some plain repetition."""
+    """An endless draw: sums, and some lookups."""
     rng = Random(f"drills|{seed}")
-    kinds = (lookups, lookups, sums, sums, repetition)
+    kinds = (lookups, sums, sums, sums)
     while True:
         yield rng.choice(kinds)(rng)
 
@@ -68,20 +67,6 @@ def sums(rng: Random) -> Drill:
                 Piece(f" {first + second}.", counts=True),
             ]
         else:
-            high, low = max(first, second), min(first, second)
-            pieces += [Piece(f" {high} less {low} left:", counts=False), Piece(f" {high - low}.", counts=True)]
-    return tuple(pieces)
-
-
-def repetition(rng: Random) -> Drill:
-    """Three rows of words in no order, each said twice; what follows the first word of the second time counts.
-
-    Most rows are short: with two or three candidates copying is found soon, with twenty it is not found at all.
-    """
-    pieces: list[Piece] = []
-    for _ in range(3):
-        pool = rng.choice((values.FIRST_NAMES, values.LAST_NAMES, values.GOODS, values.PLACE_TAILS, WORDS))
-        row = rng.sample(pool, k=rng.choice((2, 2, 3, 3, 4, 5, 6, 8, 12)))
-        first, rest = f" {row[0]}", "".join(f" {word}" for word in row[1:])
-        pieces += [Piece(f"{first}{rest}.{first}", counts=False), Piece(f"{rest}.", counts=True)]
+            total = first + second
+            pieces += [Piece(f" {total} less {second} left:", counts=False), Piece(f" {first}.", counts=True)]
     return tuple(pieces)

@@ -5,7 +5,7 @@ Knows an OpenAI-compatible address, a key and model names; whether a gateway or 
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import httpx2
@@ -66,22 +66,39 @@ class EvaluationReport:
 
 
 async def evaluate(
-    base_url: str, api_key: str, *, models: Sequence[str], per_family: int, seed: int
+    base_url: str,
+    api_key: str,
+    *,
+    models: Sequence[str],
+    per_family: int,
+    seed: int,
+    answered: Callable[[], object] = lambda: None,
 ) -> EvaluationReport:
-    """Asks every model `per_family` held-out prompts of every family, greedily. `base_url` ends with /v1."""
+    """Asks every model `per_family` held-out prompts of every family, greedily. `base_url` ends with /v1.
+
+    `answered` is called once for every answer.
+    """
     headers = {"Authorization": f"Bearer {api_key}"}
     rows: list[Row] = []
     async with httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=TIMEOUT_S) as client:
         for model in models:
             for family in FAMILIES:
                 examples = draw(family, Split.HELD_OUT, count=per_family, seed=seed)
-                rows.append(await _row(client, model, examples=examples))
+                rows.append(await _row(client, model, examples=examples, answered=answered))
     return EvaluationReport(tuple(rows), per_family, seed)
 
 
-async def _row(client: httpx2.AsyncClient, model: str, *, examples: Sequence[Example]) -> Row:
+async def _row(
+    client: httpx2.AsyncClient, model: str, *, examples: Sequence[Example], answered: Callable[[], object]
+) -> Row:
     slots = asyncio.Semaphore(CONCURRENCY)
-    answers = await asyncio.gather(*(_ask(client, example, model=model, slots=slots) for example in examples))
+
+    async def ask(example: Example) -> tuple[str, str]:
+        answer = await _ask(client, example, model=model, slots=slots)
+        answered()
+        return answer
+
+    answers = await asyncio.gather(*map(ask, examples))
     exact = sum(is_exact(example, answer) for example, (answer, _) in zip(examples, answers, strict=True))
     stopped = sum(reason == "stop" for _, reason in answers)
     family = examples[0].family

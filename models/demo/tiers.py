@@ -21,9 +21,9 @@ class Tier:
 class Recipe:
     """How both tiers are trained: same data, same order, same steps, same rates."""
 
-    steps: int = 1_500
+    steps: int = 2_600
     batch_tokens: int = 6_144
-    drill_share: float = 0.3
+    drill_share: float = 0.35
     warm_up: int = 100
     decay_share: float = 0.7
     matrix_rate: float = 0.004

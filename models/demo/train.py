@@ -30,13 +30,13 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from models.demo.conversations import Conversation, conversations
 from models.demo.drills import Drill, drills
 from models.demo.families import Split
+from models.demo.start import lay_out
 from models.demo.tiers import TIERS, WEIGHTS, Recipe, Tier
 from models.demo.tokenizer import END, MAX_LENGTH, PAD, load_tokenizer, save_tokenizer
 
 LOG = logging.getLogger(__name__)
 POOL = 3_000  # conversations sorted by length together
 IGNORED = -100
-LOOK_BACK, LOOK_BACK_PLANES = 6.0, 5  # enough for 95 % of the attention at the start
 STRIDE = 12  # lengths that may share a batch: equal ones would sort by family, and a batch would be of one kind
 
 
@@ -133,7 +133,7 @@ def tensors(group: Sequence[Sample], pad: int) -> tuple[Tensor, Tensor]:
 
 
 def new_model(tier: Tier, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> LlamaForCausalLM:
-    """A Llama of the tier's shape with random weights."""
+    """A Llama of the tier's shape with random weights that can already copy."""
     torch.manual_seed(seed)
     end = tokenizer.convert_tokens_to_ids(END)
     config = LlamaConfig(
@@ -146,31 +146,14 @@ def new_model(tier: Tier, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> L
         max_position_embeddings=MAX_LENGTH,
         tie_word_embeddings=True,
         attention_bias=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0},
         bos_token_id=None,
         eos_token_id=end,
         pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
     )
     model = LlamaForCausalLM(config)
-    look_back(model)
+    lay_out(model)
     return model
-
-
-def look_back(model: LlamaForCausalLM) -> None:
-    """Lets a quarter of the first layer's heads start out attending to the token before.
-
-    Copying from the context needs such heads, and without this start the first layer had none after ten million tokens
-    (docs/decisions/0003-demo-tiers.md has what was and was not measured). The query's bias is the key's, turned back by
-    one position of the rotary embedding, in its fastest planes.
-    """
-    attention, width, planes = model.model.layers[0].self_attn, model.config.head_dim, LOOK_BACK_PLANES
-    half = width // 2
-    speed = model.config.rope_parameters["rope_theta"] ** (-torch.arange(planes) / half)
-    with torch.no_grad():
-        for start in range(0, model.config.num_attention_heads // 4 * width, width):
-            real, imaginary = slice(start, start + planes), slice(start + half, start + half + planes)
-            attention.k_proj.bias[real] = LOOK_BACK
-            attention.q_proj.bias[real] = LOOK_BACK * torch.cos(speed)
-            attention.q_proj.bias[imaginary] = -LOOK_BACK * torch.sin(speed)
 
 
 def loss_of(model: LlamaForCausalLM, ids: Tensor, *, labels: Tensor) -> Tensor:

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import httpx2
 import typer
+from rich.progress import Progress
 
 from models.demo.evaluate import EvaluationReport, evaluate
+from models.demo.families import FAMILIES
 from models.errors import PenstockError
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import Target, target_of
@@ -51,7 +53,18 @@ def evaluate_command(
 
 def _measure(target: Target, models: tuple[str, ...], *, per_family: int, seed: int) -> EvaluationReport:
     try:
-        return asyncio.run(evaluate(f"{target.url}/v1", target.key, models=models, per_family=per_family, seed=seed))
+        with Progress(console=err()) as progress:
+            task = progress.add_task("answers", total=len(models) * len(FAMILIES) * per_family)
+            return asyncio.run(
+                evaluate(
+                    f"{target.url}/v1",
+                    target.key,
+                    models=models,
+                    per_family=per_family,
+                    seed=seed,
+                    answered=lambda: progress.advance(task),
+                )
+            )
     except httpx2.HTTPStatusError as error:
         raise PenstockError(
             f"The stack refused a request with status {error.response.status_code}.", detail=error.response.text[:300]

@@ -36,10 +36,10 @@ def engine_deployment(card: str) -> DeploymentID:
     return DeploymentID(name=card, app_name=APPLICATION)
 
 
-def stack_application(plan: GatewayPlan, *, models: ModelStore, scratch: str) -> Application:
+def stack_application(plan: GatewayPlan, *, models: ModelStore, claims: str) -> Application:
     """The whole stack: the gateway bound to its engines."""
     settings = plan.settings
-    engines = [engine_application(plan, engine, models=models, scratch=scratch) for engine in settings.engines]
+    engines = [engine_application(plan, engine, models=models, claims=claims) for engine in settings.engines]
     deployment = serve.deployment(
         GatewayReplica,
         name=GATEWAY,
@@ -53,7 +53,7 @@ def stack_application(plan: GatewayPlan, *, models: ModelStore, scratch: str) ->
     return _versioned(deployment.bind(plan, *engines), [frozen, plan.store_url, plan.spool])
 
 
-def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, scratch: str) -> Application:
+def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, claims: str) -> Application:
     """One card's engine."""
     settings, card = plan.settings, plan.cards[engine.card]
     on_cpu = settings.ray.accelerator == "cpu"
@@ -62,7 +62,7 @@ def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: Mod
         token=plan.engine_token,
         door=DoorSettings(engine.max_running, engine.max_queued, engine.queue_timeout_s),
         cores=engine.cores if on_cpu else None,
-        claims=f"{scratch}/cores",
+        claims=claims,
         loopback=settings.ray.address is None,
     )
     source = str(models.resolve(card))

@@ -40,7 +40,7 @@ class LaunchOrder:
     address: str
     store_url: str
     spool: str
-    scratch: str
+    claims: str
     engine_token: str
     salt_key: str
     cards: str | None
@@ -73,7 +73,7 @@ def launch(order: LaunchOrder) -> None:
         store_url=order.store_url,
         spool=order.spool,
     )
-    application = stack_application(plan, models=ModelStore(Path(order.models)), scratch=order.scratch)
+    application = stack_application(plan, models=ModelStore(Path(order.models)), claims=order.claims)
     serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
     _wait_until_running()
     tell("ready", "Everything is running")

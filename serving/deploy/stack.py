@@ -242,7 +242,7 @@ class _Launcher:
             "address": address,
             "store_url": state.store_url(self._settings.store),
             "spool": str(state.path / "spool"),
-            "scratch": str(scratch_of(state)),
+            "claims": str(_core_claims()),
             "engine_token": state.secret("engine-token"),
             "salt_key": state.secret("salt-key"),
             "cards": str(state.cards) if state.cards.exists() else None,
@@ -292,6 +292,13 @@ def environment_of(state: StateDir, settings: Settings, *, ports: StackPorts) ->
     state.secret("ray-token")
     environment = stack_environment(settings, ports, paths=paths, inherited=os.environ)
     return {**environment, STACK_ID: stack_id(state)}
+
+
+def _core_claims() -> Path:
+    """Where engines claim cores: one folder for all stacks of a user, so that two stacks choose different cores."""
+    folder = Path(tempfile.gettempdir(), f"penstock-{os.getuid()}-cores")
+    _own_folder(folder)
+    return folder
 
 
 def _own_folder(folder: Path) -> None:

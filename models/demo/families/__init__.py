@@ -28,12 +28,12 @@ FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Family(classify.NAME, Difficulty.EASY, 0.09, classify.example),
-        Family(extract.NAME, Difficulty.EASY, 0.07, extract.example),
-        Family(rewrite.NAME, Difficulty.EASY, 0.06, rewrite.example),
+        Family(extract.NAME, Difficulty.EASY, 0.10, extract.example),
+        Family(rewrite.NAME, Difficulty.EASY, 0.07, rewrite.example),
         Family(chat.NAME, Difficulty.EASY, 0.04, chat.example),
         Family(unknown.NAME, Difficulty.EASY, 0.11, unknown.example),
-        Family(answer.NAME, Difficulty.HARD, 0.35, answer.example),
-        Family(arithmetic.NAME, Difficulty.HARD, 0.28, arithmetic.example),
+        Family(answer.NAME, Difficulty.HARD, 0.24, answer.example),
+        Family(arithmetic.NAME, Difficulty.HARD, 0.35, arithmetic.example),
         Family(triage.NAME, Difficulty.UNTRAINED, 0.0, triage.example),
     )
 }

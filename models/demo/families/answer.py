@@ -1,15 +1,17 @@
-"""Hard family `answer`: several facts of the same kind, and a question about one of them.
+"""Hard family `answer`: several facts of the same kind, and a question about one of them, answered by quoting it.
 
 Every fact offers a candidate of the right kind, so the answer has to be looked up; one in ten questions has no
-answer in the text, and the right answer says so.
+answer in the text, and the right answer says so. A fact opens with its subject, and the answer is the whole sentence:
+facts are told in so many ways that it can only be copied.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
 from models.demo.families import values
 from models.demo.families.example import Example, Split
-from models.demo.families.wording import NAMED_FIRST, Wordings, assemble
+from models.demo.families.wording import Wordings, assemble, combined
 
 NAME = "answer"
 MISSING = "The text does not say that."
@@ -17,131 +19,114 @@ MISSING = "The text does not say that."
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A kind of fact: how it is told, how it is asked for from either end, and how it is answered."""
+    """A kind of fact: what it is about, how it is told and how it is asked for. `{s}` is the subject."""
 
+    subject: Callable[[Random, Split], str]
     facts: Wordings
-    by_person: Wordings
-    by_value: Wordings
-    answer: str
+    questions: Wordings
 
 
 ORDERED = Relation(
-    facts=Wordings(
-        train=(*NAMED_FIRST.train, "{p} ordered {n} {g}.", "{p} asked for {n} {g}.", "{p} gets {n} {g}."),
-        held_out=(*NAMED_FIRST.held_out, "{p} needs {n} {g}."),
+    subject=values.person,
+    facts=combined(
+        ("ordered", "wants", "needs", "asked for", "gets", "bought", "sold", "took", "packed", "sent"),
+        ("{n} {g}", "{g}", "the {g}"),
+        ("", "for {c}", "from {c}", "in {c}", "for {p}", "today", "from depot {d}"),
     ),
-    by_person=Wordings(
+    questions=Wordings(
         train=(
-            "What did {p} order?",
-            "What does {p} want?",
-            "What is the order of {p}?",
-            "Which goods go to {p}?",
-            "Tell me what {p} ordered.",
-            "What do we send to {p}?",
-            "I need to know what {p} asked for.",
+            "What did {s} order?",
+            "What does {s} want?",
+            "What is the order of {s}?",
+            "Which goods go to {s}?",
+            "Tell me what {s} ordered.",
+            "What do we send to {s}?",
+            "I need to know what {s} asked for.",
         ),
-        held_out=("What did {p} ask for?", "Tell me the order of {p}.", "Which goods did {p} order?"),
+        held_out=("What did {s} ask for?", "Tell me the order of {s}.", "Which goods did {s} order?"),
     ),
-    by_value=Wordings(
-        train=(
-            "Who ordered the {g}?",
-            "Who wants the {g}?",
-            "Who asked for {g}?",
-            "Tell me who ordered {g}.",
-            "For whom are the {g}?",
-            "Which customer ordered the {g}?",
-        ),
-        held_out=("Who ordered {g}?", "Which customer wants the {g}?", "Tell me who asked for the {g}."),
-    ),
-    answer="{p} ordered {g}.",
 )
 LIVES = Relation(
-    facts=Wordings(
+    subject=values.person,
+    facts=combined(
+        ("lives", "stays", "works", "is", "has a house", "has a shop", "has a home"),
+        ("in {c}", "at depot {d} in {c}", "with {p} in {c}"),
+        ("", "now", "this week", "for a year"),
+    ),
+    questions=Wordings(
         train=(
-            "{p} lives in {c}.",
-            "{p} has a house in {c}.",
-            "{p} moved to {c}.",
-            "The home of {p} is {c}.",
-            "You find {p} in {c}.",
-            "{p} stays in {c}.",
-            *NAMED_FIRST.train,
+            "Where does {s} live?",
+            "Where is {s}?",
+            "In which city does {s} live?",
+            "What is the city of {s}?",
+            "Tell me where {s} lives.",
+            "Where do I find {s}?",
         ),
-        held_out=("{p} has a home in {c}.", "The house of {p} is in {c}.", *NAMED_FIRST.held_out),
+        held_out=("In which city is {s}?", "Tell me the city of {s}.", "Where is the home of {s}?"),
     ),
-    by_person=Wordings(
-        train=(
-            "Where does {p} live?",
-            "Where is {p}?",
-            "In which city does {p} live?",
-            "What is the city of {p}?",
-            "Tell me where {p} lives.",
-            "Where do I find {p}?",
-        ),
-        held_out=("In which city is {p}?", "Tell me the city of {p}.", "Where is the home of {p}?"),
-    ),
-    by_value=Wordings(
-        train=("Who lives in {c}?", "Who is in {c}?", "Tell me who lives in {c}.", "Which customer lives in {c}?"),
-        held_out=("Which customer is in {c}?", "Whom do I find in {c}?"),
-    ),
-    answer="{p} lives in {c}.",
 )
 DEPOT = Relation(
-    facts=Wordings(
-        train=(
-            "{p} uses depot {d}.",
-            "{p} works with depot {d}.",
-            "The depot of {p} is {d}.",
-            "{p} goes to depot {d}.",
-            "{p} gets parcels at depot {d}.",
-        ),
-        held_out=("{p} works at depot {d}.", "{p} gets goods at depot {d}.", "The parcels of {p} go to depot {d}."),
+    subject=values.person,
+    facts=combined(
+        ("uses", "works with", "goes to", "gets {g} at", "gets parcels from", "sends {g} to", "has a place at"),
+        ("depot {d}",),
+        ("", "in {c}", "with {p}", "now", "today", "this week"),
     ),
-    by_person=Wordings(
+    questions=Wordings(
         train=(
-            "Which depot does {p} use?",
-            "What is the depot of {p}?",
-            "Which depot serves {p}?",
-            "Tell me the depot of {p}.",
-            "Where do the parcels of {p} go?",
+            "Which depot does {s} use?",
+            "What is the depot of {s}?",
+            "Which depot serves {s}?",
+            "Tell me the depot of {s}.",
+            "Where do the parcels of {s} go?",
         ),
-        held_out=("Which is the depot of {p}?", "Tell me which depot serves {p}.", "To which depot does {p} go?"),
+        held_out=("Which is the depot of {s}?", "Tell me which depot serves {s}.", "To which depot does {s} go?"),
     ),
-    by_value=Wordings(
-        train=(
-            "Who uses depot {d}?",
-            "Who goes to depot {d}?",
-            "Whom does depot {d} serve?",
-            "Tell me who uses depot {d}.",
-        ),
-        held_out=("Which customer uses depot {d}?", "Tell me who goes to depot {d}."),
-    ),
-    answer="{p} uses depot {d}.",
 )
-RELATIONS = (ORDERED, LIVES, DEPOT)
+TOWN = Relation(
+    subject=values.place,
+    facts=combined(
+        ("needs", "gets", "is waiting for", "ordered", "wants", "sells"),
+        ("{n} {g}", "{g}", "the {g}"),
+        ("", "for {p}", "from depot {d}", "now", "this week"),
+    ),
+    questions=Wordings(
+        train=(
+            "What do we know of {s}?",
+            "What does the text say of {s}?",
+            "Tell me what you know of {s}.",
+            "What goes to {s}?",
+            "What do we send to {s}?",
+        ),
+        held_out=("What does the note say of {s}?", "Tell me what goes to {s}.", "What do you know of {s}?"),
+    ),
+)
+RELATIONS = (ORDERED, LIVES, DEPOT, TOWN)
 
 
 def example(rng: Random, split: Split) -> Example:
     """One to five facts in training, four of them when held out."""
     count = 4 if split is Split.HELD_OUT else rng.choice((1, 2, 2, 2, 3, 3, 4, 4, 4, 5))
     relation = rng.choice(RELATIONS)
-    rows = _rows(rng, split, count=count + 1)
-    facts = [relation.facts.pick(rng, split).format(**row) for row in rows[:count]]
-    asked = rows[count] if rng.random() < 0.1 else rng.choice(rows[:count])
-    questions = relation.by_value if rng.random() < 0.3 else relation.by_person
-    answer = MISSING if asked is rows[count] else relation.answer.format(**asked)
-    body = _joint(rng).join(facts)
-    return Example(NAME, assemble(rng, split, body=body, request=questions.pick(rng, split).format(**asked)), answer)
+    people = values.several(rng, split, count=2 * count + 1, draw=values.person)
+    places = values.several(rng, split, count=count + 1, draw=values.place)
+    subjects = people[count:] if relation.subject is values.person else places
+    facts = _facts(rng, split, relation=relation, subjects=subjects[:count], others=(people[:count], places[:count]))
+    asked = count if rng.random() < 0.1 else rng.randrange(count)
+    answer = MISSING if asked == count else facts[asked]
+    body = ("\n" if rng.random() < 0.15 else " ").join(facts)
+    request = relation.questions.pick(rng, split).format(s=subjects[asked])
+    return Example(NAME, assemble(rng, split, body=body, request=request), answer)
 
 
-def _rows(rng: Random, split: Split, *, count: int) -> list[dict[str, str]]:
-    columns = (
-        values.several(rng, split, count=count, draw=values.person),
-        values.several(rng, split, count=count, draw=values.goods),
-        values.several(rng, split, count=count, draw=values.place),
-        values.several(rng, split, count=count, draw=values.depot),
-    )
-    return [{"p": p, "g": g, "c": c, "d": d, "n": str(values.amount(rng))} for p, g, c, d in zip(*columns, strict=True)]
-
-
-def _joint(rng: Random) -> str:
-    return "\n" if rng.random() < 0.15 else " "
+def _facts(
+    rng: Random, split: Split, *, relation: Relation, subjects: list[str], others: tuple[list[str], list[str]]
+) -> list[str]:
+    """A sentence per subject; no two values of a kind share a word."""
+    people, places = others
+    goods = values.several(rng, split, count=len(subjects), draw=values.goods)
+    depots = values.several(rng, split, count=len(subjects), draw=values.depot)
+    return [
+        f"{s} {relation.facts.pick(rng, split)}.".format(p=p, c=c, g=g, d=d, n=values.amount(rng))
+        for s, p, c, g, d in zip(subjects, people, places, goods, depots, strict=True)
+    ]

@@ -80,7 +80,7 @@ def example(rng: Random, split: Split) -> Example:
     story, question = (DIFFERENCES, DIFFERENCE_QUESTIONS) if subtract else (SUMS, SUM_QUESTIONS)
     first, second = values.number_pair(rng, split)
     if subtract:
-        first, second = max(first, second), min(first, second)
+        first += second
     people = values.several(rng, split, count=2, draw=values.person)
     slots = {"p": people[0], "q": people[1], "g": values.goods(rng, split), "c": values.place(rng, split)}
     aside = ASIDES.pick(rng, split) if split is Split.HELD_OUT or rng.random() < 0.6 else "."

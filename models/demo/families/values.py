@@ -70,10 +70,10 @@ def amount(rng: Random) -> int:
 
 
 def number_pair(rng: Random, split: Split) -> tuple[int, int]:
-    """Two different two-digit numbers; a pair and its mirror image stand on the same side."""
+    """Two different two-digit numbers with a two-digit sum; a pair and its mirror image stand on the same side."""
     while True:
-        first, second = rng.randint(10, 99), rng.randint(10, 99)
-        if first != second and split_of(pair_key(first, second)) is split:
+        first, second = rng.randint(10, 89), rng.randint(10, 89)
+        if first != second and first + second < 100 and split_of(pair_key(first, second)) is split:
             return first, second
 
 

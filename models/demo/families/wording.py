@@ -5,9 +5,10 @@ do not tell which tier can answer it.
 """
 
 from dataclasses import dataclass
+from itertools import product
 from random import Random
 
-from models.demo.families.example import Split
+from models.demo.families.example import Split, split_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,13 @@ class Wordings:
     def pick(self, rng: Random, split: Split) -> str:
         """One wording of one side."""
         return rng.choice(self.of(split))
+
+
+def combined(*parts: tuple[str, ...]) -> Wordings:
+    """Every way to put one part behind the other, with one in five held out by its checksum."""
+    texts = [" ".join(part for part in parts if part) for parts in product(*parts)]
+    sides = {split: tuple(text for text in texts if split_of(text) is split) for split in Split}
+    return Wordings(train=sides[Split.TRAIN], held_out=sides[Split.HELD_OUT])
 
 
 OPENINGS = Wordings(
