@@ -1,7 +1,5 @@
 # make help   lists the targets
 .DEFAULT_GOAL := help
-PROFILE ?= $(if $(filter gpu,$(ACCELERATOR)),gpu-24gb,cpu-demo)
-ACCELERATOR := $(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | grep -q GPU && echo gpu || echo cpu)
 LOCK = .venv/bin/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --generate-hashes --extra engine --extra postgres --extra s3 --extra test pyproject.toml
 UNINSTALLED = --no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio \
@@ -12,12 +10,13 @@ UNINSTALLED = --no-emit-package torch --no-emit-package torchvision --no-emit-pa
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: ## Make .venv with the locked packages (GPU set where an NVIDIA GPU is found)
+setup: ## Make .venv with the locked packages: the GPU set where an NVIDIA GPU is found (PENSTOCK_ACCELERATOR=cpu|gpu)
 	@./setup.sh
 
-serve: setup ## Start the stack in the foreground: prints URL, key and a curl line (PROFILE=name, PORT=number)
-	@echo "Starting profile $(PROFILE) on $(ACCELERATOR)"
-	@.venv/bin/penstock up --profile $(PROFILE) $(if $(PORT),--port $(PORT))
+serve: setup ## Start the stack in the foreground: cpu-demo, or gpu-demo where a GPU is found (PROFILE=name, PORT=number)
+	@set=$$(./setup.sh --accelerator) && profile=$${PROFILE:-$$set-demo} \
+	&& echo "Starting profile $$profile on the $$set set" \
+	&& exec .venv/bin/penstock up --profile "$$profile" $(if $(PORT),--port $(PORT))
 
 down: ## Stop the stack
 	@.venv/bin/penstock down
@@ -36,14 +35,15 @@ unit: setup ## The tests that need no running stack
 e2e: setup ## The tests on one real stack
 	.venv/bin/pytest -q tests/e2e
 
-prove: setup ## The long forms of the fault and load tests; results under benchmarks/results
+prove: setup ## The end-to-end tests in their long forms: more cycles, more clients, those that have not settled
 	PENSTOCK_PROVE=1 .venv/bin/pytest -q tests/e2e
 
 lock: setup ## Pin every package again (both sets)
+	UV_FIND_LINKS="$${UV_FIND_LINKS:-$$PIP_FIND_LINKS}" \
 	$(LOCK) --overrides overrides-cpu.txt --extra cpu $(UNINSTALLED) -o requirements-cpu.txt
 	env -u UV_FIND_LINKS -u PIP_FIND_LINKS $(LOCK) --extra gpu -o requirements-gpu.txt
 
-docs: setup ## Write docs/configuration.md from the settings
+docs: setup ## Write docs/configuration.md and docs/api.md from the code
 	.venv/bin/penstock config docs
 
 clean: ## Remove .venv and caches

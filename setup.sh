@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Makes .venv with everything Penstock needs, from the lock files. Run again, it does nothing unless a lock changed.
+# `setup.sh --accelerator` only prints which set it is: cpu or gpu. The Makefile asks here, so that there is one decision.
 # Settings (environment): PYTHON  the interpreter to use          PENSTOCK_ACCELERATOR  cpu | gpu  (default: looks for a GPU)
 set -euo pipefail
 cd "$(dirname "$0")"
 
 UV_VERSION=0.13.9
 TORCH_VERSION=2.13.0
-NEEDED_GB=9
+NEEDED_GB=10
 LOG=.venv-setup.log
 
 fail() { printf '\npenstock set-up: %s\n' "$1" >&2; exit 1; }
@@ -31,9 +32,11 @@ find_accelerator() {
   else echo cpu; fi
 }
 
-python=$(find_python)
 accelerator=$(find_accelerator)
 case $accelerator in cpu | gpu) ;; *) fail "PENSTOCK_ACCELERATOR is '$accelerator'; it must be cpu or gpu." ;; esac
+if [ "${1:-}" = --accelerator ]; then echo "$accelerator"; exit 0; fi
+
+python=$(find_python)
 lock=requirements-$accelerator.txt
 stamp=$(cat "$lock" overrides-cpu.txt pyproject.toml setup.sh | sha256sum | cut -c1-40)-$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -56,24 +59,32 @@ index="${UV_DEFAULT_INDEX:-${PIP_INDEX_URL:-$(pip_setting global.index-url)}}"
 [ -z "$index" ] || export UV_DEFAULT_INDEX="$index"
 [ -n "$UV_FIND_LINKS" ] || unset UV_FIND_LINKS
 
+give_up() { tail -n 8 "$LOG" >&2; fail "$1"; }
+unset PYTHONDONTWRITEBYTECODE # bytecode at install: every process of a stack imports vLLM, seconds of compiling each
+install() { # returns 1 for a package that cannot be had; an index that does not answer ends the set-up by its name
+  .venv/bin/uv pip install --python .venv/bin/python --no-progress --compile-bytecode "$@" >>"$LOG" 2>&1 && return
+  local silent
+  silent=$(tail -n 8 "$LOG" | sed -nE 's#.*error sending request for url \([a-z]+://([^/@]*@)?([^/)]+).*#\2#p' | tail -n 1)
+  [ -z "$silent" ] || give_up "the package index at $silent cannot be reached (PIP_INDEX_URL names another one)."
+  return 1
+}
+
 if [ ! -x .venv/bin/uv ]; then
   say "installing uv $UV_VERSION"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" >>"$LOG" 2>&1 \
-    || { tail -n 5 "$LOG" >&2; fail "the package index cannot be reached (PIP_INDEX_URL names another one)."; }
+    || give_up "the package index cannot be reached, or has no uv $UV_VERSION (PIP_INDEX_URL names another one)."
 fi
-unset PYTHONDONTWRITEBYTECODE # bytecode at install: every process of a stack imports vLLM, seconds of compiling each
-install() { .venv/bin/uv pip install --python .venv/bin/python --no-progress --compile-bytecode "$@" >>"$LOG" 2>&1; }
 
 if [ "$accelerator" = cpu ]; then
   # The CPU build of torch is not on every index: the configured index and wheel folders first, then PyTorch's own.
   say "installing torch $TORCH_VERSION for the CPU"
   install --no-deps "torch==$TORCH_VERSION+cpu" \
     || install --no-deps --torch-backend cpu "torch==$TORCH_VERSION" \
-    || { tail -n 5 "$LOG" >&2; fail "torch $TORCH_VERSION (CPU build) is on no index that can be reached."; }
+    || give_up "torch $TORCH_VERSION (CPU build) is on no index that can be reached."
 fi
 say "installing the locked packages ($(grep -c '==' "$lock"))"
-install --no-deps -r "$lock" || { tail -n 8 "$LOG" >&2; fail "the locked packages could not be installed; see $LOG."; }
-install --no-deps -e . || { tail -n 8 "$LOG" >&2; fail "the project itself could not be installed; see $LOG."; }
+install --no-deps -r "$lock" || give_up "the locked packages could not be installed; see $LOG."
+install --no-deps -e . || give_up "the project itself could not be installed; see $LOG."
 
 echo "$stamp" >.venv/.penstock-setup
 say "done: .venv holds the $accelerator set"

@@ -33,16 +33,23 @@ def require_fit(settings: Settings, catalog: Catalog) -> None:
 
 
 def _shares(settings: Settings, catalog: Catalog, *, target: Device) -> Iterator[Refusal]:
-    reserved = 0.0
+    reserved, successors = 0.0, {}
     for engine in settings.engines:
         setup = Setup(catalog.card(engine.card), target, engine.engine_args)
         used = setup.arguments.get("gpu_memory_utilization", DEFAULT_MEMORY_SHARE)
         if used > engine.gpu_share:
             yield setup.refuse("gpu_share", f"{engine.gpu_share:g} is reserved, gpu_memory_utilization is {used:g}")
-        reserved += _most_replicas(engine) * setup.shards.workers * engine.gpu_share
-    if reserved > settings.ray.gpus + 1e-9:
+        one = setup.shards.workers * engine.gpu_share
+        reserved += _most_replicas(engine) * one
+        if engine.surge:
+            successors[engine.card] = one
+    free = round(settings.ray.gpus - reserved, 6)
+    if free < 0:
         last = settings.engines[-1].card
         yield Refusal(last, "gpu_share", f"the engines need {reserved:g} GPUs, ray.gpus is {settings.ray.gpus}")
+    for card, one in successors.items():
+        if one > free >= 0:
+            yield Refusal(card, "surge", f"a successor needs {one:g} GPUs beside the engines, {free:g} are free")
 
 
 def _most_replicas(engine: EngineSettings) -> int:

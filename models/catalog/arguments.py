@@ -38,4 +38,6 @@ def _from_card(card: ModelCard) -> dict[str, Any]:
             "max_lora_rank": card.lora.max_rank,
             "max_loras": card.lora.max_loras,
         }
+    if card.tool_parser is not None:
+        arguments |= {"enable_auto_tool_choice": True, "tool_call_parser": card.tool_parser}
     return arguments

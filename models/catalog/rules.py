@@ -21,6 +21,7 @@ CPU_HEAD_DIMS = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 CPU_QUANTIZATIONS = frozenset({"none", "awq", "gptq", "compressed-tensors"})
 # Least CUDA compute capability, times ten. vLLM 0.29 has no bitsandbytes loader any more: no GPU runs it.
 GPU_CAPABILITY = {"none": 0, "gptq": 60, "compressed-tensors": 70, "awq": 75, "fp8": 75}
+BFLOAT16_CAPABILITY = 80  # vLLM's CUDA platform refuses the type below Ampere; `auto` falls back to float16 there
 DEFAULT_MEMORY_SHARE = 0.92
 WHOLE_NUMBERS = frozenset(
     {
@@ -103,6 +104,13 @@ def quantization_runs_on_device(setup: Setup) -> Iterator[Refusal]:
         yield setup.refuse("quantization.method", f"{method!r} needs a newer GPU than {gpu.name!r}")
 
 
+def dtype_runs_on_device(setup: Setup) -> Iterator[Refusal]:
+    """The device calculates in the type that is asked for."""
+    gpu, dtype = setup.device.gpu, setup.arguments.get("dtype")
+    if gpu is not None and dtype == "bfloat16" and gpu.capability < BFLOAT16_CAPABILITY:
+        yield setup.refuse("engine_args.dtype", f"{gpu.name!r} has no bfloat16; take auto or float16")
+
+
 def head_dim_runs_on_cpu(setup: Setup) -> Iterator[Refusal]:
     """vLLM's CPU attention knows a fixed list of head sizes, none below 32."""
     head_dim = setup.card.architecture.head_dim
@@ -164,7 +172,7 @@ def kv_cache_holds_one_sequence(setup: Setup) -> Iterator[Refusal]:
 
 
 def fits_the_gpu(setup: Setup) -> Iterator[Refusal]:
-    """Weights, adapter slots, one full context and the overhead fit the engine's share of each GPU."""
+    """Weights, adapter slots, the KV cache and the overhead fit the engine's share of each GPU."""
     gpu = setup.device.gpu
     if gpu is None:
         return
@@ -178,6 +186,7 @@ def fits_the_gpu(setup: Setup) -> Iterator[Refusal]:
 RULES: tuple[Rule, ...] = (
     overrides_stay_in_bounds,
     quantization_runs_on_device,
+    dtype_runs_on_device,
     head_dim_runs_on_cpu,
     heads_divide_over_tensor_parallel,
     shards_keep_quantization_blocks,
@@ -197,7 +206,7 @@ def kv_cache_bytes(setup: Setup) -> int:
 
 
 def worker_bytes(setup: Setup) -> int:
-    """Everything that one worker must hold before it can take its first request."""
+    """What one worker must hold before it takes its first request. A KV cache of a fixed size is taken whole."""
     arguments, slots = setup.arguments, 0
     if arguments.get("enable_lora"):
         targets = arguments.get("lora_target_modules")
@@ -209,7 +218,8 @@ def worker_bytes(setup: Setup) -> int:
             modules=None if targets is None else tuple(targets),
         )
     weights = memory.weight_bytes(setup.card, setup.shards)
-    return weights + slots + kv_cache_bytes(setup) + memory.OVERHEAD_BYTES
+    cache = int(arguments.get("kv_cache_memory_bytes") or kv_cache_bytes(setup))
+    return weights + slots + cache + memory.OVERHEAD_BYTES
 
 
 def check(card: ModelCard, device: Device, *, overrides: Mapping[str, Any] | None = None) -> list[Refusal]:

@@ -33,6 +33,8 @@ OWNED_ARGUMENTS = frozenset(
         "enable_lora",
         "max_lora_rank",
         "max_loras",
+        "enable_auto_tool_choice",
+        "tool_call_parser",
     }
 )
 
@@ -124,6 +126,9 @@ class ModelCard(Frozen):
     context: int = Field(ge=1, description="Longest prompt and answer together, in tokens.")
     price: Price
     lora: Lora = Field(default_factory=Lora)
+    tool_parser: str | None = Field(
+        None, description="vLLM's parser of this model's tool calls. Without one, tools are called only when required."
+    )
     engine_args: dict[str, Any] = Field(default_factory=dict, description="Further vLLM engine arguments.")
 
     @field_validator("id")

@@ -1,8 +1,8 @@
-"""`penstock config show | docs`: what a stack is set to and where each value comes from; every setting there is."""
+"""`penstock config show | docs`: what a stack is set to and where each value comes from; the generated pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +10,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from serving.commands.api_page import api_page
 from serving.commands.docs import configuration_page
 from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
 from serving.commands.settings_origin import SettingOrigin, settings_with_origin
-from serving.commands.terminal import out, print_json
+from serving.commands.terminal import err, out, print_json
 from serving.settings import load_settings, read_profile
 
 app = typer.Typer(help="The settings of a stack.", no_args_is_help=True)
 
-PAGE = Path("docs/configuration.md")
+PAGES: Mapping[str, Callable[[], str]] = {"configuration.md": configuration_page, "api.md": api_page}
 COLOURS: Mapping[str, str] = {"default": "dim", "profile": "", "environment": "bold cyan"}
 
 
@@ -40,15 +41,12 @@ def show(
 
 
 @app.command()
-def docs(
-    write_to: Annotated[Path, typer.Option("--out", help="Where to write; - prints.", allow_dash=True)] = PAGE,
-) -> None:
-    """The page docs/configuration.md: every setting, its variable, its default and its reason."""
-    page = configuration_page()
-    if write_to == Path("-"):
-        out().print(page, markup=False, end="")
-    else:
-        write_to.write_text(page)
+def docs(write_to: Annotated[Path, typer.Option("--out", help="Folder of the pages.")] = Path("docs")) -> None:
+    """Write configuration.md (every setting, its variable, its default, its reason) and api.md (the HTTP surface)."""
+    write_to.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (write_to / name).write_text(page())
+        err().print(str(write_to / name), markup=False)
 
 
 def _table(found: list[SettingOrigin]) -> Table:

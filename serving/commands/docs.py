@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ from serving.settings import EngineSettings, Settings, profile_names
 
 OPENING = """# Configuration
 
-*Written by `penstock config docs --out docs/configuration.md` from the settings classes; a test compares. Do not edit.*
+*Written by `penstock config docs` from the settings classes; a test compares. Do not edit.*
 
 A stack is one profile: a YAML file with the sections below. `penstock up --profile NAME` takes a shipped one
 ({profiles}), `--profile ./mine.yaml` a file of your own.
@@ -24,18 +24,67 @@ A variable `PENSTOCK__SECTION__FIELD` is stronger than the profile, the profile 
 unknown name or an impossible value is refused at load, with the field's name. `penstock config show` prints what a
 stack is set to, and where each value comes from.
 
-Other variables: `PENSTOCK_STATE_DIR` (the folder of the stack), `PENSTOCK_PROFILE` (the profile of `up`),
-`PENSTOCK_URL` with `PENSTOCK_API_KEY` (a stack elsewhere, for `chat` and `demo evaluate`), `PENSTOCK_DEBUG=1` (show
-where an error came from).
+## Other variables
+
+What is no setting of a stack: which one is meant, how the outside is reached, and how it is set up.
 """
+
+VARIABLES = (
+    (
+        "PENSTOCK_STATE_DIR",
+        "all but `config docs`",
+        "The folder of the stack, as `--state-dir`. Unset: `penstock` in `XDG_STATE_HOME`, or in `~/.local/state`.",
+    ),
+    ("PENSTOCK_PROFILE", "`up`, `doctor`, `config show`, `router explain`", "The profile, as `--profile`."),
+    (
+        "PENSTOCK_URL",
+        "`chat`, `keys`, `demo evaluate`",
+        "A stack elsewhere; needs `PENSTOCK_API_KEY`, for `keys` one with the role admin.",
+    ),
+    (
+        "PENSTOCK_API_KEY",
+        "`chat`, `keys`, `demo evaluate`",
+        "The key for it. `chat` and `demo evaluate` take it for the stack of the state folder, too.",
+    ),
+    ("PENSTOCK_DEBUG", "every command", "`1` shows where an error came from."),
+    ("HF_TOKEN", "`models pull`", "Token of the model hub, for gated and private models."),
+    ("HF_TOKEN_PATH", "`models pull`", "A file with that token; `HF_TOKEN` is stronger."),
+    ("HF_ENDPOINT", "`models pull`", "Another hub."),
+    ("HF_HUB_OFFLINE", "`models pull`", "`1` forbids it to ask the hub."),
+    (
+        "AWS_ENDPOINT_URL",
+        "`models pull`",
+        "An object store that is not AWS. Its keys and region come from its own `AWS_…` variables.",
+    ),
+    (
+        "PENSTOCK_ACCELERATOR",
+        "`make`",
+        "`cpu` or `gpu`: which set is installed, and which demo `make serve` starts. "
+        "Unset: `gpu` where `nvidia-smi` lists one.",
+    ),
+    ("PYTHON", "`make`", "The interpreter of the set-up: 3.11, 3.12 or 3.13."),
+    (
+        "PIP_INDEX_URL",
+        "`make`",
+        "Another package index, also for uv; `PIP_FIND_LINKS` adds folders of wheels. "
+        "`UV_DEFAULT_INDEX` and `UV_FIND_LINKS` are stronger.",
+    ),
+)
+"""Variable, who reads it, what it does."""
 
 
 def configuration_page() -> str:
     """The whole page, ending in a newline."""
-    blocks = [OPENING.format(profiles=", ".join(f"`{name}`" for name in profile_names()))]
+    variables = table(("variable", "read by", "what it is"), ((f"`{name}`", *cells) for name, *cells in VARIABLES))
+    blocks = [OPENING.format(profiles=", ".join(f"`{name}`" for name in profile_names())), f"{variables}\n"]
     for name, field in Settings.model_fields.items():
         blocks.extend(_section(name, field))
     return "\n".join(blocks)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; a cell may hold `|` and line breaks."""
+    return "\n".join(_row(cells) for cells in (columns, ["---"] * len(columns), *rows))
 
 
 def _section(name: str, field: FieldInfo) -> Iterator[str]:
@@ -51,11 +100,8 @@ def _section(name: str, field: FieldInfo) -> Iterator[str]:
 
 def _block(title: str, settings: type[BaseModel], *, path: tuple[str, ...]) -> str:
     """A heading, what the section is, and one row per field. Without a path there are no variables."""
-    lines = [f"## {title}", "", settings.__doc__ or "", ""]
     columns = ["field", *(["variable"] if path else []), "default", "what it is"]
-    lines += [_row(columns), _row(["---"] * len(columns))]
-    lines += [_row(cells) for cells in _fields(settings, path)]
-    return "\n".join([*lines, ""])
+    return "\n".join([f"## {title}", "", settings.__doc__ or "", "", table(columns, _fields(settings, path)), ""])
 
 
 def _fields(settings: type[BaseModel], path: tuple[str, ...], *, before: str = "") -> Iterator[list[str]]:
@@ -99,5 +145,5 @@ def _model(field: FieldInfo) -> type[BaseModel] | None:
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
-def _row(cells: list[str]) -> str:
+def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -20,9 +20,8 @@ def profile(name: str, **changes: dict[str, Any]) -> Settings:
     return Settings(**values | {"engines": engines, "ray": values["ray"] | changes.get("ray", {})})
 
 
-@pytest.mark.parametrize("name", ["cluster", "cpu", "cpu-demo", "gpu-24gb", "gpu-80gb"])
+@pytest.mark.parametrize("name", profile_names())
 def test_every_shipped_profile_fits_the_machine_it_names(name: str) -> None:
-    assert name in profile_names()
     require_fit(load_settings(name), Catalog.load())
 
 
@@ -67,3 +66,11 @@ def test_a_card_that_is_not_in_the_catalog_is_refused() -> None:
 def test_a_gpu_profile_must_name_its_gpu() -> None:
     with pytest.raises(ValueError, match=r"ray\.gpu: name the GPU"):
         profile("gpu-24gb", ray={"gpu": None})
+
+
+def test_a_successor_needs_a_gpu_that_is_free() -> None:
+    found = refusals(profile("gpu-24gb", engine={"surge": True}), Catalog.load())
+    assert [str(refusal) for refusal in found] == [
+        "Card 'qwen3-4b': surge: a successor needs 0.38 GPUs beside the engines, 0 are free"
+    ]
+    assert not refusals(profile("gpu-24gb", engine={"surge": True}, ray={"gpus": 2}), Catalog.load())

@@ -50,6 +50,21 @@ PAIRS = (
         good_on=device("t4-16gb"),
     ),
     Pair(
+        "dtype_runs_on_device",
+        "engine_args.dtype",
+        {"engine_args": {"dtype": "bfloat16"}},
+        good_overrides={"dtype": "auto"},
+        on=device("t4-16gb"),
+    ),
+    Pair(
+        "dtype_runs_on_device",
+        "engine_args.dtype",
+        bad_overrides={"dtype": "bfloat16"},
+        good_overrides={"dtype": "bfloat16"},
+        on=device("t4-16gb"),
+        good_on=L4,
+    ),
+    Pair(
         "head_dim_runs_on_cpu",
         "architecture.head_dim",
         {"architecture": {"head_dim": 16}},
@@ -150,6 +165,13 @@ PAIRS = (
         "engine_args.gpu_memory_utilization",
         {"weight_bytes": 15 * 10**9, "lora": {"max_rank": 256, "max_loras": 16}},
         {"weight_bytes": 15 * 10**9, "lora": {"enabled": False}},
+        on=L4,
+    ),
+    Pair(
+        "fits_the_gpu",
+        "engine_args.gpu_memory_utilization",
+        bad_overrides={"kv_cache_memory_bytes": 20 * 2**30},
+        good_overrides={"kv_cache_memory_bytes": 10 * 2**30},
         on=L4,
     ),
 )

@@ -20,15 +20,20 @@ from typing import get_args
 from vllm.config import CacheConfig, LoRAConfig
 from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.cli_args import FrontendArgs
 from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 from vllm.model_executor.layers.quantization.auto_awq import AutoAWQConfig
 from vllm.model_executor.layers.quantization.auto_gptq import AutoGPTQConfig
 from vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors import CompressedTensorsConfig
 from vllm.model_executor.layers.quantization.fp8 import Fp8Config
+from vllm.tool_parsers import ToolParserManager
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 
 def build(arguments):
+    names = ("enable_auto_tool_choice", "tool_call_parser")
+    frontend = {name: arguments.pop(name) for name in names if name in arguments}
     try:
+        ToolParserManager.get_tool_parser(FrontendArgs(**frontend).tool_call_parser or "hermes")
         made = AsyncEngineArgs(model=".", **arguments)
         LoRAConfig(max_lora_rank=made.max_lora_rank, max_loras=made.max_loras)
         CacheConfig(
@@ -89,7 +94,7 @@ def vllm() -> Vllm:
 
 def test_vllm_takes_the_arguments_of_every_card_of_every_profile(vllm: Vllm) -> None:
     problems = {name: problem for name, problem in vllm.problems.items() if name not in {"wrong", "rank"}}
-    assert len(problems) == len(list(Catalog.load())) + 2 * len(profile_names()) == 18
+    assert len(problems) == len(list(Catalog.load())) + 2 * len(profile_names()) == 20
     assert {name: problem for name, problem in problems.items() if problem} == {}
 
 

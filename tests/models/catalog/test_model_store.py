@@ -12,7 +12,8 @@ from models.catalog.pull import Puller
 from models.catalog.sources import Access
 from models.catalog.store import MARKER, is_whole
 from models.errors import ConfigurationError
-from tests.models.catalog.conftest import WANTED_FILES, MakeCard, safetensors, unseen
+from tests.models.catalog.conftest import MakeCard, unseen
+from tests.models.catalog.origins import WANTED_FILES, safetensors
 
 
 @pytest.fixture

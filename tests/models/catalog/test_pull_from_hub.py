@@ -17,7 +17,8 @@ from models.catalog.pull import HEADROOM_BYTES, Puller
 from models.catalog.sources import Access, Advance
 from models.catalog.store import ModelStore
 from models.errors import ConfigurationError
-from tests.models.catalog.conftest import REPO, REVISION, TOKEN, WANTED_FILES, LoopbackHub, MakeCard
+from tests.models.catalog.conftest import MakeCard
+from tests.models.catalog.origins import REPO, REVISION, TOKEN, WANTED_FILES, LoopbackHub
 
 WEIGHTS = "model-00001-of-00002.safetensors"
 

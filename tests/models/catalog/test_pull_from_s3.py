@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import obstore
 import pytest
-from obstore.store import S3Store
 
 from models.catalog.pull import Puller
 from models.catalog.schema import ModelCard
@@ -20,39 +15,17 @@ from models.catalog.sources import Access, wanted
 from models.catalog.sources.s3 import folder_digest
 from models.catalog.store import ModelStore
 from models.errors import ConfigurationError
-from tests.models.catalog.conftest import MODEL_FILES, WANTED_FILES, MakeCard, unseen
+from tests.models.catalog.conftest import MakeCard, unseen
+from tests.models.catalog.origins import S3_FOLDER, S3_KEYS, WANTED_FILES, s3_server
 
 WEIGHTS = "model-00001-of-00002.safetensors"
-KEYS = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "us-east-1"}
-
-
-def address(log: Path) -> str:
-    """What the server prints once it listens."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if found := re.search(r"Running on (http://\S+)", log.read_text()):
-            return found[1]
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())
 
 
 @pytest.fixture(scope="module")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """One server for the module, in a process of its own, with the model in a bucket."""
-    log = tmp_path_factory.mktemp("s3") / "log"
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
-        url = address(log)
-        urllib.request.urlopen(urllib.request.Request(f"{url}/weights", method="PUT"), timeout=10).close()
-        store = S3Store.from_url(
-            "s3://weights/team/tiny",
-            config={"endpoint": url, "access_key_id": "k", "secret_access_key": "s", "region": "us-east-1"},
-            client_options={"allow_http": True},
-        )
-        for name, body in MODEL_FILES.items():
-            obstore.put(store, name, body)
+    """One server for the module."""
+    with s3_server(tmp_path_factory.mktemp("s3") / "log") as url:
         yield url
-        process.terminate()
 
 
 @pytest.fixture
@@ -62,7 +35,7 @@ def store(tmp_path: Path) -> ModelStore:
 
 @pytest.fixture
 def puller(store: ModelStore, endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Puller:
-    for name, value in KEYS.items():
+    for name, value in S3_KEYS.items():
         monkeypatch.setenv(name, value)
     return Puller(store, Access(s3_endpoint=endpoint))
 
@@ -70,7 +43,7 @@ def puller(store: ModelStore, endpoint: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def card(make_card: MakeCard, model_folder: Path) -> ModelCard:
     digest = folder_digest(model_folder, list(WANTED_FILES))
-    return make_card(source={"kind": "s3", "url": "s3://weights/team/tiny", "digest": digest})
+    return make_card(source={"kind": "s3", "url": S3_FOLDER, "digest": digest})
 
 
 def test_a_pull_brings_the_folder_and_checks_its_digest(store: ModelStore, puller: Puller, card: ModelCard) -> None:

@@ -3,12 +3,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import Result
+
+from serving.cli import build
+from serving.commands.docs import VARIABLES
 
 Run = Callable[..., Result]
 
@@ -24,9 +29,40 @@ def test_help_lists_every_command(penstock: Run) -> None:
         assert f"│ {name} " in text
 
 
-@pytest.mark.parametrize("command", ["up", "down", "status", "logs", "doctor", "chat"])
-def test_every_command_takes_the_state_folder(penstock: Run, command: str) -> None:
-    assert "--state-dir" in penstock(command, "--help").stdout
+def options(command: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Every command of the tree with each of its options: `("keys create", "--org")`."""
+    for word, inner in getattr(command, "commands", {}).items():
+        yield from options(inner, f"{name} {word}".strip())
+    if not hasattr(command, "commands"):
+        yield from ((name, option) for parameter in command.params for option in parameter.opts)
+
+
+@pytest.fixture(scope="module")
+def takers() -> dict[str, set[str]]:
+    """Option → the commands that take it; `*` → all commands."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, option in options(typer.main.get_command(build())):
+        found[option].add(name)
+        found["*"].add(name)
+    return found
+
+
+def test_every_command_that_works_on_a_stack_takes_the_state_folder(takers: dict[str, set[str]]) -> None:
+    assert {"up", "keys revoke", "config show", "router explain", "demo evaluate"} < takers["*"]
+    assert len(takers["*"]) >= 17
+    assert takers["*"] - takers["--state-dir"] == {"config docs"}
+
+
+def test_the_commands_that_take_a_profile_are_those_of_the_configuration_page(takers: dict[str, set[str]]) -> None:
+    readers = {name: readers for name, readers, _ in VARIABLES}["PENSTOCK_PROFILE"]
+    assert takers["--profile"] == set(readers.replace("`", "").split(", "))
+
+
+@pytest.mark.parametrize("command", [("keys", "list"), ("keys", "revoke", "key_0"), ("demo", "evaluate"), ("status",)])
+def test_a_named_folder_is_the_one_that_is_looked_into(penstock: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    result = penstock(*command, "--state-dir", str(tmp_path / "another"))
+    assert result.exit_code == 1
+    assert str(tmp_path / "another") in result.stderr
 
 
 def test_an_error_is_one_sentence_on_stderr_and_exit_code_1(tmp_path: Path) -> None:
