@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -71,13 +72,13 @@ class StateDir:
 
     @property
     def logs(self) -> Path:
-        """One file per process of the stack."""
+        """What starting the stack has written, and `last_run`."""
         return self.path / "logs"
 
     @property
-    def ray(self) -> Path:
-        """What Ray keeps for this stack."""
-        return self.path / "ray"
+    def last_run(self) -> Path:
+        """What gateways and engines had written when the stack last ended; there after the first end."""
+        return self.logs / "last-run"
 
     @property
     def cards(self) -> Path:
@@ -97,7 +98,7 @@ class StateDir:
     def create(self) -> None:
         """Make the folder and its rooms, readable by their owner only."""
         try:
-            for folder in (self.path, self.logs, self.ray, self.path / "secrets"):
+            for folder in (self.path, self.logs, self.path / "secrets"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
@@ -175,6 +176,15 @@ class StateDir:
             yield
         finally:
             os.close(handle)
+
+
+def is_private(folder: Path) -> bool:
+    """Whether this is a folder, no link to one, that belongs to this user and admits nobody else."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
 
 
 def _write(path: Path, text: str) -> None:

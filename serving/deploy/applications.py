@@ -46,11 +46,13 @@ def stack_application(plan: GatewayPlan, *, models: ModelStore, claims: str) -> 
         num_replicas=settings.gateway.replicas,
         max_ongoing_requests=UNLIMITED,
         ray_actor_options={"num_cpus": 1},
+        logging_config={"enable_access_log": False},  # the gateway's own line says more
         **_lifetime(settings, surge=True),
     )
-    scaling: dict[str, Any] = {"engines": {"__all__": {"replicas", "max_replicas"}}, "gateway": {"replicas"}}
-    frozen = settings.model_dump(mode="json", exclude=scaling)
-    return _versioned(deployment.bind(plan, *engines), [frozen, plan.store_url, plan.spool])
+    # Of the engines a gateway knows the cards, and finds out the rest: their limits may change without it.
+    frozen = settings.model_dump(mode="json", exclude={"engines": True, "gateway": {"replicas"}})
+    cards = [card.model_dump(mode="json") for card in plan.cards.values()]
+    return _versioned(deployment.bind(plan, *engines), [frozen, cards, plan.store_url, plan.spool])
 
 
 def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, claims: str) -> Application:

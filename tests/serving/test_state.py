@@ -8,7 +8,7 @@ import pytest
 
 from models.errors import ConfigurationError
 from serving.settings import StoreSettings
-from serving.state import NoStack, StackBusy, StackInfo, StateDir
+from serving.state import NoStack, StackBusy, StackInfo, StateDir, is_private
 
 INFO = StackInfo(url="http://127.0.0.1:1", profile="p", address="a", version="0", started=1.0)
 
@@ -34,9 +34,9 @@ def test_the_folder_is_the_given_one_or_the_named_one_or_the_users(
 
 
 def test_everything_made_is_for_the_owner_alone(state: StateDir) -> None:
-    state.create()
-    state.secret("token")
-    state.write_stack(INFO)
+    with state.lock():
+        state.secret("token")
+        state.write_stack(INFO)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in (state.path, *state.path.rglob("*"))}
     assert len(modes) >= 6
     assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
@@ -117,3 +117,17 @@ def test_the_store_is_sqlite_in_the_folder_unless_a_url_is_set(state: StateDir) 
     assert state.store_url(StoreSettings()) == f"sqlite+aiosqlite:///{state.path}/penstock.db"
     url = "postgresql+asyncpg://u:p@h/d"
     assert state.store_url(StoreSettings.model_validate({"url": url})) == url
+
+
+@pytest.mark.parametrize(("mode", "private"), [(0o700, True), (0o755, False), (0o770, False), (0o701, False)])
+def test_a_folder_is_private_when_nobody_else_may_enter_it(tmp_path: Path, mode: int, private: bool) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder").chmod(mode)
+    assert is_private(tmp_path / "folder") is private
+
+
+def test_neither_a_link_nor_a_file_nor_nothing_is_a_private_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "file").touch(mode=0o600)
+    assert [is_private(tmp_path / name) for name in ("folder", "link", "file", "gone")] == [True, False, False, False]

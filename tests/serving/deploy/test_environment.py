@@ -25,6 +25,7 @@ def environment(inherited: dict[str, str] | None = None, **sections: Any) -> dic
         ("RAY_AUTH_TOKEN_PATH", "/state/secrets/ray-token"),
         ("RAY_SERVE_ENABLE_HA_PROXY", "1"),
         ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
+        ("RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE", "1"),
         ("RAY_SERVE_HAPROXY_BINARY_PATH", "/state/haproxy"),
         ("RAY_SERVE_HAPROXY_CONFIG_FILE_LOC", "/tmp/p/h/haproxy.cfg"),
         ("RAY_SERVE_HAPROXY_SOCKET_PATH", "/tmp/p/h/s"),

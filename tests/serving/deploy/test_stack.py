@@ -11,9 +11,21 @@ import pytest
 
 from models.errors import ConfigurationError, PenstockError
 from serving.deploy.node import STACK_ID, free_ports
-from serving.deploy.stack import Running, check_start, describe, environment_of, scratch_of, stack_id, start, stop, wait
+from serving.deploy.stack import (
+    Running,
+    check_start,
+    describe,
+    environment_of,
+    retire_command,
+    scratch_of,
+    stack_id,
+    start,
+    stop,
+    wait,
+)
 from serving.settings import load_settings
 from serving.state import StackInfo, StateDir
+from tests.serving.deploy.session import FILES, write_session
 
 LONGEST_SOCKET = 107
 NODE_ID = "f" * 56
@@ -180,3 +192,65 @@ def test_the_foreground_command_sees_its_node_die(state: StateDir) -> None:
 def test_the_foreground_command_returns_when_the_stack_was_stopped(state: StateDir) -> None:
     wait(Running("http://127.0.0.1:9", None, state))
     assert not state.stack_file.exists()
+
+
+@pytest.fixture
+def session(short_tmp: Path) -> Path:
+    """What Ray leaves behind in the scratch folder."""
+    write_session(short_tmp, FILES)
+    return short_tmp
+
+
+def kept(state: StateDir) -> set[str]:
+    return {path.name for path in state.last_run.glob("*")}
+
+
+def test_down_keeps_what_the_processes_wrote_and_clears_the_rest(
+    state: StateDir, told: list[str], session: Path
+) -> None:
+    left = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env={STACK_ID: stack_id(state)})
+    stop(state, report=told.append)
+    left.communicate()
+    assert told == ["Ending the processes"]
+    assert left.poll() is not None
+    assert {"gateway-ab12cd34.log", "demo-small-41.out.log"} <= kept(state)
+    assert not session.exists()
+
+
+def test_down_after_a_crash_keeps_the_logs_too(state: StateDir, told: list[str], session: Path) -> None:
+    state.write_stack(info(dead_pid()))
+    stop(state, report=told.append)
+    assert told == ["Nothing was running"]
+    assert "gateway-ab12cd34.log" in kept(state)
+    assert not session.exists()
+
+
+def test_the_start_after_a_crash_keeps_the_logs_of_what_crashed(
+    state: StateDir, told: list[str], session: Path
+) -> None:
+    state.write_stack(info(dead_pid()))
+    with pytest.raises(PenstockError, match="penstock models pull"):
+        start("cpu", state=state, overrides={}, report=told.append)
+    assert "gateway-ab12cd34.log" in kept(state)
+    assert not session.exists()
+
+
+def test_logs_that_cannot_be_kept_are_told_and_keep_nothing_from_ending(
+    state: StateDir, told: list[str], session: Path
+) -> None:
+    state.last_run.touch()
+    stop(state, report=told.append)
+    assert told == ["Nothing was running", "The logs of this run could not be kept: Not a directory"]
+    assert not session.exists()
+
+
+def test_a_folder_that_is_not_ours_alone_is_left_as_it_is(state: StateDir, told: list[str], session: Path) -> None:
+    session.chmod(0o755)
+    stop(state, report=told.append)
+    assert kept(state) == set()
+    assert session.exists()
+
+
+def test_only_a_stack_with_a_node_of_its_own_takes_serve_with_it() -> None:
+    assert retire_command(info(None))[-2:] == ["127.0.0.1:1", "--joined"]
+    assert retire_command(info(os.getpid()))[-1] == "127.0.0.1:1"

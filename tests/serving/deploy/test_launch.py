@@ -1,0 +1,115 @@
+import json
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import ConfigurationError
+from tests.serving.deploy.session import BROKEN, MEMORY, SERVES_TEXT, engine_output, write_session
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Ray's own, at import
+    from ray.serve._private.common import DeploymentStatusTrigger
+    from ray.serve.schema import (
+        ApplicationStatus,
+        ApplicationStatusOverview,
+        DeploymentStatus,
+        DeploymentStatusOverview,
+    )
+
+    from serving.deploy.launch import LaunchFailed, LaunchOrder, _raise_if_failed, main
+
+RETRYING = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
+
+
+def order(scratch: Path | None) -> LaunchOrder:
+    facts: dict[str, Any] = dict.fromkeys(LaunchOrder.__dataclass_fields__, "")
+    return LaunchOrder(**{**facts, "overrides": {}, "cards": None, "scratch": str(scratch) if scratch else None})
+
+
+def ended(folder: Path, error: Exception | None, *, scratch: Path | None = None) -> int:
+    """`main` with a launch that ends like this."""
+
+    def launch(_order: LaunchOrder) -> None:
+        if error is not None:
+            raise error
+
+    file = folder / "launch.json"
+    file.write_text(json.dumps(asdict(order(scratch))))
+    return main(str(file), start=launch)
+
+
+def overview(status: str, message: str = "", *, application: str = "DEPLOYING") -> ApplicationStatusOverview:
+    """Ray's own object, for an application with one healthy engine and one like this."""
+    told = {"demo-small": ("HEALTHY", ""), BROKEN: (status, message)}
+    deployments = {
+        name: DeploymentStatusOverview(DeploymentStatus(state), DeploymentStatusTrigger.UNSPECIFIED, {}, text)
+        for name, (state, text) in told.items()
+    }
+    return ApplicationStatusOverview(
+        status=ApplicationStatus(application), message="no build", last_deployed_time_s=0.0, deployments=deployments
+    )
+
+
+def test_a_start_that_worked_says_nothing_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(tmp_path, None) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_failed_engine_is_a_sentence_with_the_engines_own_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_session(tmp_path / "scratch", engine_output())
+    assert ended(tmp_path, LaunchFailed(BROKEN, SERVES_TEXT), scratch=tmp_path / "scratch") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["event"] == "failed"
+    assert told["text"] == (
+        "The engine of card 'demo-broken' did not come up. Its log: `penstock logs --only demo-broken`."
+    )
+    assert told["log"][0] == MEMORY
+
+
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [("gateway", "The gateway"), ("penstock", "The stack"), (BROKEN, "The engine of card 'demo-broken'")],
+)
+def test_on_somebody_elses_cluster_serves_own_text_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, subject: str
+) -> None:
+    assert ended(tmp_path, LaunchFailed(name, "Traceback (most recent call last):\n  File\nKeyError: 'x'")) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["text"], told["log"]) == (f"{subject} did not come up.", ["KeyError: 'x'"])
+
+
+def test_an_error_of_ours_is_told_with_its_detail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(tmp_path, ConfigurationError("No such card.", detail="looked in x")) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert (told["text"], told["log"]) == ("No such card.", ["looked in x"])
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        overview("UPDATING", RETRYING + SERVES_TEXT),
+        overview("DEPLOY_FAILED", SERVES_TEXT),
+        overview("DEPLOY_FAILED", SERVES_TEXT, application="DEPLOY_FAILED"),
+    ],
+)
+def test_a_replica_that_fails_once_ends_the_start_under_its_name(failed: ApplicationStatusOverview) -> None:
+    with pytest.raises(LaunchFailed) as raised:
+        _raise_if_failed(failed)
+    assert raised.value.name == BROKEN
+    assert raised.value.reason.endswith(SERVES_TEXT)
+
+
+def test_an_application_that_fails_without_a_deployment_is_named_itself() -> None:
+    with pytest.raises(LaunchFailed) as raised:
+        _raise_if_failed(overview("UPDATING", application="DEPLOY_FAILED"))
+    assert (raised.value.name, raised.value.reason) == ("penstock", "no build")
+
+
+@pytest.mark.parametrize("status", ["UPDATING", "HEALTHY", "UNHEALTHY"])
+def test_a_start_under_way_is_no_failure(status: str) -> None:
+    _raise_if_failed(overview(status, "Waiting for resources"))

@@ -1,0 +1,53 @@
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Ray's own, at import
+    from serving.deploy.retire import end
+
+
+class FakeServe:
+    """The part of `ray.serve` that ends things; our application drains for as many looks as it is told."""
+
+    def __init__(self, looks: int) -> None:
+        self.left = looks
+        self.running = {"penstock", "somebody-elses"}
+        self.done: list[str] = []
+
+    def delete(self, name: str, *, _blocking: bool) -> None:
+        assert not _blocking, "Serve's own wait ends after 60 s, whatever still runs"
+        self.done.append(f"delete {name}")
+
+    def status(self) -> Any:
+        self.left -= 1
+        if self.left <= 0:
+            self.running.discard("penstock")
+        return SimpleNamespace(applications=dict.fromkeys(self.running))
+
+    def shutdown(self) -> None:
+        assert "penstock" not in self.running, "it still drains"
+        self.running.clear()
+        self.done.append("shutdown")
+
+
+def test_on_a_joined_cluster_only_our_application_goes() -> None:
+    serve = FakeServe(looks=1)
+    end(serve, joined=True)
+    assert (serve.done, serve.running) == (["delete penstock"], {"somebody-elses"})
+
+
+def test_on_a_node_of_our_own_serve_goes_too() -> None:
+    serve = FakeServe(looks=1)
+    end(serve, joined=False)
+    assert (serve.done, serve.running) == (["delete penstock", "shutdown"], set())
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_the_end_waits_until_the_application_has_drained(joined: bool) -> None:
+    serve = FakeServe(looks=3)
+    end(serve, joined=joined)
+    assert serve.left == 0
+    assert "penstock" not in serve.running
