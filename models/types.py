@@ -54,6 +54,13 @@ class GenerationRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
 
+    @property
+    def generations(self) -> int:
+        """How many answers the engine works on: `n` for each prompt, of which a completion may hold a list."""
+        prompt = self.body.get("prompt")
+        prompts = len(prompt) if isinstance(prompt, list) and not isinstance(prompt[0], int) else 1
+        return prompts * self.n
+
 
 @dataclass(frozen=True, slots=True)
 class Dropped:

@@ -44,7 +44,10 @@ Fetch = Callable[[Endpoint], Awaitable[str]]
 
 @dataclass(frozen=True)
 class GatewayParts:
-    """What a gateway is made from. `replica` names this process in the metrics; `spool` is a folder of its own."""
+    """What a gateway is made from. `replica` names this process in the metrics; `spool` is a folder of its own.
+
+    `gateways` tells how many gateway processes serve now.
+    """
 
     settings: Settings
     cards: Mapping[str, ModelCard]
@@ -54,6 +57,7 @@ class GatewayParts:
     store_url: str
     spool: str
     replica: str = "gateway"
+    gateways: Callable[[], int] = lambda: 1
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -82,7 +86,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
             ApiDependencies(
                 keys=keys,
                 key_admin=KeyAdmin(store.keys, clock=clock),
-                limiter=KeyConcurrency(gateways=settings.gateway.replicas),
+                limiter=KeyConcurrency(gateways=parts.gateways),
                 pipeline=Pipeline(router, engines, clock=clock),
                 records=recorder,
                 models=fleet,

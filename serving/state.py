@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, Field, ValidationError
 
@@ -47,6 +48,7 @@ class StackInfo(Frozen):
     started: float
     pid: int | None = None
     ports: dict[str, int] = Field(default_factory=dict)
+    fixed: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,9 @@ class GatewayReplica:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called once by Serve, in the loop that will serve requests."""
         plan = self._plan
-        directory = ServeDirectory(plan.deployments)
+        context = serve.get_replica_context()
+        own = DeploymentID(name=context.deployment, app_name=context.app_name)
+        directory = ServeDirectory({**plan.deployments, own.name: own})
         directory.start()
         self._open.callback(directory.stop)
         parts = GatewayParts(
@@ -73,7 +75,8 @@ class GatewayReplica:
             salt_key=plan.salt_key,
             store_url=plan.store_url,
             spool=plan.spool,
-            replica=serve.get_replica_context().replica_id.unique_id,
+            replica=context.replica_id.unique_id,
+            gateways=lambda: directory.running(own.name),
         )
         return WithoutRequestId(await self._open.enter_async_context(open_gateway(parts)))
 

@@ -67,6 +67,7 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
     with state.lock():
         current = _living(state, report)
         settings = load_settings(profile, _kept(current, overrides))
+        _refuse_new_ground(current, settings)
         check_start(settings, state, fresh=current is None)
         launcher = _Launcher(state, settings, report=report)
         try:
@@ -190,6 +191,23 @@ def _kept(current: StackInfo | None, overrides: dict[str, Any]) -> dict[str, Any
     return {**overrides, "http": {**overrides.get("http", {}), "port": port}}
 
 
+def fixed_at_start(settings: Settings) -> dict[str, Any]:
+    """What Ray, Serve and HAProxy read once, when they start: only a new start changes it."""
+    node = {f"ray.{name}": value for name, value in settings.ray.model_dump(mode="json").items()}
+    edge = {"http.host": settings.http.host, "http.max_header_bytes": settings.http.max_header_bytes}
+    return {**node, **edge, "timers.total_s": settings.timers.total_s}
+
+
+def _refuse_new_ground(current: StackInfo | None, settings: Settings) -> None:
+    """A running stack stays on the ground that it was started on."""
+    kept = current.fixed if current is not None else {}
+    for name, value in fixed_at_start(settings).items():
+        if value != kept.get(name, value):
+            raise ConfigurationError(
+                f"{name} is {kept[name]!r} since this stack started. `penstock down` and `penstock up` make it {value!r}."
+            )
+
+
 def check_start(
     settings: Settings, state: StateDir, *, fresh: bool, free_bytes_needed: int = FREE_BYTES_NEEDED
 ) -> None:
@@ -250,6 +268,7 @@ class _Launcher:
             started=current.started if current is not None else SystemClock().now(),
             pid=pid,
             ports=asdict(ports),
+            fixed=fixed_at_start(settings),
         )
         state.write_stack(info)
 

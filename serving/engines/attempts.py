@@ -14,12 +14,13 @@ from types import TracebackType
 import aiohttp
 
 from models.clock import Clock, SystemClock
-from models.errors import InvalidRequest, PenstockError
+from models.errors import PenstockError
 from models.types import Attempt, GenerationRequest, Plan, Principal
 from serving.engines import failures
 from serving.engines.answer import Answer
 from serving.engines.endpoints import ReplicaPicker, Slot
 from serving.engines.events import EventReader, read_body
+from serving.engines.failures import Failure
 from serving.engines.relay import CLIENT_GONE, Call, Relay
 from serving.engines.upstream import Upstream, read_all
 from serving.settings import TimerSettings
@@ -64,12 +65,12 @@ class EngineClient:
     async def start(self, plan: Plan, request: GenerationRequest, *, caller: Principal, record: CallRecord) -> Answer:
         """A whole body, or a stream that already holds its first event.
 
-        A failed attempt is followed by another replica of the card, then by the plan's next card. Raises the client's
-        own error at once, and the error of the first failure when nothing is left to try.
+        A failed attempt is followed by another replica of the card, then by the plan's next card. Raises at once what
+        the request has brought on itself, and the error of the first failure when nothing is left to try.
         """
         if caller.keep_text:
             record.prompt_text = request.text
-        first: PenstockError | None = None
+        first: Failure | None = None
         body, card = b"", ""
         for attempt, slot in self._slots(plan, request, record=record):
             if attempt.card != card:
@@ -77,9 +78,9 @@ class EngineClient:
             call = Call(request, attempt, slot, record, self._clock, self._clock.monotonic())
             try:
                 answer = await self._attempt(call, body, keep_text=caller.keep_text)
-            except InvalidRequest:
-                raise
-            except PenstockError as error:
+            except Failure as error:
+                if error.fault == "request":
+                    raise
                 first = first or error
                 continue
             record.served_model, record.tier = attempt.card, attempt.tier
@@ -111,10 +112,10 @@ class EngineClient:
                 async with asyncio.timeout(limit_s):
                     return await self._exchange(call, body, held=held, keep_text=keep_text)
         except (aiohttp.ClientError, OSError) as error:
-            failure = _broken(error, limit_s)
+            failure = _broken(error, limit_s=limit_s, left_s=left_s)
             call.failed(failure)
             raise failure from error
-        except PenstockError as error:
+        except Failure as error:
             call.failed(error)
             raise
         except asyncio.CancelledError:
@@ -150,7 +151,7 @@ class EngineClient:
     async def _whole(self, call: Call, content: aiohttp.StreamReader, *, keep_text: bool) -> Answer:
         body = await read_all(content, LONGEST_BODY_BYTES)
         if len(body) > LONGEST_BODY_BYTES:
-            raise failures.bad_response(f"body longer than {LONGEST_BODY_BYTES} bytes")
+            raise failures.unanswerable(f"body longer than {LONGEST_BODY_BYTES} bytes")
         whole = read_body(body)
         call.slot.alive(call.since())
         call.slot.succeeded()
@@ -165,14 +166,16 @@ class EngineClient:
         return request.received + self._timers.total_s - self._clock.monotonic()
 
 
-def _broken(error: Exception, limit_s: float) -> PenstockError:
+def _broken(error: Exception, *, limit_s: float, left_s: float) -> Failure:
     """aiohttp's own time-out is the one for connecting; ours is the bare one."""
-    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-        return failures.timed_out(f"no first token within {limit_s:.3g} s")
-    return failures.lost(f"{type(error).__name__}: {error}")
+    if not isinstance(error, TimeoutError) or isinstance(error, aiohttp.ClientError):
+        return failures.lost(f"{type(error).__name__}: {error}")
+    if limit_s < left_s:
+        return failures.timed_out(f"no first token within {limit_s:g} s")
+    return failures.out_of_time(left_s)
 
 
-def _told(first: PenstockError | None) -> PenstockError:
+def _told(first: Failure | None) -> PenstockError:
     """What the caller hears when nothing is left to try. Before the first byte a lost replica is missing capacity."""
     if first is None:
         return failures.no_capacity("no replica is there, or none admits a request")

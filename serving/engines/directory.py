@@ -24,9 +24,10 @@ class ServeDirectory:
     """An `EndpointDirectory` that Serve keeps current. Start it inside the loop that asks it."""
 
     def __init__(self, deployments: Mapping[str, DeploymentID]) -> None:
-        """`deployments`: card id → the Serve deployment of its engine."""
+        """`deployments`: card id → the Serve deployment of its engine; any other name → a deployment to count."""
         self._deployments = dict(deployments)
         self._endpoints: dict[str, tuple[Endpoint, ...]] = {}
+        self._running: dict[str, int] = {}
         self._poll: LongPollClient | None = None
 
     def start(self) -> None:
@@ -47,7 +48,12 @@ class ServeDirectory:
         """The replicas that Serve counts as running."""
         return self._endpoints.get(card, ())
 
+    def running(self, name: str) -> int:
+        """How many replicas of a deployment Serve counts as running."""
+        return self._running.get(name, 0)
+
     def _update(self, card: str, targets: DeploymentTargetInfo) -> None:
+        self._running[card] = len(targets.running_replicas)
         self._endpoints[card] = tuple(
             Endpoint(card, replica.replica_id.unique_id, replica.replica_metadata["base_url"])
             for replica in targets.running_replicas

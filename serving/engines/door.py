@@ -1,7 +1,8 @@
 """The door of an engine replica: token, route allow-list, cap and bounded queue in front of vLLM's own HTTP server.
 
-All gateways share one door per replica, so the cap and the queue are counted where the work is. Owns no generation
-and no retry; knows nothing of Ray or vLLM.
+All gateways share one door per replica, so the cap and the queue are counted where the work is, and in what the engine
+works on: a request takes a slot for each of its generations. Owns no generation and no retry; knows nothing of Ray or
+vLLM.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 GENERATE = frozenset({("POST", "/v1/chat/completions"), ("POST", "/v1/completions")})
 WATCH = frozenset({("GET", "/metrics"), ("GET", "/health")})
+GENERATIONS = "x-penstock-generations"  # header of a request: how many generations it is; one where it is missing
 
 
 @dataclass(frozen=True, slots=True)
 class DoorSettings:
-    """Limits of one replica: requests at work, requests waiting, and the longest wait in seconds."""
+    """Limits of one replica: generations at work, generations waiting, and the longest wait in seconds."""
 
     max_running: int
     max_queued: int
@@ -42,6 +44,14 @@ class Refused(Exception):
         super().__init__(code)
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A place in the queue. `turn` is done when its slots are taken for it, cancelled when nobody wants them."""
+
+    slots: int
+    turn: asyncio.Future[None]
 
 
 class WaitingClient:
@@ -80,7 +90,7 @@ class EngineDoor:
         self._app = app
         self._token = f"Bearer {token}".encode()
         self._settings = settings
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[Place] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
         self.running = 0
@@ -88,8 +98,8 @@ class EngineDoor:
 
     @property
     def queued(self) -> int:
-        """Requests that wait for a slot."""
-        return len(self._waiting)
+        """Slots that are waited for."""
+        return sum(place.slots for place in self._waiting)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request through the door."""
@@ -112,64 +122,85 @@ class EngineDoor:
         await self._idle.wait()
 
     def _knows(self, scope: Scope) -> bool:
-        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        return hmac.compare_digest(sent, self._token)
+        return hmac.compare_digest(_header(scope, b"authorization"), self._token)
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = WaitingClient(receive)
         try:
-            async with self._slot(client):
+            async with self._held(self._wanted(scope), client):
                 await self._app(scope, client.receive, send)
         except Refused as refusal:
             await _refuse(send, 503, code=refusal.code, retry_after_s=refusal.retry_after_s)
 
+    def _wanted(self, scope: Scope) -> int:
+        """Slots for a request: one per generation, and never more than there are, so that the widest gets in too."""
+        sent = _header(scope, GENERATIONS.encode())
+        return min(max(int(sent) if sent.isdigit() else 1, 1), self._settings.max_running)
+
     @asynccontextmanager
-    async def _slot(self, client: WaitingClient) -> AsyncIterator[None]:
+    async def _held(self, slots: int, client: WaitingClient) -> AsyncIterator[None]:
         if self.closing:
             raise Refused("server_shutting_down", 1)
-        if self.running < self._settings.max_running:
-            self._enter()
+        if not self._waiting and self._is_free(slots):
+            self._take(slots)
         else:
-            await self._queue(client)
+            await self._queue(slots, client)
         try:
             yield
         finally:
-            self._leave()
+            self._give_back(slots)
 
-    async def _queue(self, client: WaitingClient) -> None:
-        """Wait for a slot, which the one who leaves hands over: arrival order is kept and nobody overtakes.
+    async def _queue(self, slots: int, client: WaitingClient) -> None:
+        """Wait for slots, which those who leave hand over: arrival order is kept and nobody overtakes.
 
-        A client that goes away while it waits gives its place at once; the refusal then reaches nobody.
+        Whoever is first waits until enough are free, however many it wants: nobody is starved by smaller requests. A
+        client that goes away while it waits gives its place at once; the refusal then reaches nobody.
         """
-        if len(self._waiting) >= self._settings.max_queued:
+        if self.queued >= self._settings.max_queued:  # the last one in may go beyond: a wide one could never wait else
             raise Refused("overloaded", 1)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        place = Place(slots, asyncio.get_running_loop().create_future())
+        self._waiting.append(place)
         try:
-            async with asyncio.timeout(self._settings.queue_timeout_s), client.watched(turn.cancel):
-                await turn
+            async with asyncio.timeout(self._settings.queue_timeout_s), client.watched(place.turn.cancel):
+                await place.turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self._leave()  # the slot was handed over in the same moment
-            with suppress(ValueError):
-                self._waiting.remove(turn)
+            self._give_up(place)
             if isinstance(error, TimeoutError) or (client.gone and not _is_cancelled()):
                 raise Refused("overloaded", 2) from None
             raise
 
-    def _enter(self) -> None:
-        self.running += 1
+    def _is_free(self, slots: int) -> bool:
+        return self.running + slots <= self._settings.max_running
+
+    def _take(self, slots: int) -> None:
+        self.running += slots
         self._idle.clear()
 
-    def _leave(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self.running -= 1
+    def _give_back(self, slots: int) -> None:
+        self.running -= slots
+        self._admit()
         if self.running == 0:
             self._idle.set()
+
+    def _give_up(self, place: Place) -> None:
+        if place.turn.done() and not place.turn.cancelled():
+            self._give_back(place.slots)  # they were handed over in the same moment
+            return
+        with suppress(ValueError):
+            self._waiting.remove(place)
+        self._admit()  # what was too little for this one may be enough for the next
+
+    def _admit(self) -> None:
+        """Let in whoever is first, as long as there is room for it."""
+        while self._waiting and (self._waiting[0].turn.done() or self._is_free(self._waiting[0].slots)):
+            place = self._waiting.popleft()
+            if not place.turn.done():
+                self._take(place.slots)
+                place.turn.set_result(None)
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for sent, value in scope["headers"] if sent == name), b"")
 
 
 def _is_cancelled() -> bool:

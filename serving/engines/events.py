@@ -5,16 +5,23 @@ Pure: bytes in, bytes out, no I/O and no clock. Does not own the connection (`re
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any, TypeVar
+
 import msgspec
 
-from models.errors import PenstockError
 from models.types import RequestKind, Usage
 from serving.engines import failures
-from serving.engines.failures import EngineComplaint
+from serving.engines.failures import EngineComplaint, Failure
 
-LONGEST_EVENT_BYTES = 2**20
+LONGEST_EVENT_BYTES = 2 * 2**20  # `echo` with `logprobs` puts those of a whole prompt into one event; more is memory
 _DATA = b"data: "
 _DONE = b"data: [DONE]"
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)  # bytes that are no UTF-8 are a ValueError
+
+T = TypeVar("T")
 
 
 class _Delta(msgspec.Struct):
@@ -73,12 +80,12 @@ class EventReader:
         """`drop_usage`: the usage chunk was our wish, not the client's, and is not passed on."""
         self._kind = kind
         self._drop_usage = drop_usage
-        self._tail = b""
+        self._tail = bytearray()
         self._open: dict[int, bool] = {}
         self._texts: dict[int, list[str]] | None = {} if keep_text else None
         self.chunks = 0
         self.done = False
-        self.failure: PenstockError | None = None
+        self.failure: Failure | None = None
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
 
@@ -87,16 +94,22 @@ class EventReader:
         """What the engine has said so far, choices one after the other; None unless it was to be kept."""
         if self._texts is None:
             return None
-        return "\n\n".join("".join(parts) for _, parts in sorted(self._texts.items()))
+        return _whole_characters("\n\n".join("".join(parts) for _, parts in sorted(self._texts.items())))
 
     def feed(self, data: bytes) -> bytes:
         """The whole events in `data` (and the tail before it) that go on to the client; b"" when there is none yet."""
         if self._tail:
-            data = self._tail + data
+            seam = len(self._tail) - 1
+            self._tail += data
+            if self._tail.find(b"\n\n", seam) < 0:
+                return self._hold()
+            data = bytes(self._tail)
+            self._tail.clear()
         end = data.rfind(b"\n\n") + 2
         if end == 1:
-            return self._hold(data)
-        self._tail = data[end:]
+            self._tail += data
+            return self._hold()
+        self._tail += data[end:]
         events = data[: end - 2].split(b"\n\n")
         kept = [event for event in events if self._passes(event)]
         if len(kept) == len(events):
@@ -108,12 +121,10 @@ class EventReader:
         if not self.done and self.failure is None:
             self.failure = failures.lost(f"stream ended after {self.chunks} chunks, {len(self._tail)} bytes unfinished")
 
-    def _hold(self, data: bytes) -> bytes:
-        if len(data) > LONGEST_EVENT_BYTES:
-            self._tail = b""
-            self._break(f"event longer than {LONGEST_EVENT_BYTES} bytes")
-        else:
-            self._tail = data
+    def _hold(self) -> bytes:
+        if len(self._tail) > LONGEST_EVENT_BYTES:
+            self._tail.clear()
+            self.failure = failures.unanswerable(f"event longer than {LONGEST_EVENT_BYTES} bytes")
         return b""
 
     def _passes(self, event: bytes) -> bool:
@@ -128,8 +139,11 @@ class EventReader:
             return self._finish()
         try:
             chunk = _CHUNK.decode(event[6:])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return self._break(f"{error}: {event[:80]!r}")
+        except _UNREADABLE as error:
+            again = _with_halves(event[6:], _Chunk)
+            if again is None:
+                return self._break(f"{error}: {event[:80]!r}")
+            chunk = again
         if chunk.choices:
             self._follow(chunk.choices)
         elif chunk.choices is None:
@@ -195,7 +209,7 @@ class WholeBody(msgspec.Struct):
     @property
     def text(self) -> str:
         """All choices, one after the other."""
-        return "\n\n".join(choice.said() for choice in self.choices)
+        return _whole_characters("\n\n".join(choice.said() for choice in self.choices))
 
 
 _BODY = msgspec.json.Decoder(WholeBody)
@@ -205,8 +219,34 @@ def read_body(body: bytes) -> WholeBody:
     """Decode a whole answer; raises `UpstreamError` (`upstream_bad_response`) for what is none."""
     try:
         answer = _BODY.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise failures.bad_response(f"{error}: {body[:80]!r}") from error
+    except _UNREADABLE as error:
+        again = _with_halves(body, WholeBody)
+        if again is None:
+            raise failures.bad_response(f"{error}: {body[:80]!r}") from error
+        answer = again
     if not answer.choices:
         raise failures.bad_response("an answer without choices")
     return answer
+
+
+def _with_halves(data: bytes, kind: type[T]) -> T | None:
+    """A second reading of what msgspec refuses: half a surrogate pair is JSON. None when this was not the reason.
+
+    An engine may cut its text between the two escapes of one character; the client puts them together again.
+    """
+    if not _HALF.search(data):
+        return None
+    try:
+        return msgspec.convert(json.loads(data.decode(), parse_constant=_no_constant), kind)
+    except _UNREADABLE:
+        return None
+
+
+def _no_constant(name: str) -> Any:
+    """NaN and the infinities are no JSON, whatever Python thinks."""
+    raise ValueError(name)
+
+
+def _whole_characters(text: str) -> str:
+    """Halves that met are their character; U+FFFD stands for one left alone, which no database stores."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

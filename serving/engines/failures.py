@@ -1,12 +1,14 @@
-"""What an engine's failure means to a caller: one `PenstockError` for every status, error event and lost connection.
+"""What an engine's failure means: one `Failure` for every status, error event, lost connection and limit.
 
-Owns the mapping and the cleaning of engine text. Does not decide whether to try again (`attempts`).
+Owns the mapping, whose fault each failure is, and the cleaning of engine text. Does not draw the consequences: `relay`
+marks the replica, `attempts` tries again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Literal, Self
 
 import msgspec
 
@@ -20,9 +22,44 @@ _PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.@~+-]+){2,}[/\\]?")
 _LONG_QUOTE = re.compile(r"(['\"])(?:(?!\1).){65,}\1")
 _ECHO = re.compile(r"[,(\[{]?\s*['\"]?(?:input|input_value|body)['\"]?\s*[=:].*", re.DOTALL)
 _CONTEXT = ("context length", "max_model_len", "input_tokens", "input_text")
-_DOOR = {
-    "overloaded": "The engine's queue is full.",
-    "server_shutting_down": "The engine replica is shutting down.",
+_DEAD = ("EngineDead", "EngineCore encountered an issue")  # vLLM's name and its words for an engine that has died
+
+Fault = Literal["replica", "leaving", "request", "nobody"]
+
+
+class Failure(PenstockError):
+    """An attempt that gave no answer. `fault` says whose doing it is, and so what follows.
+
+    `replica`: it broke; one step nearer to an open breaker, and another one is asked. `leaving`: it shuts down; tried
+    last for a while, and another one is asked. `nobody`: full, or out of time; no mark, and another one is asked.
+    `request`: every replica would fail on it; no mark, and no other one is asked.
+    """
+
+    fault: Fault = "replica"
+
+    def blaming(self, fault: Fault) -> Self:
+        """The same failure as somebody else's doing."""
+        self.fault = fault
+        return self
+
+
+class Refusal(Failure, InvalidRequest):
+    """The engine does not take what the client sent."""
+
+    fault: Fault = "request"
+
+
+class Absence(Failure, Unavailable):
+    """No engine can take the request now."""
+
+
+class Breakdown(Failure, UpstreamError):
+    """The engine took the request and gave no answer, or none that can be used."""
+
+
+_DOOR: dict[str, tuple[str, Fault]] = {
+    "overloaded": ("The engine's queue is full.", "nobody"),
+    "server_shutting_down": ("The engine replica is shutting down.", "leaving"),
 }
 
 
@@ -42,66 +79,76 @@ class _Envelope(msgspec.Struct):
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 
-def from_status(status: int, body: bytes, *, headers: Mapping[str, str], kind: RequestKind) -> PenstockError:
-    """The error for an answer that is no 200. Only 400 and 422 are the client's: the rest is between us and the
-    engine.
+def from_status(status: int, body: bytes, *, headers: Mapping[str, str], kind: RequestKind) -> Failure:
+    """The error for an answer that is no 200. Only 400 and 422 are the client's to hear of: the rest is between us and
+    the engine.
     """
     complaint = _complaint(body)
     detail = f"status {status}: {complaint.message[:500] or body[:200]!r}"
     if status in (400, 422):
         return _refusal(complaint, detail, kind=kind)
     if isinstance(complaint.code, str) and complaint.code in _DOOR:
-        return Unavailable(
-            _DOOR[complaint.code], code=complaint.code, detail=detail, retry_after_s=_retry_after(headers)
-        )
-    if status == 503 or "EngineDead" in complaint.message + complaint.type:
+        public, fault = _DOOR[complaint.code]
+        full = Absence(public, code=complaint.code, detail=detail, retry_after_s=_retry_after(headers))
+        return full.blaming(fault)
+    if status == 503 or _is_dead(complaint):
         return no_capacity(detail)
     if status in (500, 401, 403, 404, 405):
         return raised(detail)
-    return bad_response(detail)
+    return unanswerable(detail) if status == 501 else bad_response(detail)
 
 
-def from_event(complaint: EngineComplaint | str, *, kind: RequestKind) -> PenstockError:
+def from_event(complaint: EngineComplaint | str, *, kind: RequestKind) -> Failure:
     """The error for an `error` event inside a stream that answered 200."""
     if isinstance(complaint, str):
         return raised(complaint[:500])
     detail = f"error event {complaint.code}: {complaint.message[:500]}"
     if complaint.code in (400, 422) and complaint.type == "BadRequestError" and complaint.param is not None:
         return _refusal(complaint, detail, kind=kind)
-    return raised(detail)
+    return lost(detail) if _is_dead(complaint) else raised(detail)
 
 
-def no_capacity(detail: str, *, retry_after_s: float = 2.0) -> Unavailable:
+def no_capacity(detail: str, *, retry_after_s: float = 2.0) -> Absence:
     """No replica could be reached, or none is there."""
-    return Unavailable(
+    return Absence(
         "No engine replica can take this request now.", code="no_capacity", detail=detail, retry_after_s=retry_after_s
     )
 
 
-def raised(detail: str) -> UpstreamError:
+def raised(detail: str) -> Breakdown:
     """The engine failed on this request."""
-    return UpstreamError("The engine failed on this request.", code="engine_error", detail=detail)
+    return Breakdown("The engine failed on this request.", code="engine_error", detail=detail)
 
 
-def lost(detail: str) -> UpstreamError:
+def lost(detail: str) -> Breakdown:
     """The connection to the replica ended before the answer did, or never came to be."""
-    return UpstreamError("The engine was lost before the answer was complete.", code="upstream_lost", detail=detail)
+    return Breakdown("The engine was lost before the answer was complete.", code="upstream_lost", detail=detail)
 
 
-def stalled(silence_s: float) -> UpstreamError:
+def stalled(silence_s: float) -> Breakdown:
     """The engine went silent inside an answer."""
     detail = f"no event for {silence_s:g} s"
-    return UpstreamError("The engine stopped sending tokens.", code="upstream_stalled", detail=detail)
+    return Breakdown("The engine stopped sending tokens.", code="upstream_stalled", detail=detail)
 
 
-def timed_out(detail: str) -> UpstreamError:
-    """No first token in time, or the whole call took too long."""
-    return UpstreamError("The engine did not answer in time.", code="upstream_timeout", detail=detail)
+def timed_out(detail: str) -> Breakdown:
+    """No sign of an answer in time."""
+    return Breakdown("The engine did not answer in time.", code="upstream_timeout", detail=detail)
 
 
-def bad_response(detail: str) -> UpstreamError:
+def out_of_time(left_s: float) -> Breakdown:
+    """The call's whole time is over: a healthy engine may have been at work on a long answer until then."""
+    return timed_out(f"the whole call took too long: not done after the last {left_s:.3g} s").blaming("nobody")
+
+
+def bad_response(detail: str) -> Breakdown:
     """The engine answered something that is not its protocol."""
-    return UpstreamError("The engine sent an answer that cannot be read.", code="upstream_bad_response", detail=detail)
+    return Breakdown("The engine sent an answer that cannot be read.", code="upstream_bad_response", detail=detail)
+
+
+def unanswerable(detail: str) -> Breakdown:
+    """The request asks for more than an engine, or this gateway, can give: the same on every replica."""
+    return bad_response(detail).blaming("request")
 
 
 def cleaned(text: str) -> str:
@@ -112,22 +159,26 @@ def cleaned(text: str) -> str:
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 3].rstrip() + "..."
 
 
+def _is_dead(complaint: EngineComplaint) -> bool:
+    return any(mark in complaint.message + complaint.type for mark in _DEAD)
+
+
 def _complaint(body: bytes) -> EngineComplaint:
     try:
         error = _ENVELOPE.decode(body).error
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return EngineComplaint()
     if isinstance(error, str):
         return EngineComplaint(message=error)
     return error or EngineComplaint()
 
 
-def _refusal(complaint: EngineComplaint, detail: str, *, kind: RequestKind) -> InvalidRequest:
+def _refusal(complaint: EngineComplaint, detail: str, *, kind: RequestKind) -> Refusal:
     public = cleaned(complaint.message) or "The engine refuses this request."
     if any(mark in complaint.message or mark == complaint.param for mark in _CONTEXT):
         param = "messages" if kind == "chat" else "prompt"
-        return InvalidRequest(public, code="context_length_exceeded", param=param, detail=detail)
-    return InvalidRequest(public, code="invalid_value", param=complaint.param, detail=detail)
+        return Refusal(public, code="context_length_exceeded", param=param, detail=detail)
+    return Refusal(public, code="invalid_value", param=complaint.param, detail=detail)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

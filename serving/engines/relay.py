@@ -15,11 +15,11 @@ from typing import Any
 import aiohttp
 
 from models.clock import Clock
-from models.errors import InvalidRequest, PenstockError
 from models.types import Attempt, GenerationRequest, Usage
 from serving.engines import failures
 from serving.engines.endpoints import Slot
 from serving.engines.events import EventReader
+from serving.engines.failures import Failure
 from serving.engines.watchdog import Watchdog
 from serving.telemetry.record import AttemptTrace, CallRecord
 
@@ -47,12 +47,12 @@ class Call:
         endpoint = self.slot.endpoint
         self.record.attempts.append(AttemptTrace(endpoint.card, endpoint.replica, outcome, self.since() * 1000))
 
-    def failed(self, error: PenstockError) -> None:
-        """Write the row, and tell the picker when it was the replica's fault."""
+    def failed(self, error: Failure) -> None:
+        """Write the row, and tell the picker what it says of the replica."""
         self.ended(error.code)
-        if error.code == "server_shutting_down":
+        if error.fault == "leaving":
             self.slot.suspect()
-        elif error.code != "overloaded" and not isinstance(error, InvalidRequest):
+        elif error.fault == "replica":
             self.slot.failed(error.code)
 
     def count(self, usage: Usage | None, chunks: int) -> None:
@@ -111,7 +111,7 @@ class Relay(AsyncGenerator[bytes, None]):
         except StopAsyncIteration:
             self._end("ok")
             raise
-        except PenstockError as error:
+        except Failure as error:
             self._fail(error)
             raise
         except (aiohttp.ClientError, OSError) as error:
@@ -169,7 +169,7 @@ class Relay(AsyncGenerator[bytes, None]):
             request, clock = self._call.request, self._call.clock
             self._call.record.ttft_ms = (clock.monotonic() - request.received) * 1000
 
-    def _fail(self, error: PenstockError) -> PenstockError:
+    def _fail(self, error: Failure) -> Failure:
         if not self._ended:
             self._call.failed(error)
             self._close()

@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 
 from models.types import Endpoint, GenerationRequest, RequestKind
+from serving.engines.door import GENERATIONS
 
 PATHS: dict[RequestKind, str] = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 READ_BUFFER_BYTES = 2**16
@@ -60,6 +61,7 @@ class Upstream:
             "authorization": self._authorization,
             "content-type": "application/json",
             "x-request-id": request.id,
+            GENERATIONS: str(request.generations),
         }
         if request.traceparent:
             headers["traceparent"] = request.traceparent

@@ -12,12 +12,13 @@ from serving.engines import failures
 class Watchdog:
     """Set `waiting_since` (loop time) before a read, None after it: a client that reads slowly is no engine stall."""
 
-    __slots__ = ("_content", "_loop", "_silence_s", "_timer", "_until", "waiting_since")
+    __slots__ = ("_content", "_loop", "_silence_s", "_timer", "_total_s", "_until", "waiting_since")
 
     def __init__(self, content: StreamReader, *, silence_s: float, total_s: float) -> None:
         self._content = content
         self._loop = asyncio.get_running_loop()
         self._silence_s = silence_s
+        self._total_s = total_s
         self._until = self._loop.time() + total_s
         self.waiting_since: float | None = None
         self._timer = self._loop.call_later(min(silence_s, total_s), self._check)
@@ -30,7 +31,7 @@ class Watchdog:
         now = self._loop.time()
         since = now if self.waiting_since is None else self.waiting_since
         if now >= self._until:
-            self._content.set_exception(failures.timed_out("the whole call took too long"))
+            self._content.set_exception(failures.out_of_time(self._total_s))
         elif now - since >= self._silence_s:
             self._content.set_exception(failures.stalled(self._silence_s))
         else:

@@ -1,4 +1,4 @@
-"""The database behind the store: connections, transactions, and what counts as "the database is down".
+"""The database behind the store: connections, transactions, and whose fault a failure is: the values' or its own.
 
 Knows the two dialects, SQLite (aiosqlite, WAL) and Postgres (asyncpg). Runs no query of its own: the repositories do.
 """
@@ -13,8 +13,7 @@ from typing import Any, Literal
 import orjson
 from sqlalchemy import URL, Connection, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from models.errors import ConfigurationError, PenstockError, Unavailable
@@ -23,8 +22,9 @@ Transaction = Literal["read", "write", "durable"]
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 PATIENCE_S = 5.0
-# SQLSTATE classes that another try may cure: connection, rollback, resources, not available, intervention, system.
-PASSING_STATES = ("08", "40", "53", "55", "57", "58")
+# The SQLSTATE classes that speak of the values: data exception and integrity violation. Every other one speaks of the
+# database or of our statement, and somebody may put that right: a grant, a read-only server, a full or broken disk.
+VALUE_STATES = ("22", "23")
 
 BEGIN = {
     "none": (),
@@ -35,7 +35,7 @@ BEGIN = {
 
 
 class StoreDown(Unavailable):
-    """The database is gone, locked or too slow; nothing of the transaction happened."""
+    """The database is gone, locked, read-only, broken or too slow; nothing of the transaction happened."""
 
     default_code = "accounting_unavailable"
 
@@ -67,10 +67,8 @@ class Database:
         try:
             async with aclosing(connection), connection.begin():
                 yield connection
-        except (PoolTimeout, OSError, TimeoutError) as error:
-            raise _down(error) from error
-        except (SQLAlchemyError, ValueError, TypeError, OverflowError) as error:
-            raise (_down(error) if _passes(error) else _refused(error)) from error
+        except (SQLAlchemyError, OSError, ValueError, TypeError, OverflowError) as error:
+            raise (_refused(error) if _is_about_values(error) else _down(error)) from error
 
     def insert(self, table: Table) -> Any:
         """The dialect's own INSERT, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
@@ -131,23 +129,27 @@ def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-def _passes(error: Exception) -> bool:
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "sqlstate", None)
-    if state:
-        return str(state).startswith(PASSING_STATES)
-    return error.connection_invalidated or isinstance(error, OperationalError)
+def _is_about_values(error: Exception) -> bool:
+    """A mistake here loses rows for good (refused) or holds them back until somebody looks (down): in doubt, down."""
+    if isinstance(error, (IntegrityError, DataError)):
+        return True
+    cause = _cause(error)
+    state = getattr(cause, "sqlstate", None) or ""
+    return state.startswith(VALUE_STATES) or isinstance(cause, (ValueError, TypeError, OverflowError))
+
+
+def _cause(error: Exception) -> BaseException:
+    """The driver's own error, or ours; SQLAlchemy wraps both."""
+    return (isinstance(error, StatementError) and error.orig) or error
 
 
 def _down(error: Exception) -> StoreDown:
-    cause = error.orig if isinstance(error, DBAPIError) else error
+    cause = _cause(error)
     return StoreDown(
-        "The accounting database cannot be reached.", detail=f"{type(cause).__name__}: {cause}", retry_after_s=2
+        "The accounting database cannot be used now.", detail=f"{type(cause).__name__}: {cause}", retry_after_s=2
     )
 
 
 def _refused(error: Exception) -> StoreRefused:
     """The cause's type only: its text may quote the values."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    return StoreRefused("The store refused a row.", detail=type(cause).__name__)
+    return StoreRefused("The store refused a row.", detail=type(_cause(error)).__name__)

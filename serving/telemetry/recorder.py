@@ -161,9 +161,10 @@ class Recorder:
         self._metrics.records_spooled.inc(len(batch))
 
     async def _replay(self) -> None:
+        pending = self._spool.pending
         with suppress(StoreDown):
             await self._insert_all(self._spool.read())
-            self._spool.clear()
+            self._spool.clear(pending)
             self._log.info("records_replayed")
 
     async def _insert_all(self, records: Iterable[CallRecord]) -> None:

@@ -40,9 +40,9 @@ class Spool:
         self._one_at_a_time = threading.Lock()  # a cancelled caller leaves its thread running
 
     @property
-    def pending(self) -> bool:
-        """Whether this process's own file holds records."""
-        return self._bytes > 0
+    def pending(self) -> int:
+        """Bytes of records in this process's own file."""
+        return self._bytes
 
     def append(self, records: Sequence[CallRecord]) -> None:
         """Store records so that they survive the death of the process and of the machine; all of them or none."""
@@ -65,10 +65,10 @@ class Spool:
         if self._path is not None:
             yield from spooled_records(self._path)
 
-    def clear(self) -> None:
-        """Forget this process's own records."""
+    def clear(self, pending: int) -> None:
+        """Forget this process's own records, unless more have come since so many bytes were pending."""
         with self._one_at_a_time:
-            if self._file is not None:
+            if self._file is not None and self._bytes == pending:
                 self._file.truncate(0)
                 self._bytes = 0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from models.errors import RateLimited
@@ -15,9 +15,9 @@ from models.types import Principal
 
 
 class KeyConcurrency:
-    """Slots per key, taken for a context's length. Each of `gateways` processes gives out its share, rounded up."""
+    """Slots per key, taken for a context's length. Each of the gateways there are now gives its share, rounded up."""
 
-    def __init__(self, *, gateways: int = 1) -> None:
+    def __init__(self, *, gateways: Callable[[], int] = lambda: 1) -> None:
         self._gateways = gateways
         self._running: Counter[str] = Counter()
 
@@ -29,7 +29,7 @@ class KeyConcurrency:
     def hold(self, caller: Principal) -> Generator[None]:
         """One slot; raises `RateLimited` at once when the key has none left."""
         key, limit = caller.key_id, caller.concurrency
-        if limit is not None and self._running[key] >= math.ceil(limit / self._gateways):
+        if limit is not None and self._running[key] >= math.ceil(limit / max(1, self._gateways())):
             raise RateLimited(f"This key runs its {limit} calls at a time already.", retry_after_s=1)
         self._running[key] += 1
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.engines.door import DoorSettings, EngineDoor, Message
+from serving.engines.door import GENERATIONS, DoorSettings, EngineDoor, Message
 from serving.testing import FakeEngine, Script, serve
 from tests.serving.api.wire import post, wire
 
@@ -16,7 +16,7 @@ CHAT = "/v1/chat/completions"
 
 
 class Engine:
-    """What stands behind the door: keeps each request until it is let go."""
+    """What stands behind the door: keeps each request until it is let go; counts generations, as vLLM would."""
 
     def __init__(self) -> None:
         self.let_go = asyncio.Event()
@@ -24,7 +24,8 @@ class Engine:
         self.running = self.most = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.running += 1
+        generations = int(dict(scope["headers"]).get(GENERATIONS.encode(), 1))
+        self.running += generations
         self.most = max(self.most, self.running)
         try:
             self.bodies.append((await receive()).get("body", b""))
@@ -32,19 +33,28 @@ class Engine:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": scope["path"].encode()})
         finally:
-            self.running -= 1
+            self.running -= generations
 
 
 class Call:
     """One request at the door, without a network; `leave()` is what a server tells when the client has gone."""
 
-    def __init__(self, door: EngineDoor, path: str = CHAT, *, method: str = "POST", token: str | None = TOKEN) -> None:
+    def __init__(
+        self,
+        door: EngineDoor,
+        path: str = CHAT,
+        *,
+        method: str = "POST",
+        token: str | None = TOKEN,
+        generations: int | str | None = None,
+    ) -> None:
         self.status: int | None = None
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
         self._messages: asyncio.Queue[Message] = asyncio.Queue()
         self._messages.put_nowait({"type": "http.request", "body": b"prompt", "more_body": False})
         headers = [(b"authorization", f"Bearer {token}".encode())] if token is not None else []
+        headers += [(GENERATIONS.encode(), str(generations).encode())] if generations is not None else []
         scope = {"type": "http", "method": method, "path": path, "headers": headers}
         self.task = asyncio.ensure_future(door(scope, self._messages.get, self._send))
 
@@ -202,13 +212,80 @@ async def test_a_slot_handed_over_to_a_cancelled_waiter_goes_to_the_next(make_do
     assert (third.status, door.running, door.queued) == (200, 0, 0)
 
 
+async def test_a_request_takes_a_slot_for_each_of_its_generations(make_door: MakeDoor) -> None:
+    door, engine = make_door(running=4, queued=4)
+    calls = [Call(door, generations=3), Call(door), Call(door, generations=2), Call(door, generations=2)]
+    await settle()
+    assert (door.running, door.queued, engine.running) == (4, 4, 4)
+    late = Call(door)
+    await late.task
+    assert (late.status, late.code) == (503, "overloaded")
+    engine.let_go.set()
+    await asyncio.gather(*(call.task for call in calls))
+    assert (door.running, door.queued, engine.most) == (0, 0, 4)
+
+
+async def test_a_request_wider_than_the_replica_takes_all_of_it_and_gives_all_back(make_door: MakeDoor) -> None:
+    door, engine = make_door(running=4, queued=9)
+    first, widest, third = Call(door), Call(door, generations=8192), Call(door)
+    await settle()
+    assert (door.running, door.queued, len(engine.bodies)) == (1, 5, 1)
+    first.leave()
+    first.task.cancel()
+    await settle()
+    assert (door.running, door.queued, len(engine.bodies)) == (4, 1, 2)
+    engine.let_go.set()
+    await asyncio.gather(widest.task, third.task)
+    assert (widest.status, third.status, door.running) == (200, 200, 0)
+
+
+async def test_a_narrow_request_does_not_overtake_a_wide_one(make_door: MakeDoor) -> None:
+    door, engine = make_door(running=3, queued=9)
+    first, second = Call(door, generations=2), Call(door, generations=1)
+    wide, narrow = Call(door, generations=3), Call(door)
+    await settle()
+    second.task.cancel()
+    await settle()
+    assert (door.running, door.queued, len(engine.bodies)) == (2, 4, 2)
+    first.task.cancel()
+    await settle()
+    assert (door.running, door.queued, len(engine.bodies)) == (3, 1, 3)
+    engine.let_go.set()
+    await asyncio.gather(wide.task, narrow.task)
+
+
+async def test_who_stood_behind_a_wide_request_enters_when_that_one_gives_up(make_door: MakeDoor) -> None:
+    door, engine = make_door(running=3, queued=9, timeout_s=0.05)
+    inside, wide = Call(door, generations=1), Call(door, generations=3)
+    await asyncio.sleep(0.02)
+    behind = Call(door, generations=2)
+    await wide.task
+    await settle()
+    assert (wide.status, behind.status) == (503, None)
+    assert (door.running, door.queued) == (3, 0)
+    engine.let_go.set()
+    await asyncio.gather(inside.task, behind.task)
+
+
+@pytest.mark.parametrize("sent", ["", "0", "-3", "1.5", "many"])
+async def test_a_count_that_is_none_counts_as_one(sent: str) -> None:
+    entered: list[int] = []
+
+    async def engine(scope: Any, receive: Any, send: Any) -> None:
+        entered.append(door.running)
+
+    door = EngineDoor(engine, token=TOKEN, settings=DoorSettings(4, 0, 1.0))
+    await Call(door, generations=sent).task
+    assert (entered, door.running) == ([1], 0)
+
+
 async def _hurry(door: EngineDoor, engine: Engine, chance: random.Random) -> None:
     """Requests that come, leave, are cancelled and are let go in any order."""
     calls: list[Call] = []
     for _ in range(120):
         act = chance.random()
         if act < 0.5 or not calls:
-            calls.append(Call(door))
+            calls.append(Call(door, generations=chance.choice((None, 1, 2, 3))))
         elif act < 0.65:
             chance.choice(calls).leave()
         elif act < 0.8:

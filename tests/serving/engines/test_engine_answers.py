@@ -1,8 +1,10 @@
 """What comes through when nothing breaks: bytes, headers, counts."""
 
 import hmac
+from typing import Any
 
 import orjson
+import pytest
 
 from models.types import Principal
 from serving.testing import Script
@@ -65,6 +67,25 @@ async def test_the_engine_gets_the_card_the_salt_and_our_token(gateway: MakeGate
     assert seen.headers["authorization"] == f"Bearer {TOKEN}"
     assert (seen.headers["x-request-id"], seen.headers["traceparent"]) == ("req-1", "00-ab")
     assert request.body["model"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("changes", "generations"),
+    [
+        ({}, "1"),
+        ({"n": 8}, "8"),
+        ({"kind": "completion", "body": {"prompt": "hi"}}, "1"),
+        ({"kind": "completion", "body": {"prompt": [5, 6, 7]}}, "1"),
+        ({"kind": "completion", "n": 2, "body": {"prompt": [[5, 6], [7]]}}, "4"),
+        ({"kind": "completion", "n": 8, "body": {"prompt": ["hi"] * 1024}}, "8192"),
+    ],
+)
+async def test_the_door_is_told_how_many_generations_a_request_is(
+    gateway: MakeGateway, changes: dict[str, Any], generations: str
+) -> None:
+    box = await gateway()
+    await box.read(make_request(**changes))
+    assert box.engine().seen[0].headers["x-penstock-generations"] == generations
 
 
 async def test_orgs_do_not_share_a_cache_salt_and_users_of_one_org_do(gateway: MakeGateway) -> None:

@@ -55,7 +55,6 @@ BEFORE_FIRST = [
     (Script(fault="cut", after=-1), "no_capacity"),
     (Script(fault="no_finish", after=-1), "no_capacity"),
     (Script(fault="error_frame", after=-1), "engine_error"),
-    (Script(fault="endless", after=-1), "upstream_bad_response"),
     (Script(fault="silent"), "upstream_timeout"),
     (Script(fault="stall", after=-1), "upstream_timeout"),
 ]

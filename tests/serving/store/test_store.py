@@ -3,6 +3,8 @@
 import asyncio
 import multiprocessing
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from sqlalchemy import Engine, event, inspect, text
 
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError
-from serving.store.database import StoreDown
+from serving.store.database import Database, StoreDown
 from serving.store.migration import FOLDER, upgrade
 from serving.store.schema import METADATA
 from serving.store.store import Store
@@ -121,6 +123,40 @@ async def test_an_unreachable_database_is_an_answer(store: Store, outage: Any) -
     assert caught.value.code == "accounting_unavailable"
     await store.gateways.publish("g1", "a 2", now=6.0)
     assert await store.gateways.others("other", since=0.0) == ["a 2"]
+
+
+async def test_a_role_without_grants_is_down_and_not_refused(postgres: Any) -> None:
+    async with Store.open(postgres.empty_url()) as owners, opened_by_clerk(owners) as clerks:
+        with pytest.raises(StoreDown, match="permission denied"):
+            await clerks.gateways.publish("g1", "a 1", now=5.0)
+        await run(owners, "GRANT ALL ON ALL TABLES IN SCHEMA public TO clerk")
+        await clerks.gateways.publish("g1", "a 2", now=6.0)
+        assert await owners.gateways.others("other", since=0.0) == ["a 2"]
+
+
+async def test_what_a_database_says_in_detail_is_not_quoted(postgres: Any) -> None:
+    async with Store.open(postgres.empty_url()) as store:
+        with pytest.raises(StoreDown, match="stop") as caught:
+            await run(store, "DO $$ BEGIN RAISE EXCEPTION 'stop' USING DETAIL = 'secret words'; END $$")
+    assert "secret words" not in str(caught.value)
+
+
+@asynccontextmanager
+async def opened_by_clerk(owners: Store) -> AsyncIterator[Store]:
+    """The same Postgres database, opened by a role that may log in and nothing else."""
+    await run(owners, "CREATE ROLE clerk LOGIN", "GRANT USAGE ON SCHEMA public TO clerk")
+    clerks = Database(owners.database.engine.url.set(username="clerk").render_as_string())
+    try:
+        yield Store(clerks)
+    finally:
+        await clerks.engine.dispose()
+        await run(owners, "DROP OWNED BY clerk", "DROP ROLE clerk")
+
+
+async def run(store: Store, *statements: str) -> None:
+    async with store.database.transaction("durable") as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
 
 
 async def test_a_database_that_accepts_and_never_answers_is_given_up() -> None:

@@ -21,7 +21,7 @@ from serving.store.store import Store
 from serving.telemetry.metrics import Metrics
 from serving.telemetry.record import AttemptTrace, CallRecord
 from serving.telemetry.recorder import Recorder
-from serving.telemetry.spool import Spool
+from serving.telemetry.spool import Spool, spooled_records
 
 ANN = Principal(key_id="key_1", org="acme", user="ann", role="inference")
 EVE = Principal(key_id="key_2", org="evil", user="eve", role="admin")
@@ -106,6 +106,20 @@ async def test_calls_of_an_outage_are_rows_once_it_is_over(
     assert read_figure(figures, "penstock_records_dropped_total") == 0
 
 
+async def test_calls_wait_on_disk_while_the_database_is_there_and_takes_no_row(
+    store: Store, recorder: Recorder, metrics: Metrics, damaged: Any, tmp_path: Path, read_figure: Any
+) -> None:
+    records = [record(n) for n in range(20)]
+    async with damaged:
+        for each in records:
+            recorder.finish(each)
+        await eventually(lambda: spooled(tmp_path) == 20)
+        await asyncio.sleep(1.5)  # a replay has failed too
+        assert spooled(tmp_path) == 20
+    await rows_are(store, records)
+    assert read_figure(metrics.text(), "penstock_records_dropped_total") == 0
+
+
 async def test_a_clean_stop_loses_nothing(store: Store, opened: Callable[[], Recorder]) -> None:
     records = [record(n) for n in range(500)]
     async with opened() as recorder:
@@ -135,6 +149,33 @@ async def test_a_record_that_comes_after_the_stop_is_kept_too(store: Store, open
     await recorder.aclose()
     async with opened():
         await rows_are(store, [record(1, uid=(await store.records.recent())[0].uid)])
+
+
+async def test_a_record_that_comes_while_the_last_ones_are_replayed_stays_on_disk(
+    metrics: Metrics, tmp_path: Path, log_lines: Any
+) -> None:
+    spool = Spool(tmp_path / "spool")
+    slow = SlowRecords()
+    recorder = Recorder(cast(Store, SimpleNamespace(records=slow)), spool, metrics=metrics, clock=SystemClock())
+    spool.append([record(1)])
+    closing = asyncio.create_task(recorder.aclose())
+    await slow.called.wait()
+    recorder.finish(record(2, uid="late"))
+    slow.let_go.set()
+    await closing
+    [left] = (tmp_path / "spool").glob("*.jsonl")
+    assert "late" in [row.uid for row in spooled_records(left)]
+
+
+class SlowRecords:
+    """The records of a database that takes its time."""
+
+    def __init__(self) -> None:
+        self.called, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def add(self, records: Any) -> None:
+        self.called.set()
+        await self.let_go.wait()
 
 
 async def test_neither_database_nor_disk_keeps_the_records_waiting_in_memory(

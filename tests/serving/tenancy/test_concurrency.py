@@ -40,9 +40,20 @@ def test_a_key_without_a_limit_is_never_refused() -> None:
 
 @pytest.mark.parametrize(("limit", "gateways", "share"), [(4, 2, 2), (5, 2, 3), (1, 4, 1)])
 def test_gateways_share_a_limit_and_none_is_left_without_a_slot(limit: int, gateways: int, share: int) -> None:
-    slots = KeyConcurrency(gateways=gateways)
+    slots = KeyConcurrency(gateways=lambda: gateways)
     holds = [slots.hold(caller(limit)) for _ in range(share)]
     for hold in holds:
         hold.__enter__()
     with pytest.raises(RateLimited), slots.hold(caller(limit)):
         pass
+
+
+def test_a_gateway_that_is_left_alone_gives_the_whole_limit() -> None:
+    alive = [3]
+    slots = KeyConcurrency(gateways=lambda: alive[0])
+    with slots.hold(caller(3)):
+        with pytest.raises(RateLimited), slots.hold(caller(3)):
+            pass
+        alive[0] = 1
+        with slots.hold(caller(3)), slots.hold(caller(3)):
+            assert slots.running("key_1") == 3
