@@ -35,7 +35,7 @@ unit: setup ## The tests that need no running stack
 e2e: setup ## The tests on one real stack
 	.venv/bin/pytest -q tests/e2e
 
-prove: setup ## The end-to-end tests in their long forms: more cycles, more clients, those that have not settled
+prove: setup ## The end-to-end tests in their long forms: more cycles, more clients
 	PENSTOCK_PROVE=1 .venv/bin/pytest -q tests/e2e
 
 lock: setup ## Pin every package again (both sets)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -38,12 +39,11 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PenstockError as error:
-            if os.environ.get("PENSTOCK_DEBUG") == "1":
-                raise
-            print_problem(error.public)
-            if error.detail:
-                print_problem(error.detail)
-            raise typer.Exit(1) from error
+            _end(error, error.public, error.detail)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever read the output has enough: the command line ends without a word
+            _end(error, _operating_system_says(error))
 
 
 def build(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
@@ -70,6 +70,21 @@ def main() -> None:
     """The console script."""
     asked = [name for name in sys.argv[1:2] if name in COMMANDS]
     build(asked or COMMANDS)()
+
+
+def _end(error: Exception, *sentences: str | None) -> NoReturn:
+    """Exit code 1 behind these sentences, or behind the traceback for whoever asked for it."""
+    if os.environ.get("PENSTOCK_DEBUG") == "1":
+        raise error
+    for sentence in filter(None, sentences):
+        print_problem(sentence)
+    raise typer.Exit(1) from error
+
+
+def _operating_system_says(error: OSError) -> str:
+    """What a file, folder or socket that was named on the command line could not do."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{reason}." if error.filename is None else f"{str(error.filename)!r}: {reason}."
 
 
 def _root() -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from models.errors import NotFound
 from models.types import ROLES
 from serving.api.access import ADMIN, authorize
-from serving.api.body import read_object
+from serving.api.body import JsonBodies
 from serving.api.checks import Check, integer, items, members, number, one_of, string
 from serving.api.deps import ApiDependencies
 from serving.store.keys import KeyRow
@@ -42,8 +42,9 @@ _CHECKS: Mapping[str, Check] = MappingProxyType(
 class AdminKeys:
     """The three key routes."""
 
-    def __init__(self, deps: ApiDependencies) -> None:
+    def __init__(self, deps: ApiDependencies, bodies: JsonBodies) -> None:
         self._deps = deps
+        self._bodies = bodies
 
     async def list(self, request: Request) -> Response:
         """Every key, without secrets."""
@@ -53,14 +54,9 @@ class AdminKeys:
 
     async def create(self, request: Request) -> Response:
         """Make a key; `key` in this answer is the only time its secret is shown."""
-        deps = self._deps
-        await authorize(request.scope, deps.keys, roles=ADMIN)
-        body = await read_object(request.scope, request.receive, limits=deps.http, timers=deps.timers)
-        members(body, "", checks=_CHECKS, required=("org", "user"))
-        given = {name: value for name, value in body.items() if value is not None}
-        if "models" in given:
-            given["models"] = tuple(given["models"])
-        row, secret = await deps.key_admin.create(KeySpec(**given))
+        await authorize(request.scope, self._deps.keys, roles=ADMIN)
+        spec = await self._bodies.read(request.scope, request.receive, reader=_spec)
+        row, secret = await self._deps.key_admin.create(spec)
         return _json({**_wire(row), "key": secret}, status=201)
 
     async def revoke(self, request: Request) -> Response:
@@ -70,6 +66,14 @@ class AdminKeys:
         if not await self._deps.key_admin.revoke(key_id):
             raise NotFound("No such key.")
         return _json({"id": key_id, "object": "key", "revoked": True})
+
+
+def _spec(body: dict[str, Any]) -> KeySpec:
+    members(body, "", checks=_CHECKS, required=("org", "user"))
+    given = {name: value for name, value in body.items() if value is not None}
+    if "models" in given:
+        given["models"] = tuple(given["models"])
+    return KeySpec(**given)
 
 
 def _wire(row: KeyRow) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from models.errors import InvalidRequest
 from models.types import GenerationRequest
-from serving.api.checks import Check, boolean, integer, one_of
+from serving.api.checks import Check, boolean, integer, members, one_of, string, unsupported
 from serving.api.generation_request import Arrival, generation_request
 from serving.api.messages import check_messages, text_of
 from serving.api.parameters import (
@@ -22,16 +23,34 @@ from serving.api.parameters import (
 from serving.api.tools import check_agreement, check_tool_choice, check_tools
 from serving.settings import HttpSettings
 
+# OpenAI's fields that would change the answer and that no engine here can honour.
+_UNSUPPORTED: Mapping[str, Check] = MappingProxyType(
+    {
+        "audio": unsupported("Models here answer with text."),
+        "function_call": unsupported("Use 'tool_choice'."),
+        "functions": unsupported("Use 'tools'."),
+        "moderation": unsupported(),
+        "prediction": unsupported(),
+        "verbosity": unsupported("Say in a message how long the answer should be."),
+        "web_search_options": unsupported(),
+    }
+)
+
 
 def chat_checks(limits: HttpSettings) -> dict[str, Check]:
     """Every field of a chat request."""
     return shared_checks(limits.max_n) | {
+        **_UNSUPPORTED,
         "messages": partial(check_messages, most=limits.max_messages),
         "logprobs": boolean,
         "max_completion_tokens": integer(1, MAX_TOKENS),
         "modalities": check_modalities,
         "parallel_tool_calls": boolean,
-        "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh"),
+        "prompt_cache_key": string(512),
+        "prompt_cache_options": _check_cache_options,
+        "prompt_cache_retention": one_of("in_memory", "in-memory", "24h"),
+        "reasoning_effort": one_of("none", "minimal", "low", "medium", "high", "xhigh", "max"),
+        "safety_identifier": string(512),
         "service_tier": one_of("auto", "default"),
         "tool_choice": check_tool_choice,
         "tools": check_tools,
@@ -52,6 +71,11 @@ class ChatReader:
         check_agreement(body)
         _check_numbers_agree(body)
         return generation_request(body, arrival, kind="chat", text=text_of(body["messages"]))
+
+
+def _check_cache_options(value: Any, param: str) -> None:
+    """Wishes about OpenAI's prompt cache. The engines' own needs none: a prefix that is in memory is used."""
+    members(value, param, checks={"mode": one_of("implicit", "explicit"), "ttl": one_of("30m")})
 
 
 def _check_numbers_agree(body: Mapping[str, Any]) -> None:

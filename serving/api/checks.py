@@ -34,6 +34,16 @@ def unknown(param: str) -> InvalidRequest:
     return InvalidRequest(f"Unknown parameter: '{echo(param)}'.", code="unknown_parameter", param=param)
 
 
+def unsupported(instead: str = "") -> Check:
+    """A field of OpenAI's that nothing here can honour: known, and refused rather than dropped."""
+
+    def check(value: Any, param: str) -> None:  # noqa: ARG001
+        sentence = f"Invalid value for '{echo(param)}': not supported here."
+        raise InvalidRequest(f"{sentence} {instead}".rstrip(), param=param)
+
+    return check
+
+
 def number(low: float, high: float, *, above_low: bool = False) -> Check:
     """A JSON number in [low, high], or (low, high]; never true, false or a string."""
     expected = f"a number {'above' if above_low else 'from'} {low} {'and up to' if above_low else 'to'} {high}"

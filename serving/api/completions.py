@@ -7,7 +7,7 @@ from typing import Any
 
 from models.errors import InvalidRequest
 from models.types import GenerationRequest
-from serving.api.checks import Check, boolean, integer, invalid, only_null
+from serving.api.checks import Check, boolean, integer, invalid, unsupported
 from serving.api.generation_request import Arrival, generation_request
 from serving.api.parameters import (
     MAX_LOGPROBS,
@@ -20,6 +20,7 @@ from serving.api.tools import check_agreement
 from serving.settings import HttpSettings
 
 MAX_PROMPTS = 1024
+MAX_CHOICES = 1024
 # Above the vocabulary of every open-weight model; the exact bound is the engine's, which knows its own.
 MAX_TOKEN_ID = 10_000_000
 
@@ -32,7 +33,7 @@ def completion_checks(limits: HttpSettings) -> dict[str, Check]:
         "logprobs": integer(0, MAX_LOGPROBS),
         "max_tokens": integer(0, MAX_TOKENS),
         "prompt": check_prompt,
-        "suffix": only_null,
+        "suffix": unsupported(),
     }
 
 
@@ -49,8 +50,11 @@ class CompletionReader:
         check_agreement(body)
         if body.get("max_tokens") == 0 and not body.get("echo"):
             raise InvalidRequest("'max_tokens' may be 0 only with 'echo': true.", param="max_tokens")
+        n = body.get("n") or 1
+        if n * _prompt_count(body["prompt"]) > MAX_CHOICES:
+            raise InvalidRequest(f"'n' times the number of prompts must not exceed {MAX_CHOICES}.", param="n")
         best_of = body.get("best_of")
-        if best_of is not None and best_of != (body.get("n") or 1):
+        if best_of is not None and best_of != n:
             raise InvalidRequest("'best_of' must equal 'n': every choice is returned.", param="best_of")
         return generation_request(body, arrival, kind="completion", text=prompt_text(body["prompt"]))
 
@@ -63,6 +67,11 @@ def check_prompt(value: Any, param: str) -> None:
         _check_token_ids(value, param)
     elif type(value) is list:
         _check_prompts(value, param)
+
+
+def _prompt_count(prompt: Any) -> int:
+    """One for a text or its token ids, else how many of either."""
+    return len(prompt) if type(prompt) is list and type(prompt[0]) is not int else 1
 
 
 def prompt_text(prompt: Any) -> str:

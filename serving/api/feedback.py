@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.access import INFERENCE, authorize
-from serving.api.body import read_object
+from serving.api.body import JsonBodies
 from serving.api.checks import Check, members, one_of, string
 from serving.api.deps import ApiDependencies
 
@@ -28,15 +29,15 @@ _CHECKS: Mapping[str, Check] = MappingProxyType(
 class Feedback:
     """The feedback route."""
 
-    def __init__(self, deps: ApiDependencies) -> None:
+    def __init__(self, deps: ApiDependencies, bodies: JsonBodies) -> None:
         self._deps = deps
+        self._bodies = bodies
 
     async def give(self, request: Request) -> Response:
         """Keep one opinion: `request_id`, `rating` up or down, and optionally `comment` and `corrected`."""
         deps = self._deps
         caller = await authorize(request.scope, deps.keys, roles=INFERENCE)
-        body = await read_object(request.scope, request.receive, limits=deps.http, timers=deps.timers)
-        members(body, "", checks=_CHECKS, required=("request_id", "rating"))
+        body = await self._bodies.read(request.scope, request.receive, reader=_checked)
         await deps.records.feedback(
             body["request_id"],
             caller,
@@ -46,3 +47,8 @@ class Feedback:
         )
         answer = {"object": "feedback", "request_id": body["request_id"], "rating": body["rating"]}
         return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def _checked(body: dict[str, Any]) -> dict[str, Any]:
+    members(body, "", checks=_CHECKS, required=("request_id", "rating"))
+    return body

@@ -15,16 +15,19 @@ from starlette.types import Receive, Scope, Send
 from models.errors import NotFound, PenstockError
 from models.types import GenerationRequest, Principal
 from serving.api.access import INFERENCE, authorize
-from serving.api.body import read_object
+from serving.api.body import JsonBodies
 from serving.api.call import Call, call_of
-from serving.api.departure import departure, race
+from serving.api.departure import ClientGone, departure, race
 from serving.api.deps import ApiDependencies
 from serving.api.errors import echo
 from serving.api.generation_request import Arrival
+from serving.api.patience import hanging_up, patience
 from serving.api.sse import EventStream
 from serving.engines.answer import Answer
 from serving.telemetry.record import CallRecord
 
+# A whole answer of many choices may be 64 MiB; what the client has not read waits here, and not in the socket's buffer.
+PIECE_BYTES = 64 * 1024
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Headers = list[tuple[bytes, bytes]]
@@ -41,17 +44,18 @@ class Reader(Protocol):
 class Generation:
     """An ASGI endpoint. A slot of the key is held from before the body is read until the last byte is sent."""
 
-    def __init__(self, deps: ApiDependencies, reader: Reader) -> None:
+    def __init__(self, deps: ApiDependencies, reader: Reader, *, bodies: JsonBodies) -> None:
         self._deps = deps
         self._reader = reader
+        self._bodies = bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
         deps, call = self._deps, call_of(scope)
         caller = await authorize(scope, deps.keys, roles=INFERENCE)
         with deps.limiter.hold(caller):
-            body = await read_object(scope, receive, limits=deps.http, timers=deps.timers)
-            request = self._reader.read(body, Arrival(call.id, call.received, _traceparent(scope)))
+            arrival = Arrival(call.id, call.received, _traceparent(scope))
+            request = await self._bodies.read(scope, receive, reader=lambda body: self._reader.read(body, arrival))
             self._note(request, call)
             self._check_model(request, caller)
             async with departure(receive, call) as gone:
@@ -64,12 +68,16 @@ class Generation:
             raise PenstockError("A generation call has no record.")
         async with AsyncExitStack() as held:
             answer = await race(self._begin(request, caller, record=call.record, held=held), gone)
-            headers = _headers(answer)
-            if answer.stream is not None:
-                stream = EventStream(answer.stream, send, call=call, timers=self._deps.timers, clock=self._deps.clock)
-                await race(stream.run(headers), gone)
-            else:
-                await _send_body(answer.body or b"", headers, send=send)
+            with hanging_up(send, call):
+                await self._deliver(answer, call=call, gone=gone, send=send)
+
+    async def _deliver(self, answer: Answer, *, call: Call, gone: asyncio.Task[None], send: Send) -> None:
+        timers, headers = self._deps.timers, _headers(answer)
+        if answer.stream is not None:
+            stream = EventStream(answer.stream, send, call=call, timers=timers, clock=self._deps.clock)
+            await race(stream.run(headers), gone)
+        else:
+            await _send_body(answer.body or b"", headers, send=send, gone=gone, stall_s=timers.write_stall_s)
 
     async def _begin(
         self, request: GenerationRequest, caller: Principal, *, record: CallRecord, held: AsyncExitStack
@@ -98,16 +106,21 @@ class Generation:
             call.record.traceparent = request.traceparent
 
 
-async def _send_body(body: bytes, headers: Headers, *, send: Send) -> None:
+async def _send_body(body: bytes, headers: Headers, *, send: Send, gone: asyncio.Task[None], stall_s: float) -> None:
+    """Piece by piece, each under the timer of a client that does not read; most answers are one piece."""
     length = (b"content-length", str(len(body)).encode())
-    await send(
-        {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [(b"content-type", b"application/json"), length, *headers],
-        }
-    )
-    await send({"type": "http.response.body", "body": body})
+    head = [(b"content-type", b"application/json"), length, *headers]
+    async with patience(stall_s) as restart:
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        for end in range(PIECE_BYTES, max(len(body), 1) + PIECE_BYTES, PIECE_BYTES):
+            piece, more = body[end - PIECE_BYTES : end], end < len(body)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+            if not more:
+                return
+            restart()
+            await asyncio.sleep(0)  # a send behind the client's leaving does nothing and waits for nothing
+            if gone.done():
+                raise ClientGone
 
 
 def _headers(answer: Answer) -> Headers:

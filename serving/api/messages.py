@@ -11,7 +11,19 @@ from types import MappingProxyType
 from typing import Any
 
 from models.errors import InvalidRequest
-from serving.api.checks import Check, invalid, items, members, missing, one_of, only_null, string, text, unknown
+from serving.api.checks import (
+    Check,
+    invalid,
+    items,
+    members,
+    missing,
+    one_of,
+    only_null,
+    string,
+    text,
+    unknown,
+    unsupported,
+)
 from serving.api.strict_json import parse_object
 
 MAX_PARTS = 1024
@@ -111,7 +123,9 @@ def _empty(value: Any, param: str) -> None:
 
 
 _NAME: Check = string(64, shortest=1)
-_PART: Mapping[str, Check] = MappingProxyType({"type": one_of("text"), "text": text})
+_PART: Mapping[str, Check] = MappingProxyType(
+    {"type": one_of("text"), "text": text, "prompt_cache_breakpoint": unsupported("Prefixes are cached by themselves.")}
+)
 _CALLED_FUNCTION: Mapping[str, Check] = MappingProxyType({"name": _NAME, "arguments": _check_arguments})
 _TOOL_CALL: Mapping[str, Check] = MappingProxyType(
     {"id": string(256, shortest=1), "type": one_of("function"), "function": _check_called_function}

@@ -33,7 +33,10 @@ MAX_LOGPROBS = 20
 MAX_LOGIT_BIAS = 1024
 MAX_METADATA = 16
 # Fields that end in the gateway: the engine neither needs nor knows them.
-OURS = frozenset({"penstock", "metadata", "store", "service_tier", "modalities", "user", "best_of", "suffix"})
+OURS = frozenset(
+    {"penstock", "metadata", "store", "service_tier", "modalities", "user", "best_of", "safety_identifier"}
+    | {"prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"}
+)
 
 _TOKEN_ID = re.compile(r"[0-9]{1,8}")
 _FEATURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -55,7 +58,7 @@ def shared_checks(max_n: int) -> dict[str, Check]:
         "response_format": check_response_format,
         "seed": integer(INT64_MIN, INT64_MAX),
         "stop": check_stop,
-        "store": one_of(False),
+        "store": check_store,
         "stream": boolean,
         "stream_options": check_stream_options,
         "structured_outputs": check_structured_outputs,
@@ -125,8 +128,14 @@ def check_metadata(value: Any, param: str) -> None:
 
 
 def check_stream_options(value: Any, param: str) -> None:
-    """Whether the last chunk carries the usage."""
-    members(value, param, checks={"include_usage": boolean})
+    """Whether the last chunk carries the usage. Events are never padded here, whatever is wished for."""
+    members(value, param, checks={"include_usage": boolean, "include_obfuscation": boolean})
+
+
+def check_store(value: Any, param: str) -> None:
+    """false alone: an answer that should be kept would be looked for later."""
+    if value is not False:
+        raise invalid(param, "false: no answer is kept here")
 
 
 def check_penstock(value: Any, param: str) -> None:

@@ -6,6 +6,7 @@ Owns the refusal of nested and overlapping repetition. Does not own matching: no
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from typing import Any
 
@@ -13,6 +14,8 @@ from models.errors import InvalidRequest
 
 MAX_LENGTH = 256
 MAX_REPEAT = 1000
+# What `catch_warnings` puts back belongs to the whole process, and long bodies are read in a thread.
+_PARSING = threading.Lock()
 _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"})
 _REFUSED = frozenset({"ASSERT", "ASSERT_NOT", "GROUPREF", "GROUPREF_EXISTS"})
 
@@ -22,7 +25,7 @@ def check_pattern(value: Any, param: str) -> None:
     if type(value) is not str or len(value) > MAX_LENGTH:
         raise _refuse(param, f"a pattern must be a string of at most {MAX_LENGTH} characters")
     try:
-        with warnings.catch_warnings():
+        with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             parsed = re._parser.parse(value)  # type: ignore[attr-defined]
     except (re.error, OverflowError, RecursionError) as error:

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.errors import NotFound
 from serving.api.admin_keys import AdminKeys
+from serving.api.body import JsonBodies
 from serving.api.chat import ChatReader
 from serving.api.completions import CompletionReader
 from serving.api.deps import ApiDependencies
@@ -40,13 +41,14 @@ def build_api(deps: ApiDependencies) -> ASGIApp:
 
 
 def _routes(deps: ApiDependencies) -> list[BaseRoute]:
-    listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps)
+    bodies = JsonBodies(deps.http, deps.timers)
+    listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps, bodies)
     return [
-        Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http)), methods=["POST"]),
-        Route("/v1/completions", Generation(deps, CompletionReader(deps.http)), methods=["POST"]),
+        Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http), bodies=bodies), methods=["POST"]),
+        Route("/v1/completions", Generation(deps, CompletionReader(deps.http), bodies=bodies), methods=["POST"]),
         Route("/v1/models", listings.models, methods=["GET"]),
         Route("/v1/models/{id:path}", listings.model, methods=["GET"]),
-        Route("/v1/feedback", Feedback(deps).give, methods=["POST"]),
+        Route("/v1/feedback", Feedback(deps, bodies).give, methods=["POST"]),
         Route("/health", operations.health, methods=["GET"]),
         Route("/ready", operations.ready, methods=["GET"]),
         Route("/metrics", operations.metrics, methods=["GET"]),

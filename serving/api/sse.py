@@ -16,8 +16,8 @@ from models.clock import Clock
 from models.errors import PenstockError, UpstreamError
 from serving.api.call import Call
 from serving.api.connection import Connection
-from serving.api.departure import ClientGone
 from serving.api.errors import frame
+from serving.api.patience import Stalled, patience
 from serving.settings import TimerSettings
 
 DONE = b"data: [DONE]\n\n"
@@ -32,7 +32,7 @@ HEADERS = (
 
 
 class EventStream:
-    """One stream on its way to one client. `run` ends with the stream, or raises `ClientGone` when nobody reads."""
+    """One stream on its way to one client. `run` ends with the stream, or raises `Stalled` when nobody reads."""
 
     def __init__(
         self, events: AsyncGenerator[bytes, None], send: Send, *, call: Call, timers: TimerSettings, clock: Clock
@@ -57,10 +57,7 @@ class EventStream:
             pump.cancel()
             clock.cancel()
             await asyncio.wait({pump, clock})
-        if stalled:
-            Connection(self._send).abort()
-            raise ClientGone
-        pump.result()
+        (clock if stalled else pump).result()
 
     async def _pump(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
@@ -101,27 +98,23 @@ class EventStream:
             record.ttft_ms = (self._now() - self._call.received) * 1000
 
     async def _keep_time(self) -> None:
-        """Comments while the engine is silent; returns when the client has not read for too long."""
+        """Comments while the engine is silent; raises `Stalled` when the client has not read for too long."""
         while (left := self._stall_in()) > 0:
             silence = self._last_sent + self._timers.keep_alive_s - self._now()
             if self._sending_since is not None or silence > 0:
                 await asyncio.sleep(left if self._sending_since is not None else min(left, silence))
-            elif not await self._comment():
-                return
+            else:
+                await self._comment()
+        raise Stalled
 
     def _stall_in(self) -> float:
         """Seconds until a send that is under way counts as stalled."""
         since = self._now() if self._sending_since is None else self._sending_since
         return since + self._timers.write_stall_s - self._now()
 
-    async def _comment(self) -> bool:
-        """Send a keep-alive; False when the client does not take it."""
+    async def _comment(self) -> None:
+        """Send a keep-alive."""
         self._last_sent = self._now()
-        if self._call.complete:
-            return True
-        try:
-            async with asyncio.timeout(self._timers.write_stall_s):
+        if not self._call.complete:
+            async with patience(self._timers.write_stall_s):
                 await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-        except TimeoutError:
-            return False
-        return True

@@ -15,7 +15,7 @@ from rich.markup import escape
 from models.errors import PenstockError
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import Target, target_of
-from serving.commands.terminal import err, out, print_json
+from serving.commands.terminal import err, print_json, write
 
 SILENCE_S = 120.0
 
@@ -124,9 +124,8 @@ def _talk(conversation: Conversation) -> None:
 
 
 def _turn(conversation: Conversation, text: str) -> None:
-    console = out()
-    reply = conversation.ask(text, lambda piece: console.print(piece, end="", markup=False))
-    console.print()
+    reply = conversation.ask(text, write)
+    write("\n")
     facts = [reply.model, f"tier {reply.tier}" if reply.tier else None, reply.route]
     facts += [f"first token {reply.ttft_ms:.0f} ms" if reply.ttft_ms else None, f"{reply.latency_ms:.0f} ms in all"]
     err().print(f"[dim]{escape(' · '.join(fact for fact in facts if fact))}[/dim]")

@@ -39,6 +39,8 @@ def evaluate_command(
     state_dir: StateOption = None,
 ) -> None:
     """Ask both tiers the held-out prompts, greedily, and count the exact answers."""
+    if write_to is not None:
+        _require_writable(write_to)
     target = target_of(state_of(state_dir), environment())
     models = tuple(model or DEFAULT_MODELS)
     err().print(f"[dim]Asking {', '.join(models)} at {target.url}, {per_family} prompts of each family.[/dim]")
@@ -49,6 +51,14 @@ def evaluate_command(
         print_json(json.loads(report.to_json()))
     else:
         out().print(report.table())
+
+
+def _require_writable(path: Path) -> None:
+    """Fail now and not behind the last answer. A report that is there stays as it is, and none is made yet."""
+    is_new = not path.exists()
+    path.open("a").close()
+    if is_new:
+        path.unlink()
 
 
 def _measure(target: Target, models: tuple[str, ...], *, per_family: int, seed: int) -> EvaluationReport:

@@ -80,7 +80,8 @@ class RemoteKeys:
     async def create(self, spec: KeySpec) -> dict[str, Any]:
         """The new key, with its secret under `key`."""
         given = {name: getattr(spec, name) for name in KeySpec.__slots__ if name != "keep_text"}
-        return await self._call("POST", "/admin/keys", body={name: value for name, value in given.items() if value})
+        body = {name: value for name, value in given.items() if value is not None}
+        return await self._call("POST", "/admin/keys", body=body)
 
     async def list(self) -> list[dict[str, Any]]:
         """Every key, newest first."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from models.clock import SystemClock
@@ -127,11 +128,11 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             row["org"],
             row["user"],
             row["role"],
-            ", ".join(row["models"]) if row["models"] else "all",
+            escape(", ".join(row["models"])) if row["models"] else "all",
             str(row["concurrency"] or "any"),
             _day(row["expires_at"]),
             _state(row, now),
-            row["name"] or "",
+            escape(row["name"] or ""),
         )
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,23 +11,35 @@ from typing import Any
 import orjson
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 Report = Callable[[str], None]
 
 
 def out() -> Console:
     """Where answers go."""
-    return Console(highlight=False, soft_wrap=True)
+    return _console(stderr=False)
 
 
 def err() -> Console:
     """Where progress, hints and errors go."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    """Shows text as it is: no colours of its own, no breaks, and no picture where `:name:` was said."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+
+
+def write(text: str) -> None:
+    """Text on stdout, byte for byte: for programs that read it, and for answers."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:
     """One JSON object (or list) on a line of stdout."""
-    out().print(orjson.dumps(value, default=str).decode(), markup=False)
+    write(orjson.dumps(value, default=str).decode() + "\n")
 
 
 def print_problem(text: str) -> None:
@@ -46,7 +59,7 @@ def reporting() -> Iterator[Report]:
 
         def report(text: str) -> None:
             steps.next(text)
-            status.update(escape(text))
+            status.update(Text(text))
 
         yield report
         steps.next(None)

@@ -236,6 +236,16 @@ class Stack:
         """The application on a real server; gives its port."""
         return served(self.app())
 
+    def assert_refused(self, response: httpx2.Response, status: int, code: str, param: str | None = None) -> None:
+        """One answer in the shape of every error, one row that says the same, and an engine that was not asked."""
+        assert_error(response, status, code, param)
+        self.assert_one_row(status, code)
+
+    def assert_one_row(self, status: int, code: str) -> None:
+        """The call that was refused is in the records, once, and reached no engine."""
+        assert [(row.status, row.error_code) for row in self.records.rows] == [(status, code)]
+        assert self.pipeline.requests == []
+
 
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[int]:
@@ -255,6 +265,21 @@ async def served(app: Any) -> AsyncIterator[int]:
 CHAT: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}
 COMPLETION: dict[str, Any] = {"model": "auto", "prompt": "hi"}
 
+TYPES = {
+    **dict.fromkeys((400, 401, 404, 405, 413, 414, 415, 431), "invalid_request_error"),
+    **{403: "permission_error", 429: "rate_limit_error"},
+    **dict.fromkeys((500, 502, 503, 504), "server_error"),
+}
+
+
+def error_in(body: bytes, status: int) -> dict[str, Any]:
+    """The error that a body or a frame holds: the one shape, and the type that goes with its status."""
+    error: dict[str, Any] = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    quota = error["code"] == "insufficient_quota"
+    assert error["type"] == ("insufficient_quota" if quota else TYPES[status])
+    return error
+
 
 def assert_error(response: httpx2.Response, status: int, code: str, param: str | None = None) -> None:
     """The error contract of every refusal."""
@@ -262,8 +287,7 @@ def assert_error(response: httpx2.Response, status: int, code: str, param: str |
     assert response.headers["content-type"] == "application/json"
     assert response.headers["x-request-id"]
     assert len(response.content) <= 1024
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
+    error = error_in(response.content, status)
     assert error["code"] == code
     if param is not None:
         assert error["param"] == param

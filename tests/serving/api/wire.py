@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import re
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,6 +53,15 @@ async def wire(port: int, *, limit: int = 2**16) -> AsyncIterator[Wire]:
         writer.transport.abort()
 
 
+async def until(condition: Callable[[], object], seconds: float = 2) -> float:
+    """Wait for something to become true; the seconds it took."""
+    started = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - started < seconds, "it never came"
+        await asyncio.sleep(0.005)
+    return time.perf_counter() - started
+
+
 def post(body: Any, *, headers: str = "", path: str = "/v1/chat/completions", key: str = "good") -> bytes:
     """A whole request."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -62,6 +73,10 @@ def post(body: Any, *, headers: str = "", path: str = "/v1/chat/completions", ke
 
 
 def statuses(received: bytes) -> list[int]:
-    """The status of each answer in a stream of bytes."""
-    lines = [line for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
-    return [int(line.split()[1]) for line in lines]
+    """The status of each answer in a stream of bytes; a second one begins right behind the first one's body."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d{3}) ", received)]
+
+
+def body_of(received: bytes) -> bytes:
+    """What follows the head of the first answer in a stream of bytes."""
+    return received.partition(b"\r\n\r\n")[2]

@@ -37,6 +37,14 @@ def test_json_holds_text_route_usage_and_times(penstock: Run, there: Any) -> Non
     assert 0 < found["ttft_ms"] <= found["latency_ms"]
 
 
+@pytest.mark.parametrize("word", [":smile:", "a\tb", "[red]x[/red]", "x\r\n\x07", "\u200d漢 "])
+def test_an_answer_leaves_as_the_model_wrote_it(penstock: Run, stack: Any, there: Any, word: str) -> None:
+    stack.engine.script = Script(tokens=1, word=word)
+    shown = penstock("chat", "--once", "Hello", **there).stdout_bytes.decode()
+    assert shown == f"{word}\n"
+    assert json.loads(penstock("chat", "--once", "Hello", "--json", **there).stdout)["text"] == word
+
+
 def test_json_without_a_question_reads_it_from_stdin(penstock: Run, stack: Any, there: Any) -> None:
     penstock("chat", "--json", given="From a pipe", **there)
     assert stack.engine.seen[-1].body["messages"] == [{"role": "user", "content": "From a pipe"}]

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from serving.commands.docs import configuration_page
+from serving.commands.config import PAGES
+from serving.commands.docs import VARIABLES, configuration_page
 from serving.commands.settings_origin import settings_with_origin
 from serving.settings import Settings, load_settings, profile_names
 
 Run = Callable[..., Result]
 
-PAGE = Path(__file__).parents[3] / "docs" / "configuration.md"
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_value_names_its_origin(penstock: Run) -> None:
@@ -63,8 +64,17 @@ def test_nothing_of_the_settings_is_left_out_of_the_list() -> None:
     assert sections == set(Settings.model_fields)
 
 
-def test_the_configuration_page_is_what_the_settings_say() -> None:
-    assert PAGE.read_text() == configuration_page(), "run `penstock config docs`"
+@pytest.mark.parametrize("name", PAGES)
+def test_a_committed_page_is_what_the_code_says_now(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == PAGES[name](), "run `penstock config docs`"
+
+
+def test_the_command_writes_every_page_into_a_folder(penstock: Run, tmp_path: Path) -> None:
+    result = penstock("config", "docs", "--out", str(tmp_path / "new"))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert {path.name: path.read_text() for path in (tmp_path / "new").iterdir()} == {
+        name: page() for name, page in PAGES.items()
+    }
 
 
 def test_every_setting_is_on_the_page_with_a_reason() -> None:
@@ -73,6 +83,8 @@ def test_every_setting_is_on_the_page_with_a_reason() -> None:
     assert [row for row in rows if re.fullmatch(r".*\|\s*\|", row)] == []
 
 
-def test_the_page_goes_to_a_file_or_to_stdout(penstock: Run, tmp_path: Path) -> None:
-    assert penstock("config", "docs", "--out", str(tmp_path / "page.md")).exit_code == 0
-    assert (tmp_path / "page.md").read_text() == penstock("config", "docs", "--out", "-").stdout
+@pytest.mark.parametrize("name", [name for name, _, _ in VARIABLES])
+def test_every_other_variable_of_the_page_is_read_somewhere(name: str) -> None:
+    readers = [*ROOT.glob("serving/**/*.py"), *ROOT.glob("models/catalog/**/*.py"), ROOT / "setup.sh"]
+    found = [path.name for path in readers if re.search(rf"\b{name}\b", path.read_text()) and path.name != "docs.py"]
+    assert found

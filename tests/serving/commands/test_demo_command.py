@@ -44,3 +44,24 @@ def test_a_refused_request_fails_the_evaluation_in_one_sentence(penstock: Run, s
     assert result.exit_code == 1
     assert "status 503" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_asked(
+    penstock: Run, stack: Any, there: Any, tmp_path: Path
+) -> None:
+    result = penstock("demo", "evaluate", "--out", str(tmp_path / "missing" / "report.json"), **there)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"'{tmp_path}/missing/report.json': No such file or directory.\n"
+    assert stack.engine.seen == []
+
+
+@pytest.mark.parametrize("before", [None, "an older report"])
+def test_an_evaluation_that_fails_leaves_the_file_of_its_report_alone(
+    penstock: Run, stack: Any, there: Any, tmp_path: Path, before: str | None
+) -> None:
+    report = tmp_path / "report.json"
+    if before is not None:
+        report.write_text(before)
+    stack.engine.script = Script(fault="status", status=503)
+    assert penstock("demo", "evaluate", "--per-family", "1", "--out", str(report), **there).exit_code == 1
+    assert (report.read_text() if report.exists() else None) == before

@@ -146,3 +146,19 @@ def test_a_refusal_over_http_is_the_stacks_own_sentence(penstock: Run, far: dict
     assert (refused.exit_code, "API key is not valid" in refused.stderr) == (1, True)
     gone = penstock("keys", "list", **{**far, "PENSTOCK_URL": "http://127.0.0.1:1"})
     assert (gone.exit_code, "does not answer" in gone.stderr) == (1, True)
+
+
+def test_no_calls_at_once_is_refused_over_http_and_makes_no_key_without_a_limit(
+    penstock: Run, far: dict[str, str]
+) -> None:
+    refused = penstock("keys", "create", *ACME, "--concurrency", "0", **far)
+    assert (refused.exit_code, "concurrency" in refused.stderr) == (1, True)
+    assert len(listed(penstock, **far)) == 1
+
+
+def test_the_words_of_a_key_are_shown_as_they_were_given(penstock: Run, admin_key: str) -> None:
+    penstock("keys", "create", *ACME, "--name", "[/dim] :smile: [red]", "--model", "[/x]")
+    shown = penstock("keys", "list").stdout
+    assert "[/dim] :smile: [red]" in shown
+    assert "[/x]" in shown
+    assert listed(penstock)[0]["name"] == "[/dim] :smile: [red]"
