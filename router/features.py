@@ -104,8 +104,9 @@ CODE = cues(
     "stack trace",
     "unit test/tests",
 )
+FIELDS = cues("json yaml csv xml extract")
 FORM = cues(
-    "json yaml csv xml classify categorise categorize label class sentiment extract rewrite rephrase paraphrase"
+    "classify categorise categorize label class sentiment rewrite rephrase paraphrase"
     " politely friendly translate spell summarise summarize uppercase lowercase",
     "sort this/it/the",
     "kind/kinds of this/the/message/ticket",
@@ -119,7 +120,7 @@ def measure(request: GenerationRequest) -> Mapping[str, Feature]:
     """Every feature of this request, by name."""
     prompt = read(request.text)
     found = {name: reader(prompt) for name, reader in READERS}
-    return found | {"length": _length(request.text), "turns": _turns(request), "form": _form(prompt, request)}
+    return found | {"length": _length(request.text), "turns": _turns(request), "fields": _fields(prompt, request)}
 
 
 def read(text: str) -> Prompt:
@@ -178,11 +179,15 @@ def _turns(request: GenerationRequest) -> Feature:
     return Feature(_share(turns, first=2, full=6), f"{turns} user turns")
 
 
-def _form(prompt: Prompt, request: GenerationRequest) -> Feature:
+def _form(prompt: Prompt) -> Feature:
+    return _cue(FORM, prompt)
+
+
+def _fields(prompt: Prompt, request: GenerationRequest) -> Feature:
     shape = request.body.get("response_format")
     if isinstance(shape, Mapping) and str(shape.get("type", "")).startswith("json"):
         return Feature(1.0, "response_format asks for JSON")
-    return _cue(FORM, prompt)
+    return _cue(FIELDS, prompt)
 
 
 def _is_user(message: object) -> bool:
@@ -216,4 +221,5 @@ READERS: tuple[tuple[str, Callable[[Prompt], Feature]], ...] = (
     ("calculation", _calculation),
     ("reasoning", _reasoning),
     ("code", _code),
+    ("form", _form),
 )

@@ -28,10 +28,10 @@ class Conversation:
     turns: tuple[Example, ...]
 
 
-def conversations(split: Split, *, seed: int) -> Iterator[Conversation]:
+def conversations(split: Split, *, seed: int, plain: bool = False) -> Iterator[Conversation]:
     """An endless draw: one in eight has a system prompt, one in fourteen an earlier turn."""
     rng = Random(f"conversations|{split}|{seed}")
-    examples = mix(split, seed=seed)
+    examples = mix(split, seed=seed, plain=plain)
     while True:
         system = rng.choice(SYSTEM_PROMPTS) if rng.random() < 0.125 else ""
         count = 2 if rng.random() < 0.07 else 1

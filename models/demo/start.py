@@ -3,8 +3,8 @@
 Looking something up in the context needs two attention layers that work together ("induction heads", Elhage et al.,
 "A Mathematical Framework for Transformer Circuits", 2021): heads that see what stood just before a token, and heads
 above them that look for the place where the same words stood before, and copy what came next. Plain random weights did
-not find them in ten million tokens (docs/decisions/0003-demo-tiers.md), so they are laid out here. Nothing is frozen,
-and a model of one layer has nothing above that could use the first half.
+not find them in ten million tokens (docs/decisions/0003-demo-tiers.md), so they are laid out here. Nothing is frozen. A
+model of one layer has no place for the second half, and starts at random.
 """
 
 import torch
@@ -18,11 +18,11 @@ COPY = 0.3
 
 
 def lay_out(model: LlamaForCausalLM) -> None:
-    """Sets the first layer's look-back heads and, where there is a second layer, its matching heads."""
+    """Sets the look-back heads of the first layer and the matching heads of the second, where there is a second one."""
+    if model.config.num_hidden_layers < 2:
+        return
     with torch.no_grad():
-        written = look_back(model, DISTANCES[: model.config.num_attention_heads // 2])
-        if model.config.num_hidden_layers > 1:
-            match(model, written, heads=model.config.num_attention_heads // 2)
+        match(model, look_back(model, DISTANCES), heads=model.config.num_attention_heads // 2)
 
 
 def look_back(model: LlamaForCausalLM, distances: tuple[int, ...]) -> tuple[Tensor, list[Tensor]]:

@@ -106,7 +106,7 @@ def _own_words(pieces: Tokenizer) -> list[str]:
     """Whole words of the training mix, commonest first. Invented words stay below the threshold."""
     counts: Counter[str] = Counter()
     untrained = draw("triage", Side.TRAIN, count=SAMPLE // 10, seed=0)
-    for example in (*islice(mix(Side.TRAIN, seed=0), SAMPLE), *untrained):
+    for example in (*islice(mix(Side.TRAIN, seed=0, plain=True), SAMPLE), *untrained):
         for text in (example.prompt, example.answer):
             counts.update(word for word, _ in pieces.pre_tokenizer.pre_tokenize_str(text))
     return [word for word, count in counts.most_common() if count > RARE]

@@ -14,7 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 
@@ -93,18 +93,25 @@ class Encoder:
         return ids
 
 
-def samples(encoder: Encoder, recipe: Recipe) -> Iterator[Sample]:
-    """An endless stream of conversations with drills among them."""
-    rng = Random(f"samples|{recipe.seed}")
-    talk, exercise = conversations(Split.TRAIN, seed=recipe.seed), drills(seed=recipe.seed)
+def samples(encoder: Encoder, recipe: Recipe, *, plain: bool) -> Iterator[Sample]:
+    """An endless stream of conversations with drills among them, `plain` for the first part of the training."""
+    seed = recipe.seed if plain else recipe.seed + 1
+    rng = Random(f"samples|{seed}")
+    talk, exercise = conversations(Split.TRAIN, seed=seed, plain=plain), drills(seed=seed)
     while True:
         yield encoder.drill(next(exercise)) if rng.random() < recipe.drill_share else encoder(next(talk))
 
 
 def batches(encoder: Encoder, recipe: Recipe, *, place: Place) -> Iterator[tuple[Tensor, Tensor]]:
-    """This worker's endless share of (ids, labels), padded on the right; a batch has about one length."""
+    """This worker's share of (ids, labels) of the whole training, and more."""
+    begin, end = (_batches(encoder, recipe, place=place, plain=plain) for plain in (True, False))
+    return chain(islice(begin, recipe.plain_steps), end)
+
+
+def _batches(encoder: Encoder, recipe: Recipe, *, place: Place, plain: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """An endless stream, padded on the right; a batch has about one length."""
     rng = Random(recipe.seed)
-    source = samples(encoder, recipe)
+    source = samples(encoder, recipe, plain=plain)
     while True:
         pool = sorted(islice(source, POOL), key=lambda sample: (len(sample.ids) // STRIDE, rng.random()))
         groups = list(_groups(pool, recipe.batch_tokens // place.workers))
@@ -175,9 +182,12 @@ def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[Optimizer]:
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
-    """Warm-up, plateau, straight fall to zero."""
+    """Warm-up, plateau, straight fall to zero; and a lower rise and fall for the last part."""
+    if step >= recipe.plain_steps:
+        left = (recipe.steps - step) / (recipe.steps - recipe.plain_steps)
+        return min(recipe.finish_rate * left, (step - recipe.plain_steps + 1) / recipe.warm_up)
     rising = (step + 1) / recipe.warm_up
-    falling = (recipe.steps - step) / (recipe.steps * recipe.decay_share)
+    falling = (recipe.plain_steps - step) / (recipe.plain_steps * recipe.decay_share)
     return min(1.0, rising, falling)
 
 

@@ -32,9 +32,12 @@ class Weights(Frozen):
     code: float = Field(
         0.4, ge=-1, le=1, description="Code fences, languages, traces: small models write code that fails."
     )
+    fields: float = Field(
+        0.5, ge=-1, le=1, description="JSON, CSV, extract: several values to be found, and each put in its place."
+    )
     turns: float = Field(0.15, ge=-1, le=1, description="Two user turns or more, full at six: references across turns.")
     form: float = Field(
-        -0.35, ge=-1, le=1, description="JSON, classify, rewrite, translate: the answer is the prompt in another form."
+        -0.35, ge=-1, le=1, description="Classify, rewrite, translate: the answer is the prompt in another form."
     )
 
 

@@ -106,7 +106,7 @@ WHAT: Mapping[str, str] = MappingProxyType(
         "structured_outputs.choice": "The answers to choose from.",
         "structured_outputs.json_object": "Any JSON object.",
         "temperature": "0 is greedy.",
-        "tool_choice": "Or `{type: function, function: {name}}`. Needs `tools`. `auto` needs a card with a `tool_parser`.",
+        "tool_choice": "Or `{type: function, function: {name}}`. Needs `tools`, and a card with a `tool_parser`.",
         "tools": "What the model may call.",
         "tools[].type": "**Required.**",
         "tools[].function.name": "**Required.** Beside it `description` and `strict`.",

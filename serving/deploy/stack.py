@@ -204,7 +204,7 @@ def _refuse_new_ground(current: StackInfo | None, settings: Settings) -> None:
     for name, value in fixed_at_start(settings).items():
         if value != kept.get(name, value):
             raise ConfigurationError(
-                f"{name} is {kept[name]!r} since this stack started. `penstock down` and `penstock up` make it {value!r}."
+                f"{name} is {kept[name]!r} since this stack started: `penstock down`, `penstock up` make it {value!r}."
             )
 
 

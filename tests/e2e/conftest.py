@@ -25,7 +25,6 @@ PENSTOCK = Path(sys.executable).with_name("penstock")
 START_LIMIT_S = 600
 # `make prove`: the same tests with larger numbers.
 PROVE = os.environ.get("PENSTOCK_PROVE") == "1"
-prove_only = pytest.mark.skipif(not PROVE, reason="not yet seen green ten times in a row: make prove")
 STOP_LIMIT_S = 180
 
 
@@ -64,7 +63,7 @@ def stack() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="pe2e") as folder:
         started = Stack("", "", Path(folder))
         try:
-            answer = json.loads(started.run("up", "--detach", "--json", "--port", str(_free_port())).stdout)
+            answer = json.loads(started.run("up", "--detach", "--json", "--port", str(free_port())).stdout)
             yield Stack(answer["url"], answer["key"], Path(folder))
         finally:
             subprocess.run(
@@ -78,7 +77,7 @@ def _adopt(folder: Path) -> Stack:
     return Stack(url, without_key.new_key("--org", "tests", "--user", "runner", "--role", "admin"), folder)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -9,6 +9,9 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.e2e.conftest import Stack
+
+ORDER_TEXT = "Anna Keller from North Haven asked for 12 oak lamps."
 HELLO = [{"role": "user", "content": "Hello, who are you?"}]
 ORDER = {
     "type": "object",
@@ -67,7 +70,49 @@ def test_a_json_schema_answer_validates(client: OpenAI) -> None:
     jsonschema.validate(json.loads(answer.choices[0].message.content or ""), ORDER)
 
 
-def test_several_choices_seed_stop_and_logprobs_are_served(client: OpenAI) -> None:
+def test_a_json_object_answer_is_json(client: OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="demo-large",
+        messages=[{"role": "user", "content": f"{ORDER_TEXT} Give me the order as JSON."}],
+        response_format={"type": "json_object"},
+        max_tokens=200,
+        temperature=0,
+    )
+    assert isinstance(json.loads(answer.choices[0].message.content or ""), dict)
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "order"}}])
+def test_a_tool_is_called_with_arguments_that_validate(client: OpenAI, choice: str | dict[str, object]) -> None:
+    tools = [{"type": "function", "function": {"name": "order", "description": "Orders.", "parameters": ORDER}}]
+    options = {"model": "demo-large", "messages": HELLO, "max_tokens": 200, "temperature": 0}
+    answer = client.chat.completions.create(**options, tools=tools, tool_choice=choice)
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert call.function.name == "order"
+    jsonschema.validate(json.loads(call.function.arguments), ORDER)
+
+
+def test_an_answer_ends_where_it_was_told_to_stop(client: OpenAI) -> None:
+    options = {"model": "demo-large", "messages": HELLO, "temperature": 0}
+    whole = client.chat.completions.create(**options).choices[0].message.content or ""
+    stopped = client.chat.completions.create(**options, stop=whole.split()[1]).choices[0]
+    assert (stopped.message.content, stopped.finish_reason) == (whole.split()[0] + " ", "stop")
+
+
+def test_a_forbidden_token_is_not_said(client: OpenAI) -> None:
+    options = {"model": "demo-large", "messages": HELLO, "max_tokens": 3, "temperature": 0}
+    first = client.chat.completions.create(**options, logprobs=True).choices[0]
+    assert first.finish_reason == "length"
+    banned = client.chat.completions.create(**options, logit_bias={"1": 100}).choices[0]
+    assert (banned.message.content, banned.finish_reason) == ("", "stop")
+
+
+def test_several_streamed_choices_come_to_an_end_each(client: OpenAI) -> None:
+    stream = client.chat.completions.create(model="demo-small", messages=HELLO, n=3, stream=True, temperature=1.0)
+    ends = [choice for chunk in stream for choice in chunk.choices if choice.finish_reason]
+    assert sorted(choice.index for choice in ends) == [0, 1, 2]
+
+
+def test_several_choices_seed_and_logprobs_are_served(client: OpenAI) -> None:
     options = {"model": "demo-small", "messages": HELLO, "max_tokens": 8, "temperature": 1.0, "seed": 7}
     first = client.chat.completions.create(**options, n=2, logprobs=True, top_logprobs=3)
     again = client.chat.completions.create(**options, n=2)
@@ -84,21 +129,22 @@ def test_auto_names_the_tier_and_the_reason(client: OpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "options"),
+    ("error", "status", "code", "options"),
     [
-        (openai.NotFoundError, {"model": "gpt-4"}),
-        (openai.BadRequestError, {"temperature": 3.0}),
-        (openai.BadRequestError, {"max_tokens": 1_000_000}),
-        (openai.BadRequestError, {"extra_body": {"chat_template": "x"}}),
+        (openai.NotFoundError, 404, "model_not_found", {"model": "gpt-4"}),
+        (openai.BadRequestError, 400, "invalid_value", {"temperature": 3.0}),
+        (openai.BadRequestError, 400, "context_length_exceeded", {"max_tokens": 1_000_000}),
+        (openai.BadRequestError, 400, "unknown_parameter", {"extra_body": {"chat_template": "x"}}),
+        (openai.APIStatusError, 413, "request_too_large", {"messages": [{"role": "user", "content": "x" * 5 * 2**20}]}),
     ],
 )
 def test_each_mistake_is_an_error_of_its_class(
-    client: OpenAI, error: type[openai.APIStatusError], options: dict[str, object]
+    client: OpenAI, error: type[openai.APIStatusError], status: int, code: str, options: dict[str, object]
 ) -> None:
     request = {"model": "demo-small", "messages": HELLO, **options}
     with pytest.raises(error) as caught:
         client.chat.completions.create(**request)  # type: ignore[call-overload]
-    assert caught.value.code is not None
+    assert (caught.value.status_code, caught.value.code) == (status, code)
     assert caught.value.type == "invalid_request_error"
 
 
@@ -106,3 +152,10 @@ def test_a_wrong_key_is_an_authentication_error(client: OpenAI) -> None:
     with pytest.raises(openai.AuthenticationError) as caught:
         client.with_options(api_key="sk-penstock-wrong").models.list()
     assert caught.value.code == "invalid_api_key"
+
+
+def test_a_key_for_metrics_is_not_for_answers(stack: Stack, client: OpenAI) -> None:
+    metrics = stack.new_key("--org", "ops", "--user", "prometheus", "--role", "metrics")
+    with pytest.raises(openai.PermissionDeniedError) as caught:
+        client.with_options(api_key=metrics).chat.completions.create(model="demo-small", messages=HELLO)
+    assert (caught.value.code, caught.value.type) == ("insufficient_permissions", "permission_error")

@@ -17,6 +17,7 @@ MESSAGES = [{"role": "user", "content": "Hello, what can you do for me?"}]
 class Outcome:
     """One request as its client saw it. `chunks` counts content chunks, `ended_s` is monotonic."""
 
+    model: str
     code: str = "unset"
     status: int = 200
     chunks: int = 0
@@ -41,9 +42,33 @@ class Outcome:
         return self.code == "ok" and self.finish_reason is None
 
 
-async def stream(client: AsyncOpenAI, model: str, *, tokens: int, endless: bool = False) -> Outcome:
-    """One streamed chat; `endless` keeps the model from stopping before `tokens`."""
-    outcome = Outcome()
+class Talk:
+    """A stream that runs beside the test: what came so far, and a way to leave it."""
+
+    def __init__(self, client: AsyncOpenAI, model: str, *, tokens: int) -> None:
+        self.outcome = Outcome(model)
+        self.leaving = asyncio.Event()
+        self.task = asyncio.create_task(stream(client, model, tokens=tokens, endless=True, talk=self))
+
+    async def started(self) -> None:
+        """Return when the first content is there."""
+        while not self.outcome.chunks:
+            assert not self.task.done(), self.outcome
+            await asyncio.sleep(0.05)
+
+    async def goes_on(self) -> None:
+        """Return when more content has come."""
+        before = self.outcome.chunks
+        while self.outcome.chunks == before:
+            assert not self.task.done(), self.outcome
+            await asyncio.sleep(0.05)
+
+
+async def stream(
+    client: AsyncOpenAI, model: str, *, tokens: int, endless: bool = False, talk: Talk | None = None
+) -> Outcome:
+    """One streamed chat; `endless` keeps the model from stopping before `tokens`, `talk` lets others look on."""
+    outcome = talk.outcome if talk is not None else Outcome(model)
     options = {"logit_bias": {"1": -100}} if endless else {}
     try:
         answer = await client.chat.completions.create(
@@ -54,7 +79,12 @@ async def stream(client: AsyncOpenAI, model: str, *, tokens: int, endless: bool 
             if chunk.choices:
                 outcome.chunks += bool(chunk.choices[0].delta.content)
                 outcome.finish_reason = chunk.choices[0].finish_reason or outcome.finish_reason
-        outcome.code = "ok"
+            if talk is not None and talk.leaving.is_set():
+                outcome.code = "left"
+                await answer.close()
+                break
+        else:
+            outcome.code = "ok"
     except openai.APIStatusError as error:
         outcome.code, outcome.status = str(error.code), error.status_code
         outcome.request_id = error.response.headers.get("x-request-id")

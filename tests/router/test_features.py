@@ -8,12 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.types import GenerationRequest
-from router.features import CALCULATION, CODE, FORM, LOOKUP, OPENINGS, QUESTIONS, REASONING, measure
+from router.features import CALCULATION, CODE, FIELDS, FORM, LOOKUP, OPENINGS, QUESTIONS, REASONING, measure
 from router.policies.threshold import ThresholdPolicy, ThresholdSettings
 
 Ask = Callable[..., GenerationRequest]
 
-TABLES = {"lookup": LOOKUP, "calculation": CALCULATION, "reasoning": REASONING, "code": CODE, "form": FORM}
+TABLES = {
+    "lookup": LOOKUP,
+    "calculation": CALCULATION,
+    "reasoning": REASONING,
+    "code": CODE,
+    "fields": FIELDS,
+    "form": FORM,
+}
 WORDS = [(name, word) for name, table in TABLES.items() for word in table.words]
 PHRASES = [(name, phrase.strip()) for name, table in TABLES.items() for phrase in table.phrases]
 PROSE = "Boats came to the old harbour, and nobody in that room had a doubt; gulls cried over empty crates near water. "

@@ -31,7 +31,8 @@ def test_a_greeting_scores_nothing_and_goes_small(ask: Ask) -> None:
         ("How many are left?", "calculation"),
         ("Explain it step by step", "reasoning"),
         ("```\nx = 1\n```", "code"),
-        ("Return the fields as JSON", "form"),
+        ("Return the values as JSON", "fields"),
+        ("Translate it", "form"),
     ],
 )
 def test_each_cue_raises_its_own_feature_to_the_full(ask: Ask, text: str, feature: str) -> None:
@@ -47,9 +48,9 @@ def test_turns_count_the_user_messages_alone(ask: Ask) -> None:
     assert parts["turns"].reason == "6 user turns"
 
 
-def test_a_json_schema_in_the_request_speaks_for_the_small_tier(ask: Ask) -> None:
-    parts = {part.feature: part for part in POLICY.explain(ask("x", response_format={"type": "json_schema"}))}
-    assert parts["form"].points < 0
+def test_a_json_schema_in_the_request_speaks_for_the_large_tier(ask: Ask) -> None:
+    assert POLICY.choose(ask("x", response_format={"type": "json_schema"})).ranking == ("large", "small")
+    assert POLICY.choose(ask("x", response_format={"type": "text"})).ranking == ("small", "large")
 
 
 def test_a_score_on_the_threshold_goes_large(ask: Ask) -> None:

@@ -16,24 +16,25 @@ __all__ = ["FAMILIES", "TRAINED", "Difficulty", "Example", "Family", "Split", "d
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of task: how hard it is, its share of the training mix, and how to draw one."""
+    """A kind of task: how hard it is, its share of the training mix, how to draw one, and an easier form to begin with."""
 
     name: str
     difficulty: Difficulty
     share: float
     example: Callable[[Random, Split], Example]
+    plain: Callable[[Random, Split], Example] | None = None
 
 
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
         Family(classify.NAME, Difficulty.EASY, 0.09, classify.example),
-        Family(extract.NAME, Difficulty.EASY, 0.10, extract.example),
+        Family(extract.NAME, Difficulty.HARD, 0.10, extract.example),
         Family(rewrite.NAME, Difficulty.EASY, 0.07, rewrite.example),
         Family(chat.NAME, Difficulty.EASY, 0.04, chat.example),
         Family(unknown.NAME, Difficulty.EASY, 0.11, unknown.example),
         Family(answer.NAME, Difficulty.HARD, 0.24, answer.example),
-        Family(arithmetic.NAME, Difficulty.HARD, 0.35, arithmetic.example),
+        Family(arithmetic.NAME, Difficulty.HARD, 0.35, arithmetic.example, arithmetic.plain_example),
         Family(triage.NAME, Difficulty.UNTRAINED, 0.0, triage.example),
     )
 }
@@ -46,10 +47,10 @@ def draw(family: str, split: Split, *, count: int, seed: int) -> list[Example]:
     return [FAMILIES[family].example(rng, split) for _ in range(count)]
 
 
-def mix(split: Split, *, seed: int) -> Iterator[Example]:
-    """An endless draw from all trained families by their shares."""
+def mix(split: Split, *, seed: int, plain: bool = False) -> Iterator[Example]:
+    """An endless draw from all trained families by their shares; `plain` in the form to begin with."""
     rng = Random(f"mix|{split}|{seed}")
     shares = [FAMILIES[name].share for name in TRAINED]
     while True:
-        name = rng.choices(TRAINED, weights=shares)[0]
-        yield FAMILIES[name].example(rng, split)
+        family = FAMILIES[rng.choices(TRAINED, weights=shares)[0]]
+        yield (family.plain if plain and family.plain else family.example)(rng, split)

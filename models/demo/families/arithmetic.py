@@ -1,4 +1,7 @@
-"""Hard family `arithmetic`: two-digit sums and differences in words, with a third number that does not count."""
+"""Hard family `arithmetic`: two-digit sums and differences in words, with a third number that does not count.
+
+The third number stands before or behind the others, so that only the words beside a number tell whether it counts.
+"""
 
 from random import Random
 
@@ -72,10 +75,31 @@ ASIDES = Wordings(
     ),
     held_out=(", see note {x}.", " from page {x}.", ". This is week {x}."),
 )
+AHEAD = Wordings(
+    train=(
+        "On day {x}, ",
+        "In week {x}: ",
+        "From shelf {x}: ",
+        "See page {x}. ",
+        "{p} is {x} years old. ",
+        "At {x} dollars: ",
+        "This is note {x}. ",
+    ),
+    held_out=("See note {x}: ", "From page {x}, ", "This is week {x}. "),
+)
 
 
 def example(rng: Random, split: Split) -> Example:
-    """A sum or a difference; always with an aside when held out."""
+    """A sum or a difference; always with an aside when held out, before or behind the numbers that count."""
+    return _example(rng, split, ahead=rng.random() < 0.5)
+
+
+def plain_example(rng: Random, split: Split) -> Example:
+    """The same with the aside behind the numbers that count: the form in which adding is learned first."""
+    return _example(rng, split, ahead=False)
+
+
+def _example(rng: Random, split: Split, *, ahead: bool) -> Example:
     subtract = rng.random() < 0.5
     story, question = (DIFFERENCES, DIFFERENCE_QUESTIONS) if subtract else (SUMS, SUM_QUESTIONS)
     first, second = values.number_pair(rng, split)
@@ -83,8 +107,10 @@ def example(rng: Random, split: Split) -> Example:
         first += second
     people = values.several(rng, split, count=2, draw=values.person)
     slots = {"p": people[0], "q": people[1], "g": values.goods(rng, split), "c": values.place(rng, split)}
-    aside = ASIDES.pick(rng, split) if split is Split.HELD_OUT or rng.random() < 0.6 else "."
-    body = (story.pick(rng, split) + aside).format(**slots, a=first, b=second, x=values.amount(rng))
+    aside = split is Split.HELD_OUT or rng.random() < 0.6
+    behind = ASIDES.pick(rng, split) if aside and not ahead else "."
+    before = AHEAD.pick(rng, split) if aside and ahead else ""
+    body = (before + story.pick(rng, split) + behind).format(**slots, a=first, b=second, x=values.amount(rng))
     request = question.pick(rng, split).format(**slots)
     return Example(
         NAME,

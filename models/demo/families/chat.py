@@ -167,7 +167,7 @@ REPLIES: dict[str, Wordings] = {
             "Hi, what can you do?",
             "Please tell me what you can do.",
             "What tasks can you do?",
-            "How can you help?",
+            "Tell me how you can help us.",
             "What can you help me with?",
         ),
     ),

@@ -1,4 +1,7 @@
-"""Easy family `extract`: an order in a sentence becomes a JSON object with four fields."""
+"""Hard family `extract`: an order in a sentence becomes a JSON object with four fields.
+
+Every value follows the same quotation mark, so which one comes next has to be looked up in what was written before.
+"""
 
 import json
 from random import Random

@@ -1,7 +1,8 @@
 import pytest
 
-torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+import torch
 
 from models.demo.tiers import TIERS, WEIGHTS
 from models.demo.tokenizer import load_tokenizer
@@ -10,7 +11,7 @@ from models.demo.train import new_model
 WORDS = 20
 
 
-def repeated() -> "torch.Tensor":
+def repeated() -> torch.Tensor:
     """Twenty different words in no order, said twice."""
     torch.manual_seed(5)
     row = 1_000 + torch.randperm(500)[:WORDS]
@@ -31,11 +32,10 @@ def test_two_layers_can_copy_before_training_and_one_cannot() -> None:
     assert copied("small") <= 0.1
 
 
-@pytest.mark.parametrize("tier", sorted(TIERS))
-def test_the_first_heads_look_at_the_tokens_just_before(tier: str) -> None:
-    model = new_model(TIERS[tier], load_tokenizer(WEIGHTS / tier), seed=1).eval()
+def test_the_first_heads_look_at_the_tokens_just_before() -> None:
+    model = new_model(TIERS["large"], load_tokenizer(WEIGHTS / "large"), seed=1).eval()
     model.set_attn_implementation("eager")
     with torch.no_grad():
         attention = model(repeated(), output_attentions=True).attentions[0][0]
-    for head, distance in enumerate((1, 2)):
+    for head, distance in enumerate((1, 2, 3)):
         assert attention[head].diagonal(-distance)[WORDS:].min() > 0.8

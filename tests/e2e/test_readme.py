@@ -1,0 +1,61 @@
+"""What the first page says works: its commands, its Python, and the curl line that a start prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import PENSTOCK, Stack
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+LIMIT_S = 120
+# They start and stop stacks (the fixture and the other tests do), or never end.
+ELSEWHERE = ("penstock up", "penstock down", "penstock logs -f")
+SHORTER = {"penstock demo evaluate": " --per-family 2"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
+
+
+def commands() -> list[str]:
+    lines = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("penstock ") and not line.startswith(ELSEWHERE)]
+
+
+def shell(stack: Stack, command: list[str], said: str = "") -> str:
+    environment = {**os.environ, "PENSTOCK_STATE_DIR": str(stack.state_dir), "PENSTOCK_API_KEY": stack.key}
+    done = subprocess.run(command, env=environment, input=said, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+def test_the_page_has_commands() -> None:
+    assert len(commands()) >= 6
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_of_the_page_works(stack: Stack, line: str) -> None:
+    words = shlex.split(line + SHORTER.get(line, ""))
+    assert shell(stack, [str(PENSTOCK), *words[1:]], said="Hello\n").strip()
+
+
+def test_the_python_of_the_page_prints_an_answer(stack: Stack) -> None:
+    (code,) = blocks("python")
+    assert "KEY" in code
+    code = f"KEY = {stack.key!r}\n" + code.replace("http://127.0.0.1:8000", stack.url)
+    assert len(shell(stack, [sys.executable, "-c", code]).split()) > 2
+
+
+def test_the_curl_line_streams_when_pasted(stack: Stack) -> None:
+    printed = shell(stack, [str(PENSTOCK), "up", "--profile", "cpu-demo", "--detach"])
+    lines = printed[printed.index("curl ") :].split("\n\n")[0]
+    answer = shell(stack, ["bash", "-c", lines])
+    assert answer.count("data: {") > 2
+    assert answer.rstrip().endswith("data: [DONE]")

@@ -1,0 +1,73 @@
+"""A second stack beside the first, and what either of them lets in from outside."""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from openai import OpenAI
+
+from tests.e2e.conftest import Stack, free_port
+from tests.e2e.processes import node_of, replicas_of
+
+HELLO = [{"role": "user", "content": "Hello"}]
+# Serve binds the gRPC servers of its replicas to all addresses and has no setting for it; they want Ray's token.
+GRPC_OF = ("ray::ServeReplica", "ray::ProxyActor")
+
+
+@pytest.fixture(scope="module")
+def second(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Another stack in a state folder of its own, with the small tier alone."""
+    profile = tmp_path_factory.mktemp("profile") / "small-only.yaml"
+    profile.write_text(
+        "tiers: {small: demo-small, large: demo-small, default: small}\n"
+        "engines: [{card: demo-small, max_running: 8, max_queued: 8}]\n"
+        "ray: {accelerator: cpu, num_cpus: 32}\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="pe2f") as folder:
+        other = Stack("", "", Path(folder))
+        try:
+            up = ("up", "--profile", str(profile), "--detach", "--json", "--port", str(free_port()))
+            answer = json.loads(other.run(*up).stdout)
+            yield Stack(answer["url"], answer["key"], Path(folder))
+        finally:
+            other.run("down")
+
+
+@pytest.mark.timeout(600)
+def test_both_answer_and_neither_knows_the_keys_of_the_other(stack: Stack, second: Stack) -> None:
+    for one, other in ((stack, second), (second, stack)):
+        with OpenAI(base_url=f"{one.url}/v1", api_key=one.key, max_retries=0) as client:
+            assert client.chat.completions.create(model="demo-small", messages=HELLO).choices[0].message.content
+            with pytest.raises(Exception, match="invalid_api_key"):
+                client.with_options(api_key=other.key).models.list()
+
+
+def test_the_replicas_of_two_stacks_are_processes_of_their_own(stack: Stack, second: Stack) -> None:
+    first, other = (replicas_of(one.state_dir, "demo-small") for one in (stack, second))
+    assert len(first) == len(other) == 1
+    assert first[0].engine_pids.isdisjoint(other[0].engine_pids)
+
+
+def test_only_the_public_port_and_serves_grpc_listen_beyond_loopback(stack: Stack) -> None:
+    public = urlsplit(stack.url).port
+    found = list(listeners(stack))
+    assert len(found) > 10
+    assert any(port == public for _, _, port in found)
+    beyond = {(title, port) for title, address, port in found if not address.startswith("127.") and port != public}
+    assert all(title.startswith(GRPC_OF) for title, _ in beyond), beyond
+
+
+def listeners(stack: Stack) -> Iterator[tuple[str, str, int]]:
+    """(title of the process, address, port) of everything in the stack that listens for TCP."""
+    node = node_of(stack.state_dir)
+    for process in (node, *node.children(recursive=True)):
+        for connection in process.net_connections(kind="tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.family in (socket.AF_INET, socket.AF_INET6):
+                yield " ".join(process.cmdline()), connection.laddr.ip, connection.laddr.port
