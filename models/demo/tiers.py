@@ -22,11 +22,13 @@ class Recipe:
     """How both tiers are trained: same data, same order, same steps, same rates.
 
     The last `finish` steps tell sums in their full form, with the number that does not count anywhere; the ones before
-    keep it behind the others, or adding is not learned for a long time.
+    keep it behind the others, or adding is not learned for a long time. The rate falls to zero at the end of the plain
+    part, and again after every `cycle` steps.
     """
 
-    steps: int = 3_300
-    finish: int = 700
+    steps: int = 4_000
+    finish: int = 1_400
+    cycle: int = 700
     batch_tokens: int = 6_144
     drill_share: float = 0.35
     warm_up: int = 100

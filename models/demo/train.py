@@ -182,10 +182,10 @@ def optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[Optimizer]:
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
-    """Warm-up, plateau, straight fall to zero; and a lower rise and fall for the last part."""
+    """Warm-up, plateau, straight fall to zero; then lower rises and falls (SGDR, Loshchilov and Hutter, 2017)."""
     if step >= recipe.plain_steps:
-        left = (recipe.steps - step) / (recipe.steps - recipe.plain_steps)
-        return min(recipe.finish_rate * left, (step - recipe.plain_steps + 1) / recipe.warm_up)
+        done = (step - recipe.plain_steps) % recipe.cycle
+        return min(recipe.finish_rate * (1 - done / recipe.cycle), (done + 1) / recipe.warm_up)
     rising = (step + 1) / recipe.warm_up
     falling = (recipe.plain_steps - step) / (recipe.plain_steps * recipe.decay_share)
     return min(1.0, rising, falling)

@@ -101,12 +101,15 @@ def test_easy_and_hard_prompts_share_openings_and_words() -> None:
     assert len(easy & hard) >= len(wording.OPENINGS.held_out) - 2
 
 
-def test_sums_and_differences_are_right() -> None:
+def test_sums_and_differences_are_right_and_the_number_that_does_not_count_stands_on_either_side() -> None:
+    ahead = 0
     for one in draw("arithmetic", Split.HELD_OUT, count=200, seed=4):
         result = int(next(word for word in one.answer.split() if word.isdigit()))
-        numbers = [int(word) for word in "".join(c if c.isdigit() else " " for c in one.prompt).split()]
-        first, second = (numbers[0], numbers[1])
-        assert result in (first + second, first - second)
+        numbers = [int(word) for word in re.findall(r"\d+", one.prompt)]
+        ahead += bool(re.search(r"(note|page|week) \d+[:,.] \w+ .*\d", one.prompt))
+        pairs = ((numbers[0], numbers[1]), (numbers[1], numbers[2]))
+        assert result in {total for first, second in pairs for total in (first + second, first - second)}
+    assert 60 <= ahead <= 140
 
 
 def test_the_answer_is_the_only_sentence_of_the_text_about_what_is_asked_or_said_to_be_missing() -> None:
