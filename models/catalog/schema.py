@@ -127,7 +127,8 @@ class ModelCard(Frozen):
     price: Price
     lora: Lora = Field(default_factory=Lora)
     tool_parser: str | None = Field(
-        None, description="vLLM's parser of this model's tool calls. Without one no tool is called, and none may be required."
+        None,
+        description="vLLM's parser of this model's tool calls. Without one no tool is called, and none may be required.",
     )
     engine_args: dict[str, Any] = Field(default_factory=dict, description="Further vLLM engine arguments.")
 
