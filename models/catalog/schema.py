@@ -128,7 +128,7 @@ class ModelCard(Frozen):
     lora: Lora = Field(default_factory=Lora)
     tool_parser: str | None = Field(
         None,
-        description="vLLM's parser of this model's tool calls. Without one no tool is called, and none may be required.",
+        description="vLLM's parser of the model's tool calls. Without one, no tool is called and none may be required.",
     )
     engine_args: dict[str, Any] = Field(default_factory=dict, description="Further vLLM engine arguments.")
 

@@ -16,7 +16,7 @@ __all__ = ["FAMILIES", "TRAINED", "Difficulty", "Example", "Family", "Split", "d
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of task: how hard it is, its share of the training mix, how to draw one, and an easier form to begin with."""
+    """A kind of task: how hard it is, its share of the mix, how to draw one, and an easier form to begin with."""
 
     name: str
     difficulty: Difficulty
