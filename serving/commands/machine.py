@@ -44,7 +44,8 @@ def this_machine(folder: Path) -> Machine:
         disk_free=shutil.disk_usage(_existing(folder)).free,
         shared_memory_free=shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.exists() else 0,
         gpus=_gpus(),
-        installed={normal(found.metadata["Name"]): found.version for found in distributions()},
+        # The first on the path is the one that is imported: setuptools appends a folder of its own copies.
+        installed={normal(found.metadata["Name"]): found.version for found in reversed(list(distributions()))},
     )
 
 

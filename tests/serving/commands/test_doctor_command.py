@@ -1,5 +1,6 @@
 import json
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,14 @@ def test_the_shipped_lock_is_read_whole() -> None:
     locked = package_finding(lock, this_machine(Path("/")).installed)
     assert "missing" not in locked.fact
     assert int(package_finding(lock, this_machine(Path("/")).installed).fact.split()[0]) > 100
+
+
+def test_a_copy_further_down_the_path_is_not_what_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "packaging-0.1.dist-info"
+    copy.mkdir()
+    (copy / "METADATA").write_text("Metadata-Version: 2.1\nName: packaging\nVersion: 0.1\n")
+    monkeypatch.setattr("sys.path", [*sys.path, str(tmp_path)])
+    assert this_machine(Path("/")).installed["packaging"] != "0.1"
 
 
 def test_a_model_that_is_not_here_says_how_to_get_it(tmp_path: Path) -> None:
