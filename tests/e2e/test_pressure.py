@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.e2e.conftest import PROVE, Stack
+from tests.e2e.conftest import PROVE, Stack, prove_only
 from tests.e2e.ledger import assert_left, assert_written
 from tests.e2e.processes import wait_until
 from tests.e2e.traffic import MESSAGES, stream, tally
@@ -57,9 +57,10 @@ def test_clients_that_leave_free_the_engine(stack: Stack, client: OpenAI, stream
     assert_left(stack.state_dir, ids)
 
 
+@prove_only
 async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client: AsyncOpenAI) -> None:
     """200 at once on 64 running and 64 waiting: only answers and 503, and the gateway stays awake."""
-    watching = asyncio.create_task(_liveness(stack, seconds=3))
+    watching = asyncio.create_task(asyncio.to_thread(_liveness, stack, seconds=3))
     outcomes = await asyncio.gather(*(stream(async_client, LARGE, tokens=30, endless=True) for _ in range(200)))
     slowest = await watching
 
@@ -73,26 +74,29 @@ async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client
     assert_written(stack.state_dir, list(outcomes))
 
 
-async def _liveness(stack: Stack, *, seconds: float) -> float:
-    """The slowest answer of `/health` while it is asked all the time, in seconds."""
+def _liveness(stack: Stack, *, seconds: float) -> float:
+    """The slowest answer of `/health` while it is asked all the time, in seconds; not in the loop of the clients."""
     slowest, ends = 0.0, time.monotonic() + seconds
-    async with httpx2.AsyncClient() as client:
+    with httpx2.Client() as client:
         while time.monotonic() < ends:
             started = time.monotonic()
-            assert (await client.get(f"{stack.url}/health")).status_code == 200
+            assert client.get(f"{stack.url}/health").status_code == 200
             slowest = max(slowest, time.monotonic() - started)
-            await asyncio.sleep(0.05)
+            time.sleep(0.05)
     return slowest
 
 
+@prove_only
 def test_a_refusal_says_when_to_come_back(stack: Stack, tmp_path: Path) -> None:
     """One key, one call at a time: the second gets 429 and `Retry-After`, and the first is not disturbed."""
     key = stack.new_key("--org", "acme", "--user", "one", "--concurrency", "1")
     headers = {"Authorization": f"Bearer {key}"}
     url = f"{stack.url}/v1/chat/completions"
-    with httpx2.stream("POST", url, headers=headers, json={**ENDLESS, "stream": True, "max_tokens": 1000}) as first:
-        next(first.iter_lines())
-        second = httpx2.post(url, headers=headers, json={**ENDLESS, "max_tokens": 1})
+    long = {**ENDLESS, "stream": True, "max_tokens": 3000}
+    with httpx2.Client(headers=headers, timeout=60) as client, client.stream("POST", url, json=long) as first:
+        lines = first.iter_lines()
+        next(lines)
+        second = client.post(url, json={**ENDLESS, "max_tokens": 1})
         assert (second.status_code, second.json()["error"]["code"]) == (429, "rate_limit_exceeded")
         assert 1 <= int(second.headers["retry-after"]) <= 120
-        assert "data: [DONE]" in first.read().decode()
+        assert "data: [DONE]" in list(lines)

@@ -76,6 +76,7 @@ async def stream(
         )
         outcome.request_id = answer.response.headers["x-request-id"]
         async for chunk in answer:
+            await asyncio.sleep(0)  # a stream whose next chunk is always there already would never let others send
             if chunk.choices:
                 outcome.chunks += bool(chunk.choices[0].delta.content)
                 outcome.finish_reason = chunk.choices[0].finish_reason or outcome.finish_reason
