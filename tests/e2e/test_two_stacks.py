@@ -13,7 +13,7 @@ import psutil
 import pytest
 from openai import OpenAI
 
-from tests.e2e.conftest import Stack, free_port
+from tests.e2e.conftest import Stack, free_port, prove_only
 from tests.e2e.processes import node_of, replicas_of
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -40,6 +40,7 @@ def second(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             other.run("down")
 
 
+@prove_only
 @pytest.mark.timeout(600)
 def test_both_answer_and_neither_knows_the_keys_of_the_other(stack: Stack, second: Stack) -> None:
     for one, other in ((stack, second), (second, stack)):
@@ -49,12 +50,14 @@ def test_both_answer_and_neither_knows_the_keys_of_the_other(stack: Stack, secon
                 client.with_options(api_key=other.key).models.list()
 
 
+@prove_only
 def test_the_replicas_of_two_stacks_are_processes_of_their_own(stack: Stack, second: Stack) -> None:
     first, other = (replicas_of(one.state_dir, "demo-small") for one in (stack, second))
     assert len(first) == len(other) == 1
     assert first[0].engine_pids.isdisjoint(other[0].engine_pids)
 
 
+@prove_only
 def test_only_the_public_port_and_serves_grpc_listen_beyond_loopback(stack: Stack) -> None:
     public = urlsplit(stack.url).port
     found = list(listeners(stack))
