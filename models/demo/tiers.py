@@ -26,8 +26,8 @@ class Recipe:
     part, and again after every `cycle` steps.
     """
 
-    steps: int = 4_000
-    finish: int = 1_400
+    steps: int = 5_400
+    finish: int = 2_800
     cycle: int = 700
     batch_tokens: int = 6_144
     drill_share: float = 0.35

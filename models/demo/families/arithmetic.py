@@ -1,13 +1,16 @@
 """Hard family `arithmetic`: two-digit sums and differences in words, with a third number that does not count.
 
-The third number stands before or behind the others, so that only the words beside a number tell whether it counts.
+The third number stands before or behind the others, so that only the words beside a number tell whether it counts. The
+plain form, in which adding is learned first, has few wordings; the full form has many, or `large` adds well only in
+sentences it knows.
 """
 
+from dataclasses import dataclass
 from random import Random
 
 from models.demo.families import values
 from models.demo.families.example import Example, Split
-from models.demo.families.wording import Wordings, assemble
+from models.demo.families.wording import Wordings, assemble, widened
 
 NAME = "arithmetic"
 
@@ -88,28 +91,116 @@ AHEAD = Wordings(
     held_out=("See note {x}: ", "From page {x}, ", "This is week {x}. "),
 )
 
+KINDS = (" day", " week", " shelf", " page", " note", " order", " message", " text", " depot", " parcel")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The wordings of a story, by what is asked for, and those of the number that does not count."""
+
+    sums: tuple[Wordings, Wordings]
+    differences: tuple[Wordings, Wordings]
+    behind: Wordings
+    ahead: Wordings
+
+
+PLAIN = Form(
+    sums=(SUMS, SUM_QUESTIONS), differences=(DIFFERENCES, DIFFERENCE_QUESTIONS), behind=ASIDES, ahead=AHEAD
+)
+FULL = Form(
+    sums=(
+        widened(
+            SUMS,
+            (
+                ("{p}", "{p} in {c}", "{p} from {c}"),
+                (" ordered", " needs", " wants", " asked for", " bought", " got", " sent"),
+                (" {a} {g}",),
+                (
+                    " and {q} {b}",
+                    " and {q} ordered {b}",
+                    " and {q} got {b} {g}",
+                    " and {q} wants {b} more",
+                    ", {q} needs {b}",
+                    ", {q} from {c} bought {b} {g}",
+                    ", then {b} {g}",
+                    " and then {b} more",
+                    ", and later {b} more",
+                ),
+            ),
+            (
+                ("We send", "We ship", "We sold", "The shop sent", "Send"),
+                (" {a} {g}", " {a} {g} to {c}", " {a} {g} to {p}", " {a} {g} from {c}", " {a} {g} to {p} in {c}"),
+                (" and {b} more", " and {b} {g} for {q}", " and then {b} {g}", " and {b} to {q}", ", then {b} more"),
+            ),
+        ),
+        widened(
+            SUM_QUESTIONS,
+            (
+                ("How many {g} are there", "How many are there", "What is the number of {g}", "How many {g} do we have"),
+                ("?", " now?", ", please?", " today?"),
+            ),
+        ),
+    ),
+    differences=(
+        widened(
+            DIFFERENCES,
+            (
+                ("{p} had", "{p} in {c} had", "{p} from {c} had", "We had", "{p} ordered", "The shop had", "{p} got"),
+                (" {a} {g}", " {a} {g} in {c}", " {a} {g} for {p}"),
+                (
+                    " and sold {b}",
+                    " and sold {q} {b} {g}",
+                    " and then sold {b} to {q}",
+                    " and gave {b} {g} to {q}",
+                    " and {b} went to {q}",
+                    " and sent {b} {g} back",
+                    ", then sent {b} back",
+                    " and lost {b} {g}",
+                    " and {q} took {b}",
+                    " and {q} bought {b} {g}",
+                    ", then {q} took {b} away",
+                ),
+            ),
+        ),
+        widened(
+            DIFFERENCE_QUESTIONS,
+            (
+                ("How many {g} are left", "How many are left", "How many {g} are there", "How many are still here"),
+                ("?", ", please?", " today?", " for us?"),
+            ),
+        ),
+    ),
+    behind=widened(
+        ASIDES, ((" on", " in", " from", " at", ", see", ". It is", ". Look at", " for"), KINDS, (" {x}.",))
+    ),
+    ahead=widened(
+        AHEAD,
+        (("On", "In", "From", "At", "See", "This is", "Look at", "It is"), KINDS, (" {x}: ", " {x}, ", " {x}. ")),
+    ),
+)
+
 
 def example(rng: Random, split: Split) -> Example:
     """A sum or a difference; always with an aside when held out, before or behind the numbers that count."""
-    return _example(rng, split, ahead=rng.random() < 0.5)
+    return _example(rng, split, form=FULL, ahead=rng.random() < 0.5)
 
 
 def plain_example(rng: Random, split: Split) -> Example:
-    """The same with the aside behind the numbers that count: the form in which adding is learned first."""
-    return _example(rng, split, ahead=False)
+    """Few wordings, and the aside behind the numbers that count: the form in which adding is learned first."""
+    return _example(rng, split, form=PLAIN, ahead=False)
 
 
-def _example(rng: Random, split: Split, *, ahead: bool) -> Example:
+def _example(rng: Random, split: Split, *, form: Form, ahead: bool) -> Example:
     subtract = rng.random() < 0.5
-    story, question = (DIFFERENCES, DIFFERENCE_QUESTIONS) if subtract else (SUMS, SUM_QUESTIONS)
+    story, question = form.differences if subtract else form.sums
     first, second = values.number_pair(rng, split)
     if subtract:
         first += second
     people = values.several(rng, split, count=2, draw=values.person)
     slots = {"p": people[0], "q": people[1], "g": values.goods(rng, split), "c": values.place(rng, split)}
     aside = split is Split.HELD_OUT or rng.random() < 0.6
-    behind = ASIDES.pick(rng, split) if aside and not ahead else "."
-    before = AHEAD.pick(rng, split) if aside and ahead else ""
+    behind = form.behind.pick(rng, split) if aside and not ahead else "."
+    before = form.ahead.pick(rng, split) if aside and ahead else ""
     body = (before + story.pick(rng, split) + behind).format(**slots, a=first, b=second, x=values.amount(rng))
     request = question.pick(rng, split).format(**slots)
     return Example(

@@ -4,6 +4,7 @@ Easy and hard prompts start with the same openings and mostly the same order sen
 do not tell which tier can answer it.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import product
 from random import Random
@@ -25,6 +26,19 @@ class Wordings:
     def pick(self, rng: Random, split: Split) -> str:
         """One wording of one side."""
         return rng.choice(self.of(split))
+
+
+def widened(some: Wordings, *grids: tuple[tuple[str, ...], ...]) -> Wordings:
+    """More wordings for training: every way through each grid, but none with the words of one that is held out."""
+    texts = dict.fromkeys(("".join(text) for grid in grids for text in product(*grid)))
+    known = {_plain_words(text) for text in (*some.train, *some.held_out)}
+    new = tuple(text for text in texts if _plain_words(text) not in known)
+    return Wordings(train=some.train + new, held_out=some.held_out)
+
+
+def _plain_words(text: str) -> tuple[str, ...]:
+    """What makes two wordings the same one: neither stops, nor capitals, nor which of two people is named."""
+    return tuple(re.findall(r"\w+", text.lower().replace("{q}", "{p}")))
 
 
 def combined(*parts: tuple[str, ...]) -> Wordings:
