@@ -104,9 +104,7 @@ class Form:
     ahead: Wordings
 
 
-PLAIN = Form(
-    sums=(SUMS, SUM_QUESTIONS), differences=(DIFFERENCES, DIFFERENCE_QUESTIONS), behind=ASIDES, ahead=AHEAD
-)
+PLAIN = Form(sums=(SUMS, SUM_QUESTIONS), differences=(DIFFERENCES, DIFFERENCE_QUESTIONS), behind=ASIDES, ahead=AHEAD)
 FULL = Form(
     sums=(
         widened(
@@ -136,7 +134,12 @@ FULL = Form(
         widened(
             SUM_QUESTIONS,
             (
-                ("How many {g} are there", "How many are there", "What is the number of {g}", "How many {g} do we have"),
+                (
+                    "How many {g} are there",
+                    "How many are there",
+                    "What is the number of {g}",
+                    "How many {g} do we have",
+                ),
                 ("?", " now?", ", please?", " today?"),
             ),
         ),

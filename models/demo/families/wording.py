@@ -30,7 +30,7 @@ class Wordings:
 
 def widened(some: Wordings, *grids: tuple[tuple[str, ...], ...]) -> Wordings:
     """More wordings for training: every way through each grid, but none with the words of one that is held out."""
-    texts = dict.fromkeys(("".join(text) for grid in grids for text in product(*grid)))
+    texts = dict.fromkeys("".join(text) for grid in grids for text in product(*grid))
     known = {_plain_words(text) for text in (*some.train, *some.held_out)}
     new = tuple(text for text in texts if _plain_words(text) not in known)
     return Wordings(train=some.train + new, held_out=some.held_out)
