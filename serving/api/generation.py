@@ -102,7 +102,7 @@ class Generation:
         if call.record is not None:
             call.record.stream = request.stream
             call.record.feature = request.feature
-            call.record.requested_model = request.model
+            call.record.requested_model = echo(request.model)  # not yet looked up: it may be megabytes
             call.record.traceparent = request.traceparent
 
 

@@ -14,6 +14,8 @@ from serving.api.patterns import check_pattern
 
 MAX_DEPTH = 16
 MAX_NODES = 1000
+# Compiling takes more than linear time: 64 KiB of `const` or `enum` half a second to one, 128 KiB two, 3 MB minutes.
+MAX_CHARACTERS = 64 * 1024
 TYPES = frozenset({"string", "number", "integer", "boolean", "object", "array", "null"})
 
 _ONE = frozenset(
@@ -22,21 +24,36 @@ _ONE = frozenset(
 )
 _MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _NAMED = frozenset({"$defs", "definitions", "dependentSchemas", "patternProperties", "properties"})
+_REMARKS = frozenset({"$comment", "description", "title"})  # the compiler skips them: a megabyte costs nothing
 
 
 def check_schema(value: Any, param: str) -> None:
     """A schema object the engine can compile; the error names `param`, the caller's field that holds the schema."""
-    if type(value) is not dict:
-        raise invalid(param, "a JSON schema object")
-    _SchemaWalk(param).schema(value, 1)
+    SchemaCheck()(value, param)
+
+
+class SchemaCheck:
+    """`check_schema` for several schemas that the engine compiles together: they share the bound on characters."""
+
+    def __init__(self) -> None:
+        self._characters = 0
+
+    def __call__(self, value: Any, param: str) -> None:
+        """Check one more."""
+        if type(value) is not dict:
+            raise invalid(param, "a JSON schema object")
+        walk = _SchemaWalk(param, characters=self._characters)
+        walk.schema(value, 1)
+        self._characters = walk.characters
 
 
 class _SchemaWalk:
     """One pass over a schema; depth is bounded, so recursion is."""
 
-    def __init__(self, param: str) -> None:
+    def __init__(self, param: str, *, characters: int) -> None:
         self._param = param
         self._nodes = 0
+        self.characters = characters
 
     def schema(self, value: Any, depth: int) -> None:
         self._count(depth)
@@ -45,6 +62,7 @@ class _SchemaWalk:
         if type(value) is not dict:
             raise self._refuse("a subschema must be an object, true or false")
         for keyword, member in value.items():
+            self._measure(keyword)
             self._keyword(keyword, member, depth=depth)
 
     def _keyword(self, keyword: str, member: Any, *, depth: int) -> None:
@@ -62,11 +80,14 @@ class _SchemaWalk:
         if type(member) is not dict:
             raise self._refuse(f"'{keyword}' must be an object")
         for name, item in member.items():
+            self._measure(name)
             if keyword == "patternProperties":
                 check_pattern(name, self._param)
             self.schema(item, depth + 1)
 
     def _plain(self, keyword: str, member: Any, *, depth: int) -> None:
+        if keyword in _REMARKS and type(member) is str:
+            return
         if keyword == "type":
             names = member if type(member) is list else [member]
             if not names or not all(type(name) is str and name in TYPES for name in names):
@@ -82,10 +103,15 @@ class _SchemaWalk:
 
     def _data(self, value: Any, depth: int) -> None:
         """Plain JSON inside a schema (`enum`, `const`, `default`, bounds): counted, its numbers finite and 64-bit."""
+        if type(value) is dict:
+            for name in value:
+                self._measure(name)
         if type(value) is dict or type(value) is list:
             for item in value.values() if type(value) is dict else value:
                 self._count(depth + 1)
                 self._data(item, depth + 1)
+        elif type(value) is str:
+            self._measure(value)
         elif type(value) is float and not math.isfinite(value):
             raise self._refuse("numbers must be finite")
         elif type(value) is int and not INT64_MIN <= value <= INT64_MAX:
@@ -102,6 +128,11 @@ class _SchemaWalk:
             raise self._refuse(f"it nests deeper than {MAX_DEPTH} levels")
         if self._nodes > MAX_NODES:
             raise self._refuse(f"it has more than {MAX_NODES} nodes")
+
+    def _measure(self, text: str) -> None:
+        self.characters += len(text)
+        if self.characters > MAX_CHARACTERS:
+            raise self._refuse(f"names and values of the request's schemas have more than {MAX_CHARACTERS} characters")
 
     def _refuse(self, reason: str) -> InvalidRequest:
         return InvalidRequest(f"Invalid schema in '{self._param}': {reason}.", param=self._param)

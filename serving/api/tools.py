@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from models.errors import InvalidRequest
 from serving.api.checks import Check, boolean, invalid, items, members, missing, one_of, string, text
 from serving.api.patterns import check_pattern
-from serving.api.schemas import check_schema
+from serving.api.schemas import MAX_CHARACTERS, SchemaCheck, check_schema
 
 MAX_TOOLS = 128
 MAX_CHOICES = 1000
@@ -21,8 +22,13 @@ _FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 def check_tools(value: Any, param: str) -> None:
-    """1 to 128 functions."""
-    items(value, param, each=_check_tool, most=MAX_TOOLS, least=1)
+    """1 to 128 functions; the engine compiles their schemas together."""
+    function: Mapping[str, Check] = {**_FUNCTION, "parameters": SchemaCheck()}
+    tool: Mapping[str, Check] = {
+        "type": one_of("function"),
+        "function": partial(members, checks=function, required=("name",)),
+    }
+    items(value, param, each=partial(members, checks=tool, required=("type", "function")), most=MAX_TOOLS, least=1)
 
 
 def check_tool_choice(value: Any, param: str) -> None:
@@ -64,14 +70,6 @@ def check_agreement(body: Mapping[str, Any]) -> None:
                 raise InvalidRequest(f"'structured_outputs' excludes '{rival}'.", param="structured_outputs")
 
 
-def _check_tool(value: Any, param: str) -> None:
-    members(value, param, checks=_TOOL, required=("type", "function"))
-
-
-def _check_function(value: Any, param: str) -> None:
-    members(value, param, checks=_FUNCTION, required=("name",))
-
-
 def _check_name(value: Any, param: str) -> None:
     if type(value) is not str or not _FUNCTION_NAME.fullmatch(value):
         raise invalid(param, "1 to 64 letters, digits, '_' or '-'")
@@ -87,13 +85,12 @@ def _check_named_schema(value: Any, param: str) -> None:
 
 def _check_choices(value: Any, param: str) -> None:
     items(value, param, each=string(1024, shortest=1), most=MAX_CHOICES, least=1)
+    if sum(map(len, value)) > MAX_CHARACTERS:
+        raise invalid(param, f"at most {MAX_CHARACTERS} characters in all")
 
 
 _MODE: Check = one_of("none", "auto", "required")
-_FUNCTION: Mapping[str, Check] = MappingProxyType(
-    {"name": _check_name, "description": text, "parameters": check_schema, "strict": boolean}
-)
-_TOOL: Mapping[str, Check] = MappingProxyType({"type": one_of("function"), "function": _check_function})
+_FUNCTION: Mapping[str, Check] = MappingProxyType({"name": _check_name, "description": text, "strict": boolean})
 _CHOICE: Mapping[str, Check] = MappingProxyType({"type": one_of("function"), "function": _check_chosen})
 _NAMED_SCHEMA: Mapping[str, Check] = MappingProxyType(
     {"name": _check_name, "description": text, "schema": check_schema, "strict": boolean}

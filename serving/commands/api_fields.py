@@ -14,7 +14,7 @@ from models.errors import InvalidRequest
 from serving.api.checks import Check
 from serving.api.completions import MAX_CHOICES
 from serving.api.patterns import MAX_REPEAT
-from serving.api.schemas import MAX_DEPTH, MAX_NODES
+from serving.api.schemas import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES
 
 FIRST = ("model", "messages", "prompt")
 WRONG = object()
@@ -88,8 +88,8 @@ WHAT: Mapping[str, str] = MappingProxyType(
         "response_format": "The form of the answer. Its JSON is enforced token by token.",
         "response_format.type": "**Required.**",
         "response_format.json_schema.name": "**Required** with `json_schema`.",
-        "response_format.json_schema.schema": f"**Required** with `json_schema`. At most {MAX_DEPTH} levels and "
-        f"{MAX_NODES:,} nodes, no `$ref` out of it.",
+        "response_format.json_schema.schema": f"**Required** with `json_schema`. At most {MAX_DEPTH} levels, "
+        f"{MAX_NODES:,} nodes and {MAX_CHARACTERS:,} characters (descriptions aside), no `$ref` out of it.",
         "safety_identifier": "Accepted; the key says who calls.",
         "seed": "The same seed, the same draw, as far as the engine can.",
         "service_tier": "Accepted, without effect.",
@@ -103,14 +103,14 @@ WHAT: Mapping[str, str] = MappingProxyType(
         "structured_outputs.json": "A schema, as above.",
         "structured_outputs.regex": "A pattern that matches in linear time: no nested repetition, no look-around, no "
         f"back-reference, counts up to {MAX_REPEAT:,}.",
-        "structured_outputs.choice": "The answers to choose from.",
+        "structured_outputs.choice": f"The answers to choose from, at most {MAX_CHARACTERS:,} characters in all.",
         "structured_outputs.json_object": "Any JSON object.",
         "temperature": "0 is greedy.",
         "tool_choice": "Or `{type: function, function: {name}}`. Needs `tools`, and a card with a `tool_parser`.",
         "tools": "What the model may call.",
         "tools[].type": "**Required.**",
         "tools[].function.name": "**Required.** Beside it `description` and `strict`.",
-        "tools[].function.parameters": "A schema, as above.",
+        "tools[].function.parameters": "A schema, as above; the characters of all tools count together.",
         "top_k": "Engine extra: draw from the best so many; -1 or 0: from all.",
         "top_logprobs": "Alternatives of each token. Needs `logprobs`.",
         "top_p": "Draw from the best that together have this probability.",

@@ -12,7 +12,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from models.errors import PenstockError
 from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
 from serving.commands.terminal import err, out, print_json, reporting
 from serving.deploy import stack
@@ -35,22 +34,24 @@ def up(
     """Start a stack, or bring a running one to what its profile says now, without cutting a stream."""
     state = state_of(state_dir)
     overrides: dict[str, Any] = {} if port is None else {"http": {"port": port}}
-    with _ended_like_ctrl_c():
+    with ended_like_ctrl_c():
         with reporting() as report:
             running = stack.start(profile_of(profile, state), state=state, overrides=overrides, report=report)
-        _show(running.url, running.key, as_json=as_json, state=state)
-        if not detach:
-            _sit(running, state)
+        if detach:
+            _show(running, as_json=as_json)
+        else:
+            _sit(running, as_json=as_json)
 
 
-def _sit(running: stack.Running, state: StateDir) -> None:
+def _sit(running: stack.Running, *, as_json: bool) -> None:
     """Stay until the stack has gone or the user has had enough; either way nothing is left running."""
     try:
+        _show(running, as_json=as_json)
         stack.wait(running)
     except KeyboardInterrupt:
-        _stop(state)
-    except PenstockError:
-        _stop(state)
+        _stop(running.state)
+    except BaseException:
+        _stop(running.state)
         raise
 
 
@@ -86,7 +87,8 @@ def _stop(state: StateDir) -> None:
         stack.stop(state, report=report)
 
 
-def _show(url: str, key: str | None, *, as_json: bool, state: StateDir) -> None:
+def _show(running: stack.Running, *, as_json: bool) -> None:
+    url, key = running.url, running.key
     if as_json:
         print_json({"url": url, "key": key})
         return
@@ -97,7 +99,7 @@ def _show(url: str, key: str | None, *, as_json: bool, state: StateDir) -> None:
     else:
         console.print(f"First admin key (shown this once): [bold]{escape(key)}[/bold]")
     console.print(f"\n{curl_line(url, key)}\n", markup=False)
-    err().print(f"[dim]State and logs: {escape(str(state.path))}. Stop with Ctrl-C or `penstock down`.[/dim]")
+    err().print(f"[dim]State and logs: {escape(str(running.state.path))}. Stop with Ctrl-C or `penstock down`.[/dim]")
 
 
 def curl_line(url: str, key: str | None) -> str:
@@ -106,13 +108,16 @@ def curl_line(url: str, key: str | None) -> str:
 
 
 @contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
+def ended_like_ctrl_c() -> Iterator[None]:
     """A polite kill and a closed terminal end the foreground command as Ctrl-C does."""
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:  # kernel and shell both tell of one closed terminal: only the first ends anything
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in ENDINGS}
+    heard = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]  # `nohup` stays deaf
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import IO, Any, TextIO, cast
 
 import orjson
 from rich.console import Console
@@ -18,17 +18,43 @@ Report = Callable[[str], None]
 
 def out() -> Console:
     """Where answers go."""
-    return _console(stderr=False)
+    return _console(None)
 
 
 def err() -> Console:
-    """Where progress, hints and errors go."""
-    return _console(stderr=True)
+    """Where progress, hints and errors go. Nobody may be there to read them: that ends no command."""
+    return _console(cast(IO[str], _Unheard(sys.stderr)))
 
 
-def _console(*, stderr: bool) -> Console:
+class _Unheard:
+    """A stream that goes on when its reader has gone: a closed terminal (EIO), a closed pipe (EPIPE)."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        return self._stream.encoding
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def _console(file: IO[str] | None) -> Console:
     """Shows text as it is: no colours of its own, no breaks, and no picture where `:name:` was said."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+    return Console(file=file, highlight=False, soft_wrap=True, emoji=False)
 
 
 def write(text: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.settings import Settings
+from serving.settings import HttpSettings, RaySettings, Settings, TimerSettings
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -52,19 +52,27 @@ class StackPaths:
     ray_token: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """The sections of the settings that a running stack stands on until it ends."""
+
+    http: HttpSettings
+    timers: TimerSettings
+    ray: RaySettings
+
+
 def stack_environment(
-    settings: Settings, ports: StackPorts, *, paths: StackPaths, inherited: Mapping[str, str]
+    settings: Settings | Ground, ports: StackPorts, *, paths: StackPaths, inherited: Mapping[str, str]
 ) -> dict[str, str]:
     """What every process of the stack inherits, over what the caller's own environment holds."""
     longest_s = int(settings.timers.total_s) + DRAIN_MARGIN_S
     sockets = paths.scratch / "h"
     return {
-        **inherited,
+        **_login(settings.ray, paths, inherited=inherited),
         **QUIET,
         "PYTHONUNBUFFERED": "1",
         # Ray's control plane is remote code execution for whoever reaches it: token, always (05-faults T1).
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(paths.ray_token),
         "RAY_DEDUP_LOGS": "0",
         "RAY_worker_niceness": "0",  # Ray's default is 15: every other process of the machine would go first
         # Ray's only switch for a node address of 127.0.0.1: everything it opens then listens on loopback.
@@ -74,6 +82,8 @@ def stack_environment(
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         # The switch above holds 1,000 log lines back, those of calls among them; not to costs 20 us a line (measured).
         "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+        # Off, the drain of a replica that failed its health checks lasts as long as the calls that hang in it.
+        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(paths.haproxy),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(sockets / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(sockets / "s"),
@@ -92,3 +102,11 @@ def stack_environment(
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(ports.gateways + 100),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.gateways + 199),
     }
+
+
+def _login(ray: RaySettings, paths: StackPaths, *, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment with the token that opens this Ray: on a joined cluster the caller's own, as it is."""
+    if ray.address is not None:
+        return dict(inherited)
+    others = {name: value for name, value in inherited.items() if name != "RAY_AUTH_TOKEN"}  # it beats the file
+    return {**others, "RAY_AUTH_TOKEN_PATH": str(paths.ray_token)}

@@ -2,10 +2,11 @@
 
 Serve writes the configuration and starts `RAY_SERVE_HAPROXY_BINARY_PATH -f FILE …`; `up` points that variable at a
 script that runs this module. Changed in the file, each because Serve has no setting for it: HAProxy's own pages
-listen on loopback only and Serve's list of routes is not public, a client that is slow with its headers is dropped,
-headers that Serve would trust are checked, the header block may be as long as the gateway accepts, and what HAProxy
-itself answers is JSON in the shape of every other error. While no gateway is known that is 503, not Serve's 404. Not
-ours to shape: the pages for a request that HAProxy could not even read (400, 408), which no errorfile replaces.
+listen on loopback only and Serve's list of routes is not public, the public listener has an address of its own, a
+client that is slow with its headers is dropped, headers that Serve would trust are checked, the header block may be
+as long as the gateway accepts, and what HAProxy itself answers is JSON in the shape of every other error. While no
+gateway is known that is 503, not Serve's 404. Not ours to shape: the pages for a request that HAProxy could not even
+read (400, 408), which no errorfile replaces.
 """
 
 from __future__ import annotations
@@ -48,12 +49,21 @@ ANSWERS: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
 }
 
 
-def harden(configuration: str, errors: Path, *, header_timeout_s: int = HEADER_TIMEOUT_S) -> str:
-    """The configuration that HAProxy shall read; the same text when it was hardened before."""
+def harden(
+    configuration: str, errors: Path, *, listen: str | None = None, header_timeout_s: int = HEADER_TIMEOUT_S
+) -> str:
+    """The configuration that HAProxy shall read; the same text when it was hardened before.
+
+    `listen` is the address of the public listener. Serve has one setting for it and for the gateways behind it, which
+    stay on loopback. None leaves what Serve wrote.
+    """
     pages = r"^(frontend prometheus|listen stats)\n( +bind )[^\s:]*:"  # the public listener keeps its address
     text = re.sub(pages, r"\g<1>\n\g<2>127.0.0.1:", configuration, flags=re.M)
     text = re.sub(r"^(backend default_backend\n) +http-request return .*\n", r"\g<1>", text, flags=re.M)
     text = text.replace(REQUEST_RULES, "")
+    if listen is not None:
+        address = f"[{listen}]" if ":" in listen else listen
+        text = re.sub(r"^(frontend http_frontend\n +bind )\S+:", rf"\g<1>{address}:", text, flags=re.M)
     text = re.sub(r"^\s*errorfile .*\n", "", text, flags=re.M)
     text = re.sub(r"^\s*(?:timeout http-request|tune\.http\.maxhdr) .*\n", "", text, flags=re.M)
     # Spliced bodies hide a client's leaving on a reused server connection: its engine went on to the end (measured).
@@ -82,12 +92,17 @@ def write_errors(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Harden the file after `-f`, then exec the real binary under the same process id."""
+    """Harden the file after `-f`, then exec the real binary under the same process id; `--listen ADDRESS` is ours."""
+    listen = None
+    if "--listen" in arguments:
+        at = arguments.index("--listen")
+        listen = arguments[at + 1]
+        arguments = arguments[:at] + arguments[at + 2 :]
     if "-f" in arguments:
         file = Path(arguments[arguments.index("-f") + 1])
         errors = file.parent / "errors"
         write_errors(errors)
-        file.write_text(harden(file.read_text(), errors))
+        file.write_text(harden(file.read_text(), errors, listen=listen))
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # or the package would name this script again
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])

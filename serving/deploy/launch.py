@@ -18,7 +18,10 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.serve._private.common import ReplicaState
 from ray.serve.config import HTTPOptions, ProxyLocation
+from ray.serve.context import _get_global_client
+from ray.serve.deployment import Application
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus
 
 from models.catalog import Catalog, ModelStore
@@ -27,10 +30,20 @@ from serving.deploy.applications import APPLICATION, GATEWAY, engine_deployment,
 from serving.deploy.cause import cause_of
 from serving.deploy.gateway import GatewayPlan
 from serving.deploy.logs import session_logs
-from serving.settings import load_settings
+from serving.settings import Settings, load_settings
 
 POLL_S = 0.5
 START_LIMIT_S = 1800
+LOOPBACK = "127.0.0.1"
+READY = "Everything is running"
+SETTLED_S = 5
+SERVED = {ReplicaState.RUNNING, ReplicaState.STOPPING}
+ON_THE_WAY = {
+    DeploymentStatus.HEALTHY,
+    DeploymentStatus.UPDATING,
+    DeploymentStatus.UPSCALING,
+    DeploymentStatus.DOWNSCALING,
+}
 NOT_A_CARD = {APPLICATION: "The stack", GATEWAY: "The gateway"}
 
 
@@ -58,15 +71,17 @@ def tell(event: str, text: str, *, log: Sequence[str] = ()) -> None:
 
 
 def launch(order: LaunchOrder) -> None:
-    """Deploy every application of the order and return when all are running."""
+    """Deploy every application of the order and return when all that it wants is running."""
     settings = load_settings(order.profile, order.overrides)
     catalog = Catalog.load(Path(order.cards) if order.cards else None)
     tell("progress", "Connecting to Ray")
     ray.init(address=order.address, namespace="serve", log_to_driver=False, configure_logging=False)
     tell("progress", "Starting Ray Serve and HAProxy")
+    joined = settings.ray.address is not None
     serve.start(
         proxy_location=ProxyLocation.EveryNode,
-        http_options=HTTPOptions(host=settings.http.host, port=settings.http.port),
+        # Gateways listen where Serve does. On one node only HAProxy comes to them, and has an address of its own.
+        http_options=HTTPOptions(host=settings.http.host if joined else LOOPBACK, port=settings.http.port),
     )
     plan = GatewayPlan(
         settings=settings,
@@ -78,26 +93,71 @@ def launch(order: LaunchOrder) -> None:
         spool=order.spool,
     )
     application = stack_application(plan, models=ModelStore(Path(order.models)), claims=order.claims)
+    _keep_versions(application)
     serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
-    _wait_until_running()
-    tell("ready", "Everything is running")
+    draining = _wait_until_served(settings)
+    tell("ready", f"{READY}; replaced replicas finish their calls: {draining}" if draining else READY)
 
 
-def _wait_until_running() -> None:
-    started, told = time.monotonic(), ""
+def _keep_versions(application: Application) -> None:
+    """Serve does nothing for a version it knows, not even for one that failed: such a one gets a new name."""
+    running = serve.status().applications.get(APPLICATION)
+    bound = application._bound_deployment
+    for deployment in (bound, *(engine._bound_deployment for engine in bound.init_args[1:])):
+        if running is not None and deployment.name in running.deployments:
+            known, _ = _get_global_client().get_deployment_info(deployment.name, APPLICATION)
+            failed = running.deployments[deployment.name].status == DeploymentStatus.DEPLOY_FAILED
+            deployment._version = version_after(known.version, deployment._version, failed=failed)
+
+
+def version_after(known: str | None, digest: str, *, failed: bool) -> str:
+    """The name of a version: its digest, and since a failure when it was tried again."""
+    if known is None or known.partition("+")[0] != digest:
+        return digest
+    return f"{digest}+{time.time():.0f}" if failed else known
+
+
+def _wait_until_served(settings: Settings) -> str:
+    """Return when every successor serves: which replaced replicas still finish calls, in words, or nothing."""
+    started, told, settled = time.monotonic(), "", 0.0
     while True:
         application = serve.status().applications.get(APPLICATION)
+        now = time.monotonic()
         if application is not None:
             if application.status == ApplicationStatus.RUNNING:
-                return
-            _raise_if_failed(application)
+                return ""
+            if now - started > SETTLED_S:  # until then this may be the failure that the new order mends
+                _raise_if_failed(application)
+            # Serve takes a moment to act on a new order: until then the drain of an earlier change looks like this one.
+            settled = settled or now if only_draining(application, settings) else 0.0
+            if settled and now - settled > SETTLED_S:
+                return _draining(application)
             text = _waiting_for(application)
             if text != told:
                 tell("progress", text)
                 told = text
-        if time.monotonic() - started > START_LIMIT_S:
+        if now - started > START_LIMIT_S:
             raise LaunchFailed(APPLICATION, f"nothing more happened within {START_LIMIT_S} s")
         time.sleep(POLL_S)
+
+
+def only_draining(application: ApplicationStatusOverview, settings: Settings) -> bool:
+    """Whether all that the settings want is running, and what is left are replaced replicas with calls to finish."""
+    wanted = {engine.card: (engine.replicas, engine.max_replicas or engine.replicas) for engine in settings.engines}
+    wanted[GATEWAY] = (settings.gateway.replicas, settings.gateway.replicas)
+    for name, (least, most) in wanted.items():
+        deployment = application.deployments.get(name)
+        if deployment is None or deployment.status not in ON_THE_WAY:
+            return False
+        states = deployment.replica_states
+        if not least <= states.get(ReplicaState.RUNNING, 0) <= most or not states.keys() <= SERVED:
+            return False
+    return bool(_draining(application))
+
+
+def _draining(application: ApplicationStatusOverview) -> str:
+    counts = {name: one.replica_states.get(ReplicaState.STOPPING, 0) for name, one in application.deployments.items()}
+    return ", ".join(f"{count} of {name}" for name, count in counts.items() if count)
 
 
 def _raise_if_failed(application: ApplicationStatusOverview) -> None:

@@ -21,7 +21,8 @@ POLL_S = 0.5
 def retire(address: str, *, joined: bool) -> None:
     """Connect, and end what is ours there."""
     ray.init(address=address, namespace="serve", log_to_driver=False, configure_logging=False)
-    end(serve, joined=joined)
+    if not joined or APPLICATION in serve.status().applications:  # else an earlier `down` was the last word
+        end(serve, joined=joined)
 
 
 def end(running: Any, *, joined: bool) -> None:

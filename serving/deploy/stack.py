@@ -10,12 +10,13 @@ import asyncio
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -25,21 +26,21 @@ from typing import Any
 from models.catalog import Catalog, ModelStore
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError
-from serving.deploy.environment import StackPaths, StackPorts, stack_environment
+from serving.deploy.environment import Ground, StackPaths, StackPorts, stack_environment
+from serving.deploy.launch_process import Report, run_launch
 from serving.deploy.logs import keep_logs
 from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, port_is_free, stack_processes, start_node
 from serving.deploy.status import engines_of
 from serving.fitting import require_fit
-from serving.settings import Settings, load_settings
+from serving.settings import HttpSettings, RaySettings, Settings, TimerSettings, load_settings
 from serving.state import StackInfo, StateDir, is_private
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin
 
-Report = Callable[[str], None]
-
 LONGEST_SCRATCH = 34  # of 107: "/h/", a node id of 56, "/s", and HAProxy's ".<pid>.tmp"; Ray's sockets need 68
 FREE_BYTES_NEEDED = 500 * 2**20
 WATCH_INTERVAL_S = 1.0
+DRAINING = "Waiting for running requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,6 @@ class Running:
     url: str
     key: str | None
     state: StateDir
-
-
-class LaunchFailed(PenstockError):
-    """The stack did not come up; `detail` holds the last lines of what failed."""
-
-    default_code = "launch_failed"
 
 
 def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: Report) -> Running:
@@ -74,33 +69,39 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
             launcher.run(profile, _kept(current, overrides), current=current)
         except BaseException:
             if current is None:
-                report("Stopping what was started")
-                _end(state, report)
+                _abandon(state, report)
             raise
         key = asyncio.run(_first_key(state.store_url(settings.store)))  # last: it is shown once, to whom it helps
     return Running(_url(settings), key, state)
 
 
-def stop(state: StateDir, *, report: Report) -> None:
-    """Stop the stack: no new requests, running streams finish, then every process ends."""
+def retire_command(info: StackInfo) -> list[str]:
+    """How a stack is asked to end. On a cluster that was joined, Serve and the applications of others go on."""
+    joined = ["--joined"] if info.pid is None else []
+    return [sys.executable, "-m", "serving.deploy.retire", info.address, *joined]
+
+
+def stop(state: StateDir, *, report: Report, command: Callable[[StackInfo], list[str]] = retire_command) -> None:
+    """Stop the stack: no new requests, running streams finish, then every process ends.
+
+    A stack on a cluster that we joined has no processes for us to end: it is forgotten only once the cluster let it go.
+    """
     with state.lock():
         info = _readable(state)
-        state.forget_stack()
-        living = info is not None and _answers(info)
-        if not living and not stack_processes(stack_id(state)):
-            report("Nothing was running")
+        if info is not None and info.pid is None:
+            report(DRAINING)
+            _leave(state, info, command=command(info))
+            state.forget_stack()
             _clear_away(state, report)
             return
-        if info is not None and living:
-            report("Waiting for running requests (Ctrl-C again: end them now)")
-            try:
-                _retire(state, info)
-            except (KeyboardInterrupt, subprocess.TimeoutExpired):
-                report("Ending now")
-            except PenstockError as error:
-                report(f"{error.public} Ending now")
-        report("Ending the processes")
-        _end(state, report)
+        living = info if info is not None and _answers(info) else None
+        try:
+            state.forget_stack()
+            if living is not None:
+                _drain(state, living, command=command(living), report=report)
+            report("Ending the processes" if living or stack_processes(stack_id(state)) else "Nothing was running")
+        finally:  # nothing that a report, a signal or a full disk does may leave a stack behind that nobody knows
+            _end(state, report)
 
 
 def wait(running: Running) -> None:
@@ -141,6 +142,13 @@ def scratch_of(state: StateDir) -> Path:
     return usual if len(str(usual)) <= LONGEST_SCRATCH else Path("/tmp", name)
 
 
+def _abandon(state: StateDir, report: Report) -> None:
+    try:
+        report("Stopping what was started")
+    finally:
+        _end(state, report)
+
+
 def _end(state: StateDir, report: Report, *, grace_s: float = 15) -> None:
     end_node(stack_id(state), grace_s=grace_s)
     _clear_away(state, report)
@@ -155,7 +163,8 @@ def _clear_away(state: StateDir, report: Report) -> None:
         keep_logs(scratch, state.last_run)
     except OSError as error:
         report(f"The logs of this run could not be kept: {error.strerror}")
-    shutil.rmtree(scratch, ignore_errors=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _living(state: StateDir, report: Report) -> StackInfo | None:
@@ -259,7 +268,9 @@ class _Launcher:
                 settings.ray, ports, paths=_paths(state), environment=environment, log=state.logs / "ray.log"
             )
             pid = node.pid
-        self._launch(self._order(profile, overrides, address=address), environment)
+        order = self._order(profile, overrides, address=address)
+        command = [sys.executable, "-m", "serving.deploy.launch", str(order)]
+        run_launch(command, environment, log=state.logs / "launch.log", report=self._report)
         info = StackInfo(
             url=_url(settings),
             profile=profile,
@@ -292,43 +303,17 @@ class _Launcher:
         file.write_text(json.dumps(order))
         return file
 
-    def _launch(self, order: Path, environment: dict[str, str]) -> None:
-        """Run the launch process and pass its progress on; its last words become the error."""
-        command = [sys.executable, "-m", "serving.deploy.launch", str(order)]
-        log = self._state.logs / "launch.log"
-        with (
-            log.open("ab") as errors,
-            subprocess.Popen(
-                command, env=environment, stdout=subprocess.PIPE, stderr=errors, stdin=subprocess.DEVNULL, text=True
-            ) as process,
-        ):
-            assert process.stdout is not None
-            failure: LaunchFailed | None = None
-            for line in process.stdout:
-                failure = self._heard(line) or failure
-        if failure is not None:
-            raise failure
-        if process.returncode != 0:
-            raise LaunchFailed("The stack did not start.", detail=log.read_text(errors="replace")[-1500:])
 
-    def _heard(self, line: str) -> LaunchFailed | None:
-        if not line.startswith("{"):
-            return None
-        event = json.loads(line)
-        if event["event"] == "failed":
-            return LaunchFailed(event["text"], detail="\n".join(event["log"]))
-        self._report(event["text"])
-        return None
-
-
-def environment_of(state: StateDir, settings: Settings, *, ports: StackPorts) -> dict[str, str]:
+def environment_of(state: StateDir, settings: Settings | Ground, *, ports: StackPorts) -> dict[str, str]:
     """The environment of every process of this stack."""
     paths = _paths(state)
     _own_folder(paths.scratch)
     (paths.scratch / "h").mkdir(mode=0o700, exist_ok=True)
-    paths.haproxy.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m serving.deploy.haproxy "$@"\n')
+    listen = shlex.join(["--listen", settings.http.host]) if settings.ray.address is None else ""
+    paths.haproxy.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m serving.deploy.haproxy {listen} "$@"\n')
     paths.haproxy.chmod(0o700)
-    state.secret("ray-token")
+    if settings.ray.address is None:
+        state.secret("ray-token")
     environment = stack_environment(settings, ports, paths=paths, inherited=os.environ)
     return {**environment, STACK_ID: stack_id(state)}
 
@@ -352,19 +337,53 @@ def _paths(state: StateDir) -> StackPaths:
     return StackPaths(scratch_of(state), state.path / "haproxy", state.secret_path("ray-token"))
 
 
-def retire_command(info: StackInfo) -> list[str]:
-    """How a stack is asked to end. On a cluster that was joined, Serve and the applications of others go on."""
-    joined = ["--joined"] if info.pid is None else []
-    return [sys.executable, "-m", "serving.deploy.retire", info.address, *joined]
+def ground_of(info: StackInfo) -> Ground:
+    """What the stack was started on, whatever its profile says by now; what was not remembered has its default."""
+    address = info.address if info.pid is None else None
+    return Ground(
+        http=HttpSettings(**_remembered(info, "http", fields=HttpSettings.model_fields)),
+        timers=TimerSettings(**_remembered(info, "timers", fields=TimerSettings.model_fields)),
+        ray=RaySettings(**{**_remembered(info, "ray", fields=RaySettings.model_fields), "address": address}),
+    )
 
 
-def _retire(state: StateDir, info: StackInfo) -> None:
-    settings = load_settings(info.profile)
-    environment = environment_of(state, settings, ports=StackPorts(**info.ports))
-    with (state.logs / "launch.log").open("ab") as log:
-        limit_s = settings.timers.total_s + 60
-        done = subprocess.run(
-            retire_command(info), env=environment, stdout=log, stderr=log, check=False, timeout=limit_s
-        )
+def _remembered(info: StackInfo, section: str, *, fields: Iterable[str]) -> dict[str, Any]:
+    names = {field: f"{section}.{field}" for field in fields}
+    return {field: info.fixed[name] for field, name in names.items() if name in info.fixed}
+
+
+def _drain(state: StateDir, info: StackInfo, *, command: list[str], report: Report) -> None:
+    """Let running streams finish, unless that fails or nobody wants to wait for it."""
+    report(f"{DRAINING} (Ctrl-C again: end them now)")
+    try:
+        _retire(state, info, command=command)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        report("Ending now")
+    except PenstockError as error:
+        report(f"{error.public} Ending now")
+
+
+def _leave(state: StateDir, info: StackInfo, *, command: list[str]) -> None:
+    """Have the cluster end the stack, or say that it may still run there."""
+    try:
+        _retire(state, info, command=command)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired, PenstockError) as error:
+        raise PenstockError(
+            f"The stack may still run on the Ray cluster {info.address!r}. Repeat `penstock down`; "
+            f"if that cluster is gone, remove {str(state.stack_file)!r}.",
+            detail=getattr(error, "detail", None),
+        ) from error
+
+
+def _retire(state: StateDir, info: StackInfo, *, command: list[str]) -> None:
+    ground = ground_of(info)
+    ports = StackPorts(**info.ports) if info.ports else free_ports()
+    environment = environment_of(state, ground, ports=ports)
+    limit_s = ground.timers.total_s + 60
+    path = state.logs / "launch.log"
+    with path.open("ab") as log:
+        begin = log.tell()
+        done = subprocess.run(command, env=environment, stdout=log, stderr=log, check=False, timeout=limit_s)
     if done.returncode != 0:
-        raise PenstockError("Ray Serve could not be asked to end the stack.")
+        said = path.read_bytes()[begin:].decode(errors="replace")
+        raise PenstockError("Ray Serve could not be asked to end the stack.", detail=said[-1500:] or None)

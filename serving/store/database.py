@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from models.errors import ConfigurationError, PenstockError, Unavailable
 
-Transaction = Literal["read", "write", "durable"]
+Transaction = Literal["none", "read", "write", "durable"]
 
 DRIVERS = ("sqlite+aiosqlite", "postgresql+asyncpg")
 PATIENCE_S = 5.0
@@ -45,34 +45,63 @@ class StoreRefused(PenstockError):
 
 
 class Database:
-    """One engine and its transactions. `patience_s` bounds each wait: for a lock, a connection, a statement."""
+    """One engine and its transactions. `patience_s` bounds each wait: for a lock, a connection, a statement.
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+    `ends_statements=False`: a statement, once begun, may take as long as it needs; SQLite's always may.
+    """
+
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S, ends_statements: bool = True) -> None:
+        self._patience_s = patience_s
         parsed = _parsed(url)
-        build = _sqlite if parsed.get_backend_name() == "sqlite" else _postgres
         try:
-            self.engine = build(parsed, patience_s)
+            if parsed.get_backend_name() == "sqlite":
+                self.engine = _sqlite(parsed, patience_s)
+            else:
+                self.engine = _postgres(parsed, patience_s, statement_s=patience_s if ends_statements else None)
         except ModuleNotFoundError as error:
             raise ConfigurationError(
                 f"store.url: the driver {error.name!r} is not installed. Install it, or unset the URL."
             ) from error
 
     @asynccontextmanager
+    async def unhurried(self) -> AsyncGenerator[Database]:
+        """The same database for statements that take as long as they need, as those of a migration may."""
+        if self.engine.dialect.name == "sqlite":
+            yield self
+            return
+        url = self.engine.url.render_as_string(hide_password=False)
+        unhurried = Database(url, patience_s=self._patience_s, ends_statements=False)
+        try:
+            yield unhurried
+        finally:
+            await unhurried.engine.dispose()
+
+    @asynccontextmanager
     async def transaction(self, kind: Transaction) -> AsyncGenerator[AsyncConnection]:
-        """One transaction: a `write` may be lost when the machine (not the process) dies, a `durable` one may not."""
+        """One transaction: a `write` may be lost when the machine (not the process) dies, a `durable` one may not.
+
+        `none` begins none, for what SQLite does outside of transactions alone.
+        """
         try:
             connection = await self.engine.execution_options(transaction=kind).connect()
         except Exception as error:
-            raise _down(error) from error
+            raise self._down(error) from error
         try:
             async with aclosing(connection), connection.begin():
                 yield connection
         except (SQLAlchemyError, OSError, ValueError, TypeError, OverflowError) as error:
-            raise (_refused(error) if _is_about_values(error) else _down(error)) from error
+            raise (_refused(error) if _is_about_values(error) else self._down(error)) from error
 
     def insert(self, table: Table) -> Any:
         """The dialect's own INSERT, which knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
         return sqlite.insert(table) if self.engine.dialect.name == "sqlite" else postgresql.insert(table)
+
+    def _down(self, error: Exception) -> StoreDown:
+        """The detail names the file of SQLite: of several stacks on a machine, somebody has to find the broken one."""
+        cause = _cause(error)
+        where = f"{self.engine.url.database!r}: " if self.engine.dialect.name == "sqlite" else ""
+        detail = f"{where}{type(cause).__name__}: {cause}"
+        return StoreDown("The accounting database cannot be used now.", detail=detail, retry_after_s=2)
 
 
 def _parsed(url: str) -> URL:
@@ -85,7 +114,7 @@ def _parsed(url: str) -> URL:
     return parsed
 
 
-def _postgres(url: URL, patience_s: float) -> AsyncEngine:
+def _postgres(url: URL, patience_s: float, *, statement_s: float | None) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=4,
@@ -94,7 +123,7 @@ def _postgres(url: URL, patience_s: float) -> AsyncEngine:
         pool_pre_ping=True,
         hide_parameters=True,
         json_serializer=_json,
-        connect_args={"timeout": patience_s, "command_timeout": patience_s},
+        connect_args={"timeout": patience_s, "command_timeout": statement_s},
     )
 
 
@@ -141,13 +170,6 @@ def _is_about_values(error: Exception) -> bool:
 def _cause(error: Exception) -> BaseException:
     """The driver's own error, or ours; SQLAlchemy wraps both."""
     return (isinstance(error, StatementError) and error.orig) or error
-
-
-def _down(error: Exception) -> StoreDown:
-    cause = _cause(error)
-    return StoreDown(
-        "The accounting database cannot be used now.", detail=f"{type(cause).__name__}: {cause}", retry_after_s=2
-    )
 
 
 def _refused(error: Exception) -> StoreRefused:

@@ -30,14 +30,16 @@ class Store:
     async def open(cls, url: str, *, patience_s: float = PATIENCE_S) -> AsyncGenerator[Store]:
         """Connect and bring the schema up to date; a schema newer than the code is refused.
 
-        `patience_s` bounds each wait for the database; after it the call raises `StoreDown`.
+        `patience_s` bounds each wait for the database; after it the call raises `StoreDown`. A migration alone takes
+        the time that it needs.
         """
         # Alembic is an eighth of what importing the gateway costs, and nobody but this line needs it.
         from serving.store.migration import migrate
 
         database = Database(url, patience_s=patience_s)
         try:
-            await migrate(database)
+            async with database.unhurried() as unhurried:
+                await migrate(unhurried)
             yield cls(database)
         finally:
             await database.engine.dispose()

@@ -28,6 +28,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 KEY_ID = re.compile(r"key_[0-9a-f]{24}")
 REFRESH_S = 0.5  # with the read itself, a revoked key is refused within one second on every gateway
 GRACE_S = 300.0  # how long the last book answers while the database cannot be reached
+LOOKUP_S = 1.0  # how long an unknown key waits for its turn and its look-up, while known keys wait for nothing
 LOOKUPS = 2  # connections that unknown keys may use at a time, so that a flood of them leaves some for the records
 MAX_MODELS = 64
 MAX_TEXT = 128
@@ -42,14 +43,16 @@ def digest(secret: str) -> str:
 class KeyBook:
     """Who a secret stands for. Known keys cost no database call; an unknown one costs exactly one look-up."""
 
-    def __init__(self, keys: KeyTable, *, clock: Clock, grace_s: float = GRACE_S) -> None:
+    def __init__(self, keys: KeyTable, *, clock: Clock, grace_s: float = GRACE_S, lookup_s: float = LOOKUP_S) -> None:
         self._keys = keys
         self._clock = clock
         self._grace_s = grace_s
+        self._lookup_s = lookup_s
         self._by_digest: dict[str, KeyRow] = {}
         self._mark: int | None = None
         self._fresh_at = 0.0
         self._lookups = asyncio.Semaphore(LOOKUPS)
+        self._asking: set[asyncio.Task[KeyRow | None]] = set()
 
     @asynccontextmanager
     async def open(self, *, refresh_s: float = REFRESH_S) -> AsyncGenerator[KeyBook]:
@@ -88,8 +91,28 @@ class KeyBook:
 
     async def _look_up(self, sha256: str) -> KeyRow | None:
         """A key made since the last refresh. Nothing is remembered, so a flood of unknown keys fills no memory."""
+        asked = asyncio.create_task(self._ask(sha256))
+        self._asking.add(asked)
+        asked.add_done_callback(self._asked)
+        try:
+            # Not `asyncio.timeout`: behind it a connection to a hanging database takes seconds more to give up.
+            await asyncio.wait({asked}, timeout=self._lookup_s)
+            if not asked.done():
+                detail = f"an unknown key waited {self._lookup_s:g} s for its look-up"
+                raise StoreDown("Keys cannot be checked now.", detail=detail, retry_after_s=2)
+            return await asked
+        finally:
+            asked.cancel()
+
+    async def _ask(self, sha256: str) -> KeyRow | None:
         async with self._lookups:
             return await self._keys.by_digest(sha256)
+
+    def _asked(self, task: asyncio.Task[KeyRow | None]) -> None:
+        """Also when nobody waits any more: an error that is not fetched would be complained about."""
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()
 
 
 def _principal(row: KeyRow) -> Principal:

@@ -43,11 +43,10 @@ def replicas_of(state_dir: Path, card: str) -> list[ReplicaProcesses]:
     return sorted(found, key=lambda replica: replica.actor.create_time())
 
 
-def actors_of(state_dir: Path, name: str) -> set[int]:
-    """Pids of the deployment's actors, ready or not."""
-    return {
-        each.pid for each in _titled(node_of(state_dir).children(recursive=True), f"ray::ServeReplica:penstock:{name}")
-    }
+def actors_of(state_dir: Path, *names: str) -> set[int]:
+    """Pids of the deployments' actors, ready or not."""
+    processes = node_of(state_dir).children(recursive=True)
+    return {each.pid for name in names for each in _titled(processes, f"ray::ServeReplica:penstock:{name}")}
 
 
 def wait_until(what: Callable[[], bool], *, limit_s: float) -> float:

@@ -6,19 +6,23 @@ import json
 import socket
 import tempfile
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import psutil
 import pytest
 from openai import AuthenticationError, OpenAI
 
-from tests.e2e.conftest import Stack, free_port, prove_only
-from tests.e2e.processes import node_of, replicas_of
+from tests.e2e.conftest import Stack, free_port
+from tests.e2e.processes import actors_of, node_of, replicas_of
 
 HELLO = [{"role": "user", "content": "Hello"}]
 # Serve binds the gRPC servers of its replicas to all addresses and has no setting for it; they want Ray's token.
-GRPC_OF = ("ray::ServeReplica", "ray::ProxyActor")
+DEPLOYMENTS = ("gateway", "demo-small", "demo-large")
+REPLICA = "ray::ServeReplica"
+GRPC_METHOD = "/ray.serve.ASGIService/HandleRequest"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,6 @@ def second(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             other.run("down")
 
 
-@prove_only
 @pytest.mark.timeout(600)
 def test_both_answer_and_neither_knows_the_keys_of_the_other(stack: Stack, second: Stack) -> None:
     for one, other in ((stack, second), (second, stack)):
@@ -50,21 +53,40 @@ def test_both_answer_and_neither_knows_the_keys_of_the_other(stack: Stack, secon
                 client.with_options(api_key=other.key).models.list()
 
 
-@prove_only
 def test_the_replicas_of_two_stacks_are_processes_of_their_own(stack: Stack, second: Stack) -> None:
     first, other = (replicas_of(one.state_dir, "demo-small") for one in (stack, second))
     assert len(first) == len(other) == 1
     assert first[0].engine_pids.isdisjoint(other[0].engine_pids)
 
 
-@prove_only
 def test_only_the_public_port_and_serves_grpc_listen_beyond_loopback(stack: Stack) -> None:
     public = urlsplit(stack.url).port
     found = list(listeners(stack))
     assert len(found) > 10
     assert any(port == public for _, _, port in found)
-    beyond = {(title, port) for title, address, port in found if not address.startswith("127.") and port != public}
-    assert all(title.startswith(GRPC_OF) for title, _ in beyond), beyond
+    beyond = {port: title for title, address, port in found if not _is_loopback(address) and port != public}
+    assert all(title.startswith(REPLICA) for title in beyond.values()), beyond
+    assert len(beyond) == len(actors_of(stack.state_dir, *DEPLOYMENTS)), (
+        "one gRPC server in each replica, and no door or gateway"
+    )
+    assert {port: _call_without_token(port) for port in beyond} == dict.fromkeys(
+        beyond, grpc.StatusCode.UNAUTHENTICATED
+    )
+
+
+def _call_without_token(port: int) -> grpc.StatusCode | None:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            channel.unary_unary(GRPC_METHOD)(b"", timeout=5)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return None
+
+
+def _is_loopback(address: str) -> bool:
+    parsed = ip_address(address)
+    return (getattr(parsed, "ipv4_mapped", None) or parsed).is_loopback
 
 
 def listeners(stack: Stack) -> Iterator[tuple[str, str, int]]:

@@ -1,11 +1,13 @@
 """Rows P and M: fields and model names of generation requests. The id of each case is the row's name."""
 
 import time
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
 
 from models.types import GenerationRequest
+from serving.telemetry.log import log_call
 from tests.serving.api.fakes import CHAT, COMPLETION, Stack, assert_error
 
 NAN_FREE_BIG = 10**30
@@ -217,6 +219,25 @@ async def test_a_name_that_is_no_model_gets_its_exact_answer(stack: Stack, row: 
     stack.assert_refused(response, status, code, "model")
     assert "x" * 65 not in response.text
     assert response.text.isascii()
+
+
+@pytest.mark.parametrize("model", ["x" * 3_000_000, "\u202e" * 1_000_000])
+async def test_m13_a_huge_name_leaves_at_most_64_characters_in_row_and_log(
+    stack: Stack, logged: list[MutableMapping[str, Any]], model: str
+) -> None:
+    async with stack.client() as client:
+        await client.post("/v1/chat/completions", json=CHAT | {"model": model})
+    (row,) = stack.records.rows
+    log_call(row)
+    for recorded in (row.requested_model, logged[-1]["requested_model"]):
+        assert recorded.isascii()
+        assert len(recorded) == 64
+
+
+async def test_a_name_of_the_usual_length_is_recorded_as_it_came(stack: Stack) -> None:
+    async with stack.client() as client:
+        await client.post("/v1/chat/completions", json=CHAT | {"model": "no-such"})
+    assert [row.requested_model for row in stack.records.rows] == ["no-such"]
 
 
 async def test_a_key_with_a_model_list_sees_and_uses_these_alone(stack: Stack) -> None:

@@ -39,6 +39,21 @@ def test_the_way_to_an_error_of_the_operating_system_is_shown_on_demand(penstock
     assert isinstance(result.exception, NotADirectoryError)
 
 
+@pytest.mark.parametrize("content", [b"garbage", b"garbage " * 4096, b"SQLite format 3\0" + b"\xff" * 8192])
+def test_a_database_file_that_is_broken_is_named_in_a_sentence_and_left_alone(
+    penstock: Run, tmp_path: Path, content: bytes
+) -> None:
+    database = tmp_path / "state" / "penstock.db"
+    database.parent.mkdir()
+    database.write_bytes(content)
+    result = penstock("keys", "list")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("The accounting database cannot be used now.\n")
+    assert f"{str(database)!r}: DatabaseError: file is not a database" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert database.read_bytes() == content
+
+
 def test_a_reader_that_has_enough_ends_the_output_without_a_word() -> None:
     script = (
         f"{sys.executable} -c 'from serving.cli import main; main()' config show --json | true; echo ${{PIPESTATUS[0]}}"

@@ -1,9 +1,12 @@
 import json
+import os
+import signal
 import subprocess
+import time
 
 import pytest
 
-from serving.commands.stack import curl_line
+from serving.commands.stack import curl_line, ended_like_ctrl_c
 
 
 @pytest.mark.parametrize("key", ["sk-penstock-abc_-123", None])
@@ -19,3 +22,19 @@ def test_the_curl_line_survives_a_shell(key: str | None) -> None:
     assert words[:2] == ["-N", "http://127.0.0.1:8000/v1/chat/completions"]
     assert f"Authorization: Bearer {key or 'from-env'}" in words
     assert json.loads(words[-1])["model"] == "auto"
+
+
+def test_a_closed_terminal_interrupts_once_and_the_drain_that_follows_is_left_alone() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with ended_like_ctrl_c():
+        with pytest.raises(KeyboardInterrupt):
+            _told(signal.SIGHUP)
+        _told(signal.SIGHUP)
+        with pytest.raises(KeyboardInterrupt):
+            _told(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def _told(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+    time.sleep(0.1)

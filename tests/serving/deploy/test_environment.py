@@ -25,6 +25,7 @@ def environment(inherited: dict[str, str] | None = None, **sections: Any) -> dic
         ("RAY_AUTH_TOKEN_PATH", "/state/secrets/ray-token"),
         ("RAY_SERVE_ENABLE_HA_PROXY", "1"),
         ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1"),
+        ("RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS", "1"),
         ("RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE", "1"),
         ("RAY_SERVE_HAPROXY_BINARY_PATH", "/state/haproxy"),
         ("RAY_SERVE_HAPROXY_CONFIG_FILE_LOC", "/tmp/p/h/haproxy.cfg"),
@@ -69,6 +70,21 @@ def test_only_a_node_of_our_own_listens_on_loopback_alone() -> None:
     name = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     assert environment()[name] == "0"
     assert name not in environment(ray=RaySettings(address="10.0.0.1:6379"))
+
+
+TOKENS = {"RAY_AUTH_TOKEN": "theirs", "RAY_AUTH_TOKEN_PATH": "/theirs"}
+
+
+@pytest.mark.parametrize("given", [{}, TOKENS, {"RAY_AUTH_TOKEN": "theirs"}, {"RAY_AUTH_TOKEN_PATH": "/theirs"}])
+def test_a_joined_cluster_is_entered_with_the_callers_token(given: dict[str, str]) -> None:
+    made = environment(given, ray=RaySettings(address="10.0.0.1:6379"))
+    assert {name: made[name] for name in TOKENS if name in made} == given
+    assert made["RAY_AUTH_MODE"] == "token"
+
+
+def test_a_node_of_our_own_is_entered_with_its_own_token_alone() -> None:
+    made = environment(TOKENS)
+    assert (made["RAY_AUTH_TOKEN_PATH"], "RAY_AUTH_TOKEN" in made) == ("/state/secrets/ray-token", False)
 
 
 def test_every_switch_is_one_that_the_installed_ray_reads() -> None:

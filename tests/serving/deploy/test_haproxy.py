@@ -52,6 +52,20 @@ def test_only_haproxys_own_pages_move_to_loopback(tmp_path: Path, host: str) -> 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("address", "written"), [("0.0.0.0", "0.0.0.0"), ("10.1.2.3", "10.1.2.3"), ("::", "[::]")])
+def test_the_public_listener_alone_gets_the_address_it_shall_have(tmp_path: Path, address: str, written: str) -> None:
+    edge = Edge(tmp_path, gateway=9)
+    errors = tmp_path / "errors"
+    text = harden(edge.serves_text, errors, listen=address)
+    assert re.findall(r"^ *bind (.*)$", text, re.M) == [
+        f"127.0.0.1:{edge.metrics}", f"{written}:{edge.port}", f"127.0.0.1:{edge.stats}"
+    ]  # fmt: skip
+    assert harden(text, errors, listen=address) == text
+    write_errors(errors)
+    (tmp_path / "hardened.cfg").write_text(text)
+    assert check(tmp_path / "hardened.cfg").returncode == 0
+
+
 def test_every_answer_is_an_error_in_our_shape(tmp_path: Path) -> None:
     write_errors(tmp_path)
     files = sorted(tmp_path.iterdir())
@@ -177,10 +191,10 @@ def real_text(folder: Path) -> str:
 def test_serves_real_template_is_hardened_too(tmp_path: Path) -> None:
     write_errors(tmp_path / "errors")
     file = tmp_path / "haproxy.cfg"
-    text = harden(real_text(tmp_path), tmp_path / "errors")
+    text = harden(real_text(tmp_path), tmp_path / "errors", listen="0.0.0.0")
     file.write_text(text)
     assert check(file).returncode == 0, check(file).stderr
-    assert re.findall(r"^ *bind (.*):", text, re.M) == ["127.0.0.1", "*", "127.0.0.1"]
+    assert re.findall(r"^ *bind (.*):", text, re.M) == ["127.0.0.1", "0.0.0.0", "127.0.0.1"]
     for line in ("timeout http-request 10s", "tune.http.maxhdr 256", "del-header x-request-timeout-seconds"):
         assert text.count(line) == 1
     assert "not found. Ping" not in text
@@ -190,10 +204,10 @@ def test_serves_real_template_is_hardened_too(tmp_path: Path) -> None:
 def test_the_module_becomes_haproxy_under_the_same_id(tmp_path: Path) -> None:
     file = tmp_path / "haproxy.cfg"
     file.write_text(Edge(tmp_path).serves_text)
-    command = [sys.executable, "-m", "serving.deploy.haproxy", "-f", str(file), "-c", "-V"]
+    command = [sys.executable, "-m", "serving.deploy.haproxy", "--listen", "127.0.0.2", "-f", str(file), "-c", "-V"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0, output
     assert "Configuration file is valid" in output
-    assert file.read_text() == harden(file.read_text(), tmp_path / "errors")
+    assert file.read_text() == harden(file.read_text(), tmp_path / "errors", listen="127.0.0.2")
     assert {path.name for path in (tmp_path / "errors").iterdir()} == {f"{status}.http" for status in ANSWERS}

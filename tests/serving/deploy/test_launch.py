@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from models.errors import ConfigurationError
+from serving.settings import load_settings
 from tests.serving.deploy.session import BROKEN, MEMORY, SERVES_TEXT, engine_output, write_session
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's own, at import
-    from ray.serve._private.common import DeploymentStatusTrigger
+    from ray.serve._private.common import DeploymentStatusTrigger, ReplicaState
     from ray.serve.schema import (
         ApplicationStatus,
         ApplicationStatusOverview,
@@ -19,7 +20,7 @@ with warnings.catch_warnings():
         DeploymentStatusOverview,
     )
 
-    from serving.deploy.launch import LaunchFailed, LaunchOrder, _raise_if_failed, main
+    from serving.deploy.launch import LaunchFailed, LaunchOrder, _raise_if_failed, main, only_draining, version_after
 
 RETRYING = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
 
@@ -113,3 +114,63 @@ def test_an_application_that_fails_without_a_deployment_is_named_itself() -> Non
 @pytest.mark.parametrize("status", ["UPDATING", "HEALTHY", "UNHEALTHY"])
 def test_a_start_under_way_is_no_failure(status: str) -> None:
     _raise_if_failed(overview(status, "Waiting for resources"))
+
+
+def changing(**states: dict[str, int]) -> ApplicationStatusOverview:
+    """The demo stack while it is changed: how many replicas of each deployment are in which state."""
+    serving = {"gateway": {"RUNNING": 1}, "demo-small": {"RUNNING": 1}, "demo-large": {"RUNNING": 1}, **states}
+    deployments = {
+        name: DeploymentStatusOverview(
+            DeploymentStatus.UPDATING if counts != {"RUNNING": 1} else DeploymentStatus.HEALTHY,
+            DeploymentStatusTrigger.CONFIG_UPDATE_STARTED,
+            {ReplicaState(state): count for state, count in counts.items()},
+            "",
+        )
+        for name, counts in serving.items()
+    }
+    return ApplicationStatusOverview(ApplicationStatus.DEPLOYING, "", 0.0, deployments)
+
+
+@pytest.mark.parametrize("old", [1, 2])
+def test_a_change_is_served_while_replaced_replicas_finish_their_calls(old: int) -> None:
+    wanted = load_settings("cpu-demo")
+    assert only_draining(changing(**{"demo-large": {"RUNNING": 1, "STOPPING": old}}), wanted)
+    assert only_draining(
+        changing(gateway={"RUNNING": 1, "STOPPING": old}, **{"demo-large": {"RUNNING": 1, "STOPPING": 1}}), wanted
+    )
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        {},  # ordered, and nothing has happened yet
+        {"RUNNING": 2},  # the successor serves, the old one is not told yet
+        {"RUNNING": 2, "STOPPING": 1},
+        {"RUNNING": 1, "STARTING": 1},
+        {"RUNNING": 1, "STARTING": 1, "STOPPING": 1},
+        {"RUNNING": 1, "UPDATING": 1, "STOPPING": 1},
+        {"RUNNING": 1, "RECOVERING": 1, "STOPPING": 1},
+        {"STOPPING": 1},
+    ],
+)
+def test_a_change_is_under_way_until_only_old_replicas_are_left(states: dict[str, int]) -> None:
+    large = {"demo-large": states} if states else {}
+    assert not only_draining(changing(**large), load_settings("cpu-demo"))
+
+
+def test_a_deployment_that_is_missing_or_ill_is_not_served() -> None:
+    wanted = load_settings("cpu-demo")
+    draining = changing(**{"demo-large": {"RUNNING": 1, "STOPPING": 1}})
+    draining.deployments["demo-small"].status = DeploymentStatus.UNHEALTHY
+    assert not only_draining(draining, wanted)
+    del draining.deployments["demo-small"]
+    assert not only_draining(draining, wanted)
+
+
+def test_a_version_that_failed_is_tried_again_and_one_that_serves_is_left_alone() -> None:
+    assert version_after(None, "abc", failed=False) == "abc"
+    assert version_after("abc", "abc", failed=False) == "abc"
+    again = version_after("abc", "abc", failed=True)
+    assert again.startswith("abc+")
+    assert version_after(again, "abc", failed=False) == again
+    assert version_after(again, "new", failed=True) == "new"

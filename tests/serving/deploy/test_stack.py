@@ -1,3 +1,4 @@
+import errno
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from serving.deploy.stack import (
     check_start,
     describe,
     environment_of,
+    ground_of,
     retire_command,
     scratch_of,
     stack_id,
@@ -23,7 +25,7 @@ from serving.deploy.stack import (
     stop,
     wait,
 )
-from serving.settings import load_settings
+from serving.settings import HttpSettings, RaySettings, TimerSettings, load_settings
 from serving.state import StackInfo, StateDir
 from tests.serving.deploy.session import FILES, write_session
 
@@ -254,3 +256,80 @@ def test_a_folder_that_is_not_ours_alone_is_left_as_it_is(state: StateDir, told:
 def test_only_a_stack_with_a_node_of_its_own_takes_serve_with_it() -> None:
     assert retire_command(info(None))[-2:] == ["127.0.0.1:1", "--joined"]
     assert retire_command(info(os.getpid()))[-1] == "127.0.0.1:1"
+
+
+def test_a_stack_on_a_joined_cluster_needs_no_token_of_ours(state: StateDir, short_tmp: Path) -> None:
+    settings = load_settings("cpu-demo").model_copy(update={"ray": RaySettings(address="10.0.0.1:6379")})
+    environment_of(state, settings, ports=free_ports())
+    assert short_tmp.exists()
+    assert not state.secret_path("ray-token").exists()
+
+
+@pytest.fixture
+def engine(state: StateDir) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the stack, which `stack.json` calls its node."""
+    code = "import time; time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], env={STACK_ID: stack_id(state)})
+    state.write_stack(info(process.pid))
+    yield process
+    process.kill()
+    process.wait()
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+@pytest.mark.parametrize("last_words", ["Waiting", "Ending the processes"])
+def test_no_report_that_fails_leaves_a_process_behind(
+    state: StateDir, engine: subprocess.Popen[bytes], last_words: str
+) -> None:
+    def report(text: str) -> None:
+        if text.startswith(last_words):
+            raise OSError(errno.EIO, "the terminal is closed")
+
+    with pytest.raises(OSError, match="closed"):
+        stop(state, report=report, command=lambda _info: python(""))
+    assert engine.poll() is not None
+    assert not state.stack_file.exists()
+
+
+def test_down_asks_with_what_the_stack_was_started_with(
+    state: StateDir, engine: subprocess.Popen[bytes], told: list[str], tmp_path: Path
+) -> None:
+    started = info(engine.pid).model_copy(update={"profile": "edited-away", "fixed": {"timers.total_s": 50}})
+    state.write_stack(started)
+    code = f"import os; open({str(tmp_path / 'seen')!r}, 'w').write(os.environ['RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S'])"
+    stop(state, report=told.append, command=lambda _info: python(code))
+    assert (tmp_path / "seen").read_text() == "80"
+    assert told == ["Waiting for running requests (Ctrl-C again: end them now)", "Ending the processes"]
+
+
+def test_a_stack_of_our_own_that_cannot_be_asked_is_ended_all_the_same(
+    state: StateDir, engine: subprocess.Popen[bytes], told: list[str]
+) -> None:
+    stop(state, report=told.append, command=lambda _info: python("raise SystemExit(3)"))
+    assert told[1:] == ["Ray Serve could not be asked to end the stack. Ending now", "Ending the processes"]
+    assert engine.poll() is not None
+
+
+def test_a_stack_on_a_joined_cluster_is_known_until_the_cluster_let_it_go(state: StateDir, told: list[str]) -> None:
+    state.write_stack(info(None))
+    for _ in range(2):
+        with pytest.raises(PenstockError, match=r"may still run.*'127\.0\.0\.1:1'.*Repeat") as failed:
+            stop(state, report=told.append, command=lambda _info: python("raise SystemExit('no such token')"))
+        assert "no such token" in str(failed.value.detail)
+        assert state.stack_file.exists()
+    stop(state, report=told.append, command=lambda _info: python(""))
+    assert (set(told), state.stack_file.exists()) == ({"Waiting for running requests"}, False)
+
+
+def test_the_ground_of_a_stack_is_what_was_remembered() -> None:
+    fixed = {"timers.total_s": 50, "http.max_header_bytes": 9, "ray.address": "auto", "ray.field_of_tomorrow": 1}
+    ground = ground_of(info(None).model_copy(update={"fixed": fixed}))
+    assert (ground.timers.total_s, ground.http.max_header_bytes, ground.ray.address) == (50, 9, "127.0.0.1:1")
+
+
+def test_a_stack_file_that_remembers_nothing_stands_on_the_defaults() -> None:
+    ground = ground_of(info(os.getpid()))
+    assert (ground.timers, ground.http, ground.ray) == (TimerSettings(), HttpSettings(), RaySettings())

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +15,7 @@ from sqlalchemy import event, text
 
 from models.errors import InvalidRequest, NotFound, Unavailable
 from serving.store.database import Database, StoreDown
-from serving.store.keys import KeyTable
+from serving.store.keys import KeyRow, KeyTable
 from serving.store.store import Store
 from serving.tenancy.keys import PREFIX, KeyAdmin, KeyBook, KeySpec
 
@@ -106,7 +107,7 @@ async def test_a_hostile_key_is_only_a_wrong_key(store: Store, admin: KeyAdmin, 
 
 async def test_a_flood_of_wrong_keys_fills_no_memory(store: Store, admin: KeyAdmin, clock: Any) -> None:
     _, secret = await admin.create(SPEC)
-    async with book_of(store, clock) as book:
+    async with book_of(store, clock, lookup_s=30) as book:  # on a busy machine, 500 look-ups may take over a second
         found = await asyncio.gather(*(book.find(f"sk-penstock-{n}") for n in range(500)))
         assert (found, len(book)) == ([None] * 500, 1)
         assert await book.find(secret)
@@ -168,6 +169,67 @@ async def test_known_keys_work_through_an_outage_until_the_grace_ends(
         clock.at += 61
         with pytest.raises(StoreDown):
             await book.find(secret)
+
+
+class SlowKeys(KeyTable):
+    """Keys in a database that takes its time; counts who asks."""
+
+    def __init__(self, database: Database, *, takes_s: float) -> None:
+        super().__init__(database)
+        self._takes_s = takes_s
+        self.asking = 0
+        self.most = 0
+
+    async def by_digest(self, sha256: str) -> KeyRow | None:
+        self.asking += 1
+        self.most = max(self.most, self.asking)
+        try:
+            await asyncio.sleep(self._takes_s)
+        finally:
+            self.asking -= 1
+        return await super().by_digest(sha256)
+
+
+async def ask_at_once(book: KeyBook, number: int) -> tuple[list[Any], float]:
+    """What so many unknown keys got, and how long the last one waited."""
+    started = time.perf_counter()
+    found = await asyncio.gather(*(book.find(f"sk-penstock-{n}") for n in range(number)), return_exceptions=True)
+    return found, time.perf_counter() - started
+
+
+async def test_unknown_keys_wait_no_longer_than_the_limit_for_a_slow_database(store: Store, clock: Any) -> None:
+    slow = SlowKeys(store.database, takes_s=5)
+    found, waited_s = await ask_at_once(KeyBook(slow, clock=clock, lookup_s=0.3), 100)
+    assert {(type(error), error.code) for error in found} == {(StoreDown, "accounting_unavailable")}
+    assert 0.3 <= waited_s < 0.8
+    await asyncio.sleep(0)
+    assert (slow.most, slow.asking) == (2, 0)
+
+
+async def test_an_unknown_key_gets_its_answer_from_a_database_that_is_slow_but_answers(
+    store: Store, admin: KeyAdmin, clock: Any
+) -> None:
+    _, secret = await admin.create(SPEC)
+    book = KeyBook(SlowKeys(store.database, takes_s=0.2), clock=clock)
+    assert await book.find(secret)
+    assert await book.find("sk-penstock-unknown") is None
+
+
+async def test_a_caller_that_leaves_takes_its_look_up_along(store: Store, clock: Any) -> None:
+    slow = SlowKeys(store.database, takes_s=5)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(KeyBook(slow, clock=clock).find("sk-penstock-unknown"), timeout=0.1)
+    await asyncio.sleep(0)
+    assert (slow.most, slow.asking) == (1, 0)
+
+
+async def test_a_hundred_unknown_keys_wait_a_second_for_a_database_that_accepts_and_never_answers(clock: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        database = Database(f"postgresql+asyncpg://postgres@127.0.0.1:{silent.getsockname()[1]}/x")
+        found, waited_s = await ask_at_once(KeyBook(KeyTable(database), clock=clock), 100)
+        await database.engine.dispose()
+    assert {type(error) for error in found} == {StoreDown}
+    assert waited_s < 1.5
 
 
 async def test_the_book_catches_up_after_an_outage(store: Store, admin: KeyAdmin, clock: Any, outage: Any) -> None:
