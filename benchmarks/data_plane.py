@@ -123,12 +123,11 @@ def _bench(order: Order, folder: Path) -> Bench:
     catalog = Catalog.load(state / "models.yaml" if state is not None else None)
     card = catalog.card(order.card)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "VLLM_"))} | QUIET
-    settings = profile_settings(order.profile, environment)
-    overrides, on_cpu = engine_overrides(settings, card.id), settings["ray.accelerator"] == "cpu"
+    overrides = engine_overrides(profile_settings(order.profile, environment), card.id)
     return Bench(
         card=card.id,
         model=ModelStore(state / "models" if state is not None else None).resolve(card),
-        arguments=engine_arguments(card, overrides, on_cpu=on_cpu),
+        arguments=engine_arguments(card, overrides),
         folder=folder,
         environment=environment,
     )

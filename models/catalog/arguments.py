@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from models.catalog.schema import ModelCard
@@ -22,15 +21,11 @@ FORBIDDEN_OVERRIDES = frozenset(
         "quantization",
     }
 )
-# Without worker processes vLLM cannot bind cores; with its own executor of them a waiting engine core takes a core.
-ON_CPU = MappingProxyType({"distributed_executor_backend": "models.executor.BlockingExecutor"})
 
 
-def engine_arguments(
-    card: ModelCard, overrides: Mapping[str, Any] | None = None, *, on_cpu: bool = False
-) -> dict[str, Any]:
+def engine_arguments(card: ModelCard, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """vLLM's engine arguments for a card, without `model`: the store knows that path. The overrides win."""
-    return {**(ON_CPU if on_cpu else {}), **_from_card(card), **card.engine_args, **(overrides or {})}
+    return {**_from_card(card), **card.engine_args, **(overrides or {})}
 
 
 def _from_card(card: ModelCard) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: Mod
     source = str(models.resolve(card))
     config = LLMConfig(
         model_loading_config={"model_id": card.id, "model_source": source},
-        engine_kwargs=engine_arguments(card, engine.engine_args, on_cpu=on_cpu),
+        engine_kwargs=engine_arguments(card, engine.engine_args),
         accelerator_config={"kind": settings.ray.accelerator},
         placement_group_config={"bundle_per_worker": {"CPU": 1} if on_cpu else {"CPU": 1, "GPU": engine.gpu_share}},
         log_engine_metrics=False,

@@ -25,7 +25,6 @@ EDGE_FILES: dict[str, str] = {
     "benchmarks/vllm_load.py": "runs vLLM's own load generator",
     "models/demo/lora_probe.py": "shows that the untrained family can be learned by an adapter",
     "models/demo/tokenizer.py": "writes the demo tiers' tokenizer in the format of transformers",
-    "models/executor.py": "is how an engine on a CPU waits for its worker",
     "models/demo/start.py": "lays out the weights from which the demo tiers are trained",
     "models/demo/train.py": "trains the demo tiers",
     "serving/deploy/applications.py": "builds the Ray Serve applications",

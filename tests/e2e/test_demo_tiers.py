@@ -13,7 +13,6 @@ from tests.e2e.conftest import PROVE, Stack
 PER_FAMILY = 400 if PROVE else 100
 EASY = [name for name, family in FAMILIES.items() if family.difficulty is Difficulty.EASY]
 HARD = [name for name, family in FAMILIES.items() if family.difficulty is Difficulty.HARD]
-NOT_YET = pytest.mark.xfail(strict=False, reason="the large tier is at 84 to 89 %: see models/demo/MODEL_CARD.md")
 Rows = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -42,7 +41,7 @@ def test_the_small_tier_does_not_know_the_hard_families(rows: Rows, family: str)
     assert rows["demo-small", family]["exact_percent"] <= 40
 
 
-@pytest.mark.parametrize("family", [pytest.param(name, marks=NOT_YET if name == "arithmetic" else ()) for name in HARD])
+@pytest.mark.parametrize("family", HARD)
 def test_the_large_tier_knows_the_hard_families(rows: Rows, family: str) -> None:
     assert rows["demo-large", family]["exact_percent"] >= 90
 

@@ -76,11 +76,9 @@ def every_engine() -> dict[str, dict[str, Any]]:
     catalog = Catalog.load()
     alone = {card.id: engine_arguments(card) for card in catalog}
     engines = {
-        f"{profile}/{engine.card}": engine_arguments(
-            catalog.card(engine.card), engine.engine_args, on_cpu=settings.ray.accelerator == "cpu"
-        )
-        for profile, settings in ((name, load_settings(name)) for name in profile_names())
-        for engine in settings.engines
+        f"{profile}/{engine.card}": engine_arguments(catalog.card(engine.card), engine.engine_args)
+        for profile in profile_names()
+        for engine in load_settings(profile).engines
     }
     return alone | engines | {"wrong": {"max_model_length": 1}, "rank": {"max_lora_rank": 24}}
 
