@@ -25,6 +25,14 @@ def test_the_curl_line_survives_a_shell(key: str | None) -> None:
 
 
 def test_a_closed_terminal_interrupts_once_and_the_drain_that_follows_is_left_alone() -> None:
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a shell or CI may have us ignore it
+    try:
+        _two_hangups()
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
+
+
+def _two_hangups() -> None:
     before = signal.getsignal(signal.SIGHUP)
     with ended_like_ctrl_c():
         with pytest.raises(KeyboardInterrupt):
@@ -33,6 +41,16 @@ def test_a_closed_terminal_interrupts_once_and_the_drain_that_follows_is_left_al
         with pytest.raises(KeyboardInterrupt):
             _told(signal.SIGTERM)
     assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """As under `nohup`."""
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_like_ctrl_c():
+            _told(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
 
 
 def _told(number: signal.Signals) -> None:
