@@ -12,7 +12,7 @@ import httpx2
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.e2e.conftest import PROVE, Stack
+from tests.e2e.conftest import PROVE, Stack, prove_only
 from tests.e2e.ledger import assert_left, assert_written
 from tests.e2e.processes import wait_until
 from tests.e2e.traffic import MESSAGES, stream, tally
@@ -57,6 +57,7 @@ def test_clients_that_leave_free_the_engine(stack: Stack, client: OpenAI, stream
     assert_left(stack.state_dir, ids)
 
 
+@prove_only
 async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client: AsyncOpenAI) -> None:
     """200 at once on 64 running and 64 waiting: only answers and 503, and the gateway stays awake."""
     watching = asyncio.create_task(asyncio.to_thread(_liveness, stack, seconds=3))
@@ -85,6 +86,7 @@ def _liveness(stack: Stack, *, seconds: float) -> float:
     return slowest
 
 
+@prove_only
 def test_a_refusal_says_when_to_come_back(stack: Stack, tmp_path: Path) -> None:
     """One key, one call at a time: the second gets 429 and `Retry-After`, and the first is not disturbed."""
     key = stack.new_key("--org", "acme", "--user", "one", "--concurrency", "1")
