@@ -19,8 +19,8 @@ from tests.e2e.conftest import Stack, free_port
 from tests.e2e.processes import actors_of, node_of, replicas_of
 
 HELLO = [{"role": "user", "content": "Hello"}]
-# Serve binds the gRPC servers of its replicas to all addresses and has no setting for it; they want Ray's token.
 DEPLOYMENTS = ("gateway", "demo-small", "demo-large")
+# Serve binds the gRPC servers of its replicas to all addresses and has no setting for it; they want Ray's token.
 REPLICA = "ray::ServeReplica"
 GRPC_METHOD = "/ray.serve.ASGIService/HandleRequest"
 
