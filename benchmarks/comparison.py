@@ -23,7 +23,16 @@ from benchmarks.arms.serve_llm import RayServeLlm
 from benchmarks.engine_facts import EngineFacts, differences, missing, read_facts
 from benchmarks.load import LoadGenerator, Measured, Prompts
 from benchmarks.profiling import recording, shares, table
-from benchmarks.schedule import BARE, BARE_AGAIN, PENSTOCK, Block, prompts_for
+from benchmarks.schedule import (
+    AS_SHIPPED,
+    BARE,
+    BARE_AGAIN,
+    BARE_SHIPPED,
+    PENSTOCK,
+    SERVE_LLM_SHIPPED,
+    Block,
+    prompts_for,
+)
 
 PROFILED_CLIENTS = 16
 PROFILED_BLOCKS = 3
@@ -61,6 +70,8 @@ class Comparison:
         cores = facts.worker_cores[0] if facts is not None else fallback_cores
         self.add(BareVllm(self._bench, cores))
         self.add(RayServeLlm(self._bench, cores))
+        self.add(BareVllm(self._bench, cores, name=BARE_SHIPPED, as_shipped=True))
+        self.add(RayServeLlm(self._bench, cores, name=SERVE_LLM_SHIPPED, as_shipped=True))
         if BARE not in self._targets:
             raise ArmFailed(BARE, "there is nothing to compare with")
         self._targets[BARE_AGAIN] = self._targets[BARE]
@@ -124,9 +135,11 @@ class Comparison:
         for name, facts in self.facts.items():
             if unread := missing(facts):
                 raise Unequal(f"The engine of {name!r} does not show its {', '.join(unread)}: equality is not known.")
+            if name in AS_SHIPPED:
+                continue
             if found := differences(self.facts[BARE], facts):
                 raise Unequal(f"The engines of {BARE!r} and {name!r} differ: {'; '.join(found)}.")
-        self._console.print(f"Equal engines, read from {len(self.facts)} live processes.")
+        self._console.print(f"Equal engines, read from {len(self.facts.keys() - AS_SHIPPED)} live processes.")
 
     def _block(self, block: Block, generator: LoadGenerator, *, prompts: Prompts) -> Measured:
         file = self._bench.folder / "prompts.json"

@@ -22,7 +22,7 @@ THREADS_AND_MEMORY = re.compile(r"/lib(gomp|iomp5|omp|tcmalloc|jemalloc|mkl_rt|t
 
 @dataclass(frozen=True, slots=True)
 class EngineProcesses:
-    """One engine: the process that schedules, and those that compute."""
+    """One engine: the process that schedules, and those that compute, which may be the same one."""
 
     core: psutil.Process
     workers: tuple[psutil.Process, ...]
@@ -52,8 +52,7 @@ def engine_below(root: psutil.Process) -> EngineProcesses | None:
     cores = titled([root, *descendants(root)], CORE)
     if len(cores) != 1:
         return None
-    workers = titled(descendants(cores[0]), WORKER)
-    return EngineProcesses(cores[0], tuple(workers)) if workers else None
+    return EngineProcesses(cores[0], tuple(titled(descendants(cores[0]), WORKER)) or (cores[0],))
 
 
 def allowed_cores(process: psutil.Process) -> str:

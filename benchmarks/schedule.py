@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 BARE, BARE_AGAIN, PENSTOCK, SERVE_LLM = "bare", "bare-again", "penstock", "ray-serve-llm"
-ARMS = (BARE, PENSTOCK, SERVE_LLM, BARE_AGAIN)
+BARE_SHIPPED, SERVE_LLM_SHIPPED = "bare-as-shipped", "serve-llm-as-shipped"
+AS_SHIPPED = frozenset({BARE_SHIPPED, SERVE_LLM_SHIPPED})  # their engines are not the others'
+ARMS = (BARE, PENSTOCK, SERVE_LLM, BARE_AGAIN, BARE_SHIPPED, SERVE_LLM_SHIPPED)
 SEEDS_PER_ROUND = 1000
 NULL_SEED = 500
 

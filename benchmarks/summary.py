@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.estimates import Estimate, estimate, gaps, ratios
 from benchmarks.load import Measured
-from benchmarks.schedule import ARMS, BARE, PENSTOCK, SERVE_LLM
+from benchmarks.schedule import ARMS, BARE, PENSTOCK, SERVE_LLM, SERVE_LLM_SHIPPED
 
 Value = Callable[[Measured], float]
 Combine = Callable[[Sequence[float], Sequence[float]], list[float]]
@@ -32,6 +32,7 @@ class Row:
     throughput_to_bare: Estimate | None
     ttft_over_bare_ms: Estimate | None
     throughput_to_serve_llm: Estimate | None
+    throughput_to_shipped_serve_llm: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def _row(good: list[Measured], arm: str, *, clients: int, seed: int) -> Row | No
         return None
     bare = _Pairs.of(own, [one for one in there if one.block.arm == BARE and arm != BARE])
     serve_llm = _Pairs.of(own, [one for one in there if one.block.arm == SERVE_LLM and arm == PENSTOCK])
+    shipped = _Pairs.of(own, [one for one in there if one.block.arm == SERVE_LLM_SHIPPED and arm == PENSTOCK])
     return Row(
         arm=arm,
         clients=clients,
@@ -82,6 +84,7 @@ def _row(good: list[Measured], arm: str, *, clients: int, seed: int) -> Row | No
         throughput_to_bare=bare.compared(_throughput, ratios, seed=seed),
         ttft_over_bare_ms=bare.compared(_ttft, gaps, seed=seed),
         throughput_to_serve_llm=serve_llm.compared(_throughput, ratios, seed=seed),
+        throughput_to_shipped_serve_llm=shipped.compared(_throughput, ratios, seed=seed),
     )
 
 
@@ -115,8 +118,9 @@ def _ttft(one: Measured) -> float:
 def markdown(summary: Summary, origin: Mapping[str, Any] | None = None) -> str:
     """The table, with what is wrong and where it comes from below it."""
     head = (
-        "| clients | arm | tokens/s | of bare | TTFT p50 | over bare | TTFT p99 | TPOT p50 | of Serve LLM | blocks |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| clients | arm | tokens/s | of bare | TTFT p50 | over bare | TTFT p99 | TPOT p50 | of Serve LLM | "
+        "of it as shipped | blocks |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     )
     notes = [f"- Arm `{arm}` did not start: {reason}" for arm, reason in summary.failed.items()]
     notes += [f"- Not counted: {text}." for text in summary.faulty]
@@ -137,13 +141,14 @@ def _line(row: Row) -> str:
         f"{row.ttft_p99_ms:.1f} ms",
         f"{row.tpot_p50_ms:.2f} ms",
         _interval(row.throughput_to_serve_llm, "{:.2f}", unit="×"),
+        _interval(row.throughput_to_shipped_serve_llm, "{:.2f}", unit="×"),
         str(row.blocks),
     )
     return f"| {' | '.join(cells)} |"
 
 
 def _failed_lines(summary: Summary) -> list[str]:
-    return [f"| – | {arm} | did not start | | | | | | | 0 |" for arm in summary.failed]
+    return [f"| – | {arm} | did not start | | | | | | | | 0 |" for arm in summary.failed]
 
 
 def _interval(value: Estimate | None, form: str, *, unit: str) -> str:

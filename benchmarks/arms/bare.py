@@ -24,11 +24,18 @@ def as_flags(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"--{flag}", json.dumps(value) if isinstance(value, dict | list) else str(value))
 
 
-class BareVllm:
-    """`python -m vllm.entrypoints.openai.api_server`, bound to the cores that are given."""
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
-    def __init__(self, bench: Bench, cores: str, *, name: str = "bare") -> None:
+
+class BareVllm:
+    """vLLM's OpenAI server, bound to the cores that are given.
+
+    With the executor of Penstock's engines, so that both are the same engine; `as_shipped` leaves vLLM its own.
+    """
+
+    def __init__(self, bench: Bench, cores: str, *, name: str = "bare", as_shipped: bool = False) -> None:
         self.name = name
+        self._as_shipped = as_shipped
         self._bench = bench
         self._cores = cores
         self._child = Child(name, bench.folder / f"{name}.log")
@@ -37,8 +44,10 @@ class BareVllm:
     def command(self) -> list[str]:
         """How it is started. No access log: the other arms write none per request to the terminal either."""
         bench = self._bench
+        module = "vllm.entrypoints.openai.api_server" if self._as_shipped else "benchmarks.arms.bare_server"
         return [
-            *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1"),
+            *(sys.executable, "-m", module, "--host", "127.0.0.1"),
+            *(() if self._as_shipped else ("--distributed-executor-backend", ONE_PROCESS)),
             *("--port", self._target.url.rsplit(":", 1)[1], "--disable-uvicorn-access-log"),
             *("--model", str(bench.model), "--served-model-name", bench.card, *as_flags(bench.arguments)),
         ]

@@ -1,7 +1,7 @@
 """Ray Serve LLM's `build_openai_app`, as it comes, in a Ray of its own.
 
-Equal to the other arms where that is not what is measured: engine arguments, cores, threads and niceness. Everything
-else, Serve's proxy and batching too, is Ray's default.
+Equal to the other arms where that is not what is measured: engine arguments and processes, cores, threads and
+niceness. Everything else, Serve's proxy and batching too, is Ray's default.
 """
 
 from __future__ import annotations
@@ -20,23 +20,28 @@ from benchmarks.arms import Bench, Target
 from benchmarks.arms.child import Child, free_port, serves
 from benchmarks.processes import EngineProcesses, descendants, engine_below, titled
 
+ONE_PROCESS = {"RAYLLM_VLLM_ENGINE_CLS": "serving.engines.one_process.OneProcessEngine"}
+
 
 class RayServeLlm:
-    """The edge script `serve_llm_app` and the Ray that it starts."""
+    """The edge script `serve_llm_app` and the Ray that it starts.
 
-    name = "ray-serve-llm"
+    With the engine of Penstock's replicas, so that both are the same engine; `as_shipped` leaves Serve LLM its own.
+    """
 
-    def __init__(self, bench: Bench, cores: str) -> None:
+    def __init__(self, bench: Bench, cores: str, *, name: str = "ray-serve-llm", as_shipped: bool = False) -> None:
+        self.name = name
+        self._as_shipped = as_shipped
         self._bench = bench
         self._cores = cores
         self._child = Child(self.name, bench.folder / f"{self.name}.log")
         self._target = Target(f"http://127.0.0.1:{free_port()}", bench.card)
         # Ray's Unix sockets lie in it: their paths have at most 107 characters
-        self._temp = Path(tempfile.gettempdir()) / f"serve-llm-{os.getpid()}"
+        self._temp = Path(tempfile.gettempdir()) / f"{name}-{os.getpid()}"
 
     def start(self) -> Target:
         """Start Ray and the application, and wait for the first answer."""
-        token = self._bench.folder / "ray-token"
+        token = self._bench.folder / f"{self.name}.token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(32))
         environment = {
@@ -46,7 +51,7 @@ class RayServeLlm:
             "RAY_worker_niceness": "0",  # 15 by default, which would measure the kernel's scheduler
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everything on loopback
         }
-        order = self._bench.folder / "serve-llm.json"
+        order = self._bench.folder / f"{self.name}.json"
         order.write_text(json.dumps(self.order()))
         self._child.start([sys.executable, "-m", "benchmarks.arms.serve_llm_app", str(order)], environment)
         self._child.wait_until(lambda: serves(self._target))
@@ -62,6 +67,7 @@ class RayServeLlm:
             "variables": {
                 "VLLM_CPU_OMP_THREADS_BIND": self._cores,
                 "OMP_NUM_THREADS": "1",
+                **({} if self._as_shipped else ONE_PROCESS),
                 **{name: value for name, value in self._bench.environment.items() if name.startswith("HF_HUB")},
             },
             "temp": str(self._temp),

@@ -25,6 +25,7 @@ from ray.serve.llm import LLMConfig, LLMServer
 from serving.engines.autoscaling import LOAD
 from serving.engines.cores import claim_cores
 from serving.engines.door import DoorSettings, EngineDoor
+from serving.engines.one_process import BOUND_CORES, OneProcessEngine
 from serving.engines.parentage import claim_children
 
 log = logging.getLogger("ray.serve")
@@ -70,9 +71,9 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         self._cores = None
         if replica.cores is not None:
             self._cores = claim_cores(Path(replica.claims), replica.cores)
-            os.environ["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(str(core) for core in self._cores.cores)
+            os.environ[BOUND_CORES] = ",".join(str(core) for core in self._cores.cores)
         claim_children()
-        await super().__init__(llm_config)
+        await super().__init__(llm_config, engine_cls=OneProcessEngine if self._cores else None)
 
     async def start(self) -> None:
         """Start the engine, then the endpoint: nobody can reach an engine that is not ready."""

@@ -22,6 +22,7 @@ HEAVY = {
 }
 EDGE_FILES: dict[str, str] = {
     "benchmarks/arms/serve_llm_app.py": "is the Ray Serve LLM application that Penstock is compared with",
+    "benchmarks/arms/bare_server.py": "is vLLM's own server, with its threads bound as Penstock's engine binds them",
     "benchmarks/vllm_load.py": "runs vLLM's own load generator",
     "models/demo/lora_probe.py": "shows that the untrained family can be learned by an adapter",
     "models/demo/tokenizer.py": "writes the demo tiers' tokenizer in the format of transformers",
@@ -32,6 +33,7 @@ EDGE_FILES: dict[str, str] = {
     "serving/deploy/launch.py": "runs Serve in a process of its own",
     "serving/deploy/retire.py": "takes applications out of a running Serve",
     "serving/engines/directory.py": "reads the live replicas from Serve",
+    "serving/engines/one_process.py": "is the vLLM engine of a replica on a CPU",
     "serving/engines/replica.py": "is the Serve deployment around a vLLM engine",
 }
 

@@ -8,6 +8,7 @@ import pytest
 from tests.architecture.tree import Module, modules
 
 ENVIRONMENT_READERS: dict[str, str] = {
+    "benchmarks/arms/bare_server.py": "OpenMP takes its core binding from there only",
     "benchmarks/data_plane.py": "what the servers under comparison inherit",
     "serving/cli.py": "PENSTOCK_DEBUG",
     "serving/commands/models.py": "the hub's and the object store's addresses and tokens",
@@ -15,6 +16,7 @@ ENVIRONMENT_READERS: dict[str, str] = {
     "serving/deploy/haproxy.py": "becomes HAProxy with the environment that Serve gave it",
     "serving/deploy/stack.py": "what the processes of a stack inherit",
     "serving/settings.py": "the settings loader",
+    "serving/engines/one_process.py": "OpenMP takes its core binding from there only",
     "serving/engines/parentage.py": "how EngineCore learns whose child it is",
     "serving/engines/replica.py": "vLLM takes its core binding from there only",
 }

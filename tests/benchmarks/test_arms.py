@@ -10,7 +10,7 @@ from benchmarks.arms import Arm, ArmFailed, Bench
 from benchmarks.arms.bare import BareVllm, as_flags
 from benchmarks.arms.child import Child
 from benchmarks.arms.penstock import Penstock, engine_overrides
-from benchmarks.arms.serve_llm import RayServeLlm
+from benchmarks.arms.serve_llm import ONE_PROCESS, RayServeLlm
 from benchmarks.comparison import Comparison
 from benchmarks.processes import engine_below
 
@@ -29,7 +29,16 @@ def test_bare_and_serve_llm_get_the_same_model_arguments_and_cores(bench: Bench)
     assert order["engine"] == bench.arguments
     assert f"--model {bench.model} --served-model-name demo" in command
     assert (order["model"], order["card"]) == (str(bench.model), "demo")
-    assert order["variables"] == {"VLLM_CPU_OMP_THREADS_BIND": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    same = {"VLLM_CPU_OMP_THREADS_BIND": "1", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    assert order["variables"] == {**same, **ONE_PROCESS}
+    assert RayServeLlm(bench, "1", as_shipped=True).order()["variables"] == same
+
+
+def test_the_arms_as_shipped_keep_vllms_executor(bench: Bench) -> None:
+    ours, shipped = (BareVllm(bench, "1", as_shipped=flag).command() for flag in (False, True))
+    assert "--distributed-executor-backend" in ours
+    assert "--distributed-executor-backend" not in shipped
+    assert ours[-len(list(as_flags(bench.arguments))) :] == shipped[-len(list(as_flags(bench.arguments))) :]
 
 
 def test_every_arm_keeps_the_protocol(bench: Bench) -> None:

@@ -16,7 +16,7 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class ReplicaProcesses:
-    """One replica: Ray's actor, the engine under it, and the worker under that."""
+    """One replica: Ray's actor, the engine under it, and the workers under that, if it has any."""
 
     actor: psutil.Process
     core: psutil.Process
@@ -38,8 +38,8 @@ def replicas_of(state_dir: Path, card: str) -> list[ReplicaProcesses]:
     found = []
     for actor in _titled(node_of(state_dir).children(recursive=True), f"ray::ServeReplica:penstock:{card}"):
         for core in _titled(actor.children(), "VLLM::EngineCore"):
-            if workers := tuple(_titled(core.children(recursive=True), "VLLM::Worker")):
-                found.append(ReplicaProcesses(actor, core, workers))
+            workers = _titled(core.children(recursive=True), "VLLM::Worker")
+            found.append(ReplicaProcesses(actor, core, tuple(workers)))
     return sorted(found, key=lambda replica: replica.actor.create_time())
 
 

@@ -25,6 +25,7 @@ from tests.e2e.traffic import Outcome, Talk, at_rate, stream, tally
 SMALL, LARGE = "demo-small", "demo-large"
 REPLACED_WITHIN_S = 300
 LONG = 4000
+STILL_TALKING = 12_000  # tokens: seconds of a small engine that answers two streams
 CALLS = 600 if PROVE else 100
 
 
@@ -84,7 +85,7 @@ async def test_a_killed_replica_costs_only_what_it_was_saying(
 async def test_a_stopped_engine_ends_its_stream_with_an_error_and_is_replaced(
     stack: Stack, two_small: Path, async_client: AsyncOpenAI
 ) -> None:
-    running = [Talk(async_client, SMALL, tokens=LONG) for _ in range(4)]
+    running = [Talk(async_client, SMALL, tokens=STILL_TALKING) for _ in range(4)]
     await asyncio.gather(*(talk.started() for talk in running))
     victim = (await asyncio.to_thread(replicas_of, two_small, SMALL))[0]
     stopped = min([_kill(process, signal.SIGSTOP) for process in (victim.core, *victim.workers)])

@@ -59,6 +59,14 @@ def test_the_replicas_of_two_stacks_are_processes_of_their_own(stack: Stack, sec
     assert first[0].engine_pids.isdisjoint(other[0].engine_pids)
 
 
+def test_an_engine_is_one_process_on_a_core_of_its_own(stack: Stack) -> None:
+    engines = [replica for card in ("demo-small", "demo-large") for replica in replicas_of(stack.state_dir, card)]
+    assert [engine.workers for engine in engines] == [(), ()]
+    cores = [engine.core.cpu_affinity() for engine in engines]
+    assert [len(each) for each in cores] == [1, 1]
+    assert cores[0] != cores[1] or psutil.cpu_count() == 1
+
+
 def test_only_the_public_port_and_serves_grpc_listen_beyond_loopback(stack: Stack) -> None:
     public = urlsplit(stack.url).port
     found = list(listeners(stack))

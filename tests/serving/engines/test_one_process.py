@@ -1,0 +1,39 @@
+"""Where an engine on a CPU runs its model. The engine itself is the end-to-end tests' matter."""
+
+import os
+import warnings
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # those of Ray and of vLLM, at import
+    from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    from serving.engines.one_process import BOUND_CORES, OneProcessEngine, one_thread_per_core
+
+
+def prepared(monkeypatch: pytest.MonkeyPatch, *, workers: int) -> Any:
+    """What vLLM is asked for by an engine over so many workers on the cores 2 and 3."""
+    config = SimpleNamespace(
+        parallel_config=SimpleNamespace(world_size=workers, distributed_executor_backend="mp"),
+    )
+    monkeypatch.setattr(VLLMEngine, "_prepare_engine_config", lambda *_: ("arguments", "frontend", config))
+    monkeypatch.setenv(BOUND_CORES, "2,3")
+    for name in one_thread_per_core("2,3"):
+        monkeypatch.delenv(name, raising=False)
+    assert OneProcessEngine.__new__(OneProcessEngine)._prepare_engine_config(None) == ("arguments", "frontend", config)
+    return config.parallel_config.distributed_executor_backend
+
+
+def test_one_worker_runs_in_the_core_with_a_thread_on_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepared(monkeypatch, workers=1) is UniProcExecutor
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+    assert os.environ["GOMP_CPU_AFFINITY"] == "2 3"
+
+
+def test_several_workers_keep_vllms_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert prepared(monkeypatch, workers=2) == "mp"
+    assert "GOMP_CPU_AFFINITY" not in os.environ
