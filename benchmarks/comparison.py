@@ -22,6 +22,7 @@ from benchmarks.arms.penstock import Penstock
 from benchmarks.arms.serve_llm import RayServeLlm
 from benchmarks.engine_facts import EngineFacts, differences, missing, read_facts
 from benchmarks.load import LoadGenerator, Measured, Prompts
+from benchmarks.origin import REPOSITORY
 from benchmarks.profiling import recording, shares, table
 from benchmarks.schedule import (
     AS_SHIPPED,
@@ -75,9 +76,8 @@ class Comparison:
         if BARE not in self._targets:
             raise ArmFailed(BARE, "there is nothing to compare with")
         self._targets[BARE_AGAIN] = self._targets[BARE]
-        (self._out / "engines.json").write_text(
-            json.dumps({name: facts.as_json() for name, facts in self.facts.items()}, indent=1) + "\n"
-        )
+        read = json.dumps({name: facts.as_json() for name, facts in self.facts.items()}, indent=1)
+        (self._out / "engines.json").write_text(read.replace(f"{REPOSITORY}/", "") + "\n")
         self._assert_equal()
 
     def measure(self, blocks: Sequence[Block], generator: LoadGenerator, *, prompts: Prompts) -> None:
