@@ -6,8 +6,9 @@ Owns the choice and the slots. Does not know HTTP, and does not cap: the replica
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from types import TracebackType
 
 import structlog
@@ -36,6 +37,11 @@ class Latency:
         self._value = seconds if self._at == 0.0 else self._value + NEWEST_WEIGHT * (seconds - self._value)
         self._at = now
 
+    @property
+    def known(self) -> bool:
+        """Whether there was a sample yet."""
+        return self._at > 0.0
+
     def value(self, now: float) -> float:
         """The average, halved for every half-life without a sample; never below the floor."""
         faded: float = self._value * 2.0 ** ((self._at - now) / self.half_life_s)
@@ -52,10 +58,9 @@ class ReplicaState:
     in_flight: int = 0
     suspect_until: float = 0.0
 
-    def cost(self, now: float, *, streamed: bool) -> float:
-        """The wait to expect: in-flight requests times recent latency (peak EWMA, as in Twitter's Finagle)."""
-        latency = self.to_first_event if streamed else self.to_whole_body
-        return (self.in_flight + 1) * latency.value(now)
+    def latency(self, *, streamed: bool) -> Latency:
+        """Of answers of this kind."""
+        return self.to_first_event if streamed else self.to_whole_body
 
 
 @dataclass(slots=True)
@@ -85,8 +90,7 @@ class Slot:
 
     def alive(self, latency_s: float) -> None:
         """The first event, or the whole body, came after so many seconds."""
-        latency = self._state.to_first_event if self._streamed else self._state.to_whole_body
-        latency.observe(latency_s, self._clock.monotonic())
+        self._state.latency(streamed=self._streamed).observe(latency_s, self._clock.monotonic())
         if self._probe:
             self._probe = False
             self._state.breaker.alive()
@@ -113,6 +117,19 @@ class Slot:
                 failures=breaker.failures,
                 pause_s=breaker.pause_s,
             )
+
+
+def waits(states: Sequence[ReplicaState], now: float, *, streamed: bool) -> list[float]:
+    """The wait to expect of each: in-flight requests times recent latency in seconds (peak EWMA, as in Twitter's
+    Finagle). A new replica counts as its peers, or it would get every request until its first answer.
+    """
+    latencies = [state.latency(streamed=streamed) for state in states]
+    known = [latency.value(now) for latency in latencies if latency.known]
+    peers = fmean(known) if known else FLOOR_S
+    return [
+        (state.in_flight + 1) * (latency.value(now) if latency.known else peers)
+        for state, latency in zip(states, latencies, strict=True)
+    ]
 
 
 class ReplicaPicker:
@@ -145,7 +162,8 @@ class ReplicaPicker:
         trusted = [e for e in open_to_us if states[e.replica].suspect_until <= now]
         pool = trusted or open_to_us
         pair = pool if len(pool) <= 2 else self._chance.sample(pool, 2)
-        best = min(pair, key=lambda e: (states[e.replica].cost(now, streamed=streamed), self._chance.random()))
+        costs = waits([states[e.replica] for e in pair], now, streamed=streamed)
+        best, _ = min(zip(pair, costs, strict=True), key=lambda one: (one[1], self._chance.random()))
         return Slot(best, states[best.replica], self._clock, self._suspect_s, streamed)
 
     def states(self) -> dict[str, dict[str, ReplicaState]]:

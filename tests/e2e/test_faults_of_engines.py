@@ -16,7 +16,7 @@ import psutil
 import pytest
 from openai import AsyncOpenAI
 
-from tests.e2e.conftest import PROVE, Stack, prove_only
+from tests.e2e.conftest import PROVE, Stack
 from tests.e2e.ledger import assert_written
 from tests.e2e.processes import ReplicaProcesses, actors_of, all_gone, replicas_of, wait_until
 from tests.e2e.profiles import changed_profile
@@ -80,7 +80,6 @@ async def test_a_killed_replica_costs_only_what_it_was_saying(
     await asyncio.to_thread(_wait_for_two, stack, without=victim)
 
 
-@prove_only
 @pytest.mark.timeout(600)
 async def test_a_stopped_engine_ends_its_stream_with_an_error_and_is_replaced(
     stack: Stack, two_small: Path, async_client: AsyncOpenAI

@@ -6,13 +6,14 @@ import asyncio
 import re
 import time
 from pathlib import Path
+from statistics import quantiles
 from uuid import uuid4
 
 import httpx2
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from tests.e2e.conftest import PROVE, Stack, prove_only
+from tests.e2e.conftest import PROVE, Stack
 from tests.e2e.ledger import assert_left, assert_written
 from tests.e2e.processes import wait_until
 from tests.e2e.traffic import MESSAGES, stream, tally
@@ -20,7 +21,8 @@ from tests.e2e.traffic import MESSAGES, stream, tally
 LARGE = "demo-large"
 BUSY_WITHIN_S = 10.0
 FREED_WITHIN_S = 2.0
-LEAVING = 200 if PROVE else 40
+LEAVING = 200 if PROVE else 40  # an engine's door holds 128, and the others are refused before they leave
+ALL_AT_ONCE = httpx2.Limits(max_connections=None)
 ANSWERED_WITHIN_S = 5.0
 ENDLESS = {"model": LARGE, "messages": MESSAGES, "max_tokens": 10_000, "logit_bias": {"1": -100}}
 
@@ -39,8 +41,10 @@ def test_clients_that_leave_free_the_engine(stack: Stack, client: OpenAI, stream
     url, body = f"{stack.url}/v1/chat/completions", {**ENDLESS, "stream": streamed}
     ids = [uuid4().hex for _ in range(LEAVING)]
 
-    async def leave_when_the_engine_is_busy() -> None:
-        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {stack.key}"}, timeout=60) as client:
+    async def leave_when_the_engine_is_busy() -> list[str]:
+        """The ids of those that left without an answer."""
+        headers = {"Authorization": f"Bearer {stack.key}"}
+        async with httpx2.AsyncClient(headers=headers, timeout=60, limits=ALL_AT_ONCE) as client:
             calls = [
                 asyncio.create_task(client.post(url, json=body, headers={"x-request-id": identity})) for identity in ids
             ]
@@ -48,21 +52,24 @@ def test_clients_that_leave_free_the_engine(stack: Stack, client: OpenAI, stream
             await asyncio.to_thread(wait_until, lambda: _busy(stack) > LEAVING / 2, limit_s=BUSY_WITHIN_S)
             for call in calls:
                 call.cancel()
-            await asyncio.gather(*calls, return_exceptions=True)
+            await asyncio.wait(calls)
+        refused = [call.result() for call in calls if not call.cancelled()]
+        assert all(answer.status_code == 503 and answer.headers["retry-after"] for answer in refused)
+        return [identity for identity, call in zip(ids, calls, strict=True) if call.cancelled()]
 
-    asyncio.run(leave_when_the_engine_is_busy())
+    left = asyncio.run(leave_when_the_engine_is_busy())
+    assert len(left) >= min(LEAVING, 128)
     wait_until(lambda: _busy(stack) == 0, limit_s=FREED_WITHIN_S)
     again = client.chat.completions.with_raw_response.create(model=LARGE, messages=MESSAGES, max_tokens=10)
     assert again.elapsed.total_seconds() < ANSWERED_WITHIN_S
-    assert_left(stack.state_dir, ids)
+    assert_left(stack.state_dir, left)
 
 
-@prove_only
 async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client: AsyncOpenAI) -> None:
     """200 at once on 64 running and 64 waiting: only answers and 503, and the gateway stays awake."""
-    watching = asyncio.create_task(asyncio.to_thread(_liveness, stack, seconds=3))
+    watching = asyncio.create_task(asyncio.to_thread(_liveness, stack, seconds=5))
     outcomes = await asyncio.gather(*(stream(async_client, LARGE, tokens=30, endless=True) for _ in range(200)))
-    slowest = await watching
+    waits = await watching
 
     seen = tally(list(outcomes))
     assert set(seen) <= {"ok", "overloaded"}, seen
@@ -70,23 +77,22 @@ async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client
     assert seen["overloaded"] > 0
     assert all(outcome.status == 503 for outcome in outcomes if outcome.code == "overloaded")
     assert not any(outcome.silently_cut for outcome in outcomes)
-    assert slowest < 1.0
+    assert quantiles(waits, n=20)[-1] < 0.2, waits  # p95, in seconds
     assert_written(stack.state_dir, list(outcomes))
 
 
-def _liveness(stack: Stack, *, seconds: float) -> float:
-    """The slowest answer of `/health` while it is asked all the time, in seconds; not in the loop of the clients."""
-    slowest, ends = 0.0, time.monotonic() + seconds
+def _liveness(stack: Stack, *, seconds: float) -> list[float]:
+    """Seconds of each answer of `/health` while it is asked all the time; not in the loop of the clients."""
+    waits, ends = [], time.monotonic() + seconds
     with httpx2.Client() as client:
         while time.monotonic() < ends:
             started = time.monotonic()
             assert client.get(f"{stack.url}/health").status_code == 200
-            slowest = max(slowest, time.monotonic() - started)
+            waits.append(time.monotonic() - started)
             time.sleep(0.05)
-    return slowest
+    return waits
 
 
-@prove_only
 def test_a_refusal_says_when_to_come_back(stack: Stack, tmp_path: Path) -> None:
     """One key, one call at a time: the second gets 429 and `Retry-After`, and the first is not disturbed."""
     key = stack.new_key("--org", "acme", "--user", "one", "--concurrency", "1")

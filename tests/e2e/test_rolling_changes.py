@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from openai import AsyncOpenAI
 
-from tests.e2e.conftest import PROVE, Stack, prove_only
+from tests.e2e.conftest import PROVE, Stack
 from tests.e2e.ledger import assert_left, assert_written
 from tests.e2e.processes import actors_of, wait_until
 from tests.e2e.profiles import changed_profile
@@ -21,7 +21,6 @@ LONG_ENOUGH_S = 150
 GONE_WITHIN_S = 300
 
 
-@prove_only
 @pytest.mark.timeout(1200)
 async def test_a_long_stream_outlives_gateway_and_engine_and_a_downscale(
     stack: Stack, async_client: AsyncOpenAI, tmp_path: Path

@@ -105,6 +105,13 @@ def test_a_slow_replica_gets_its_share_by_latency_and_is_tried_again_when_that_h
     assert fleet.names() == {"a", "b"}
 
 
+def test_a_new_replica_gets_its_share_and_not_everything_until_its_first_answer() -> None:
+    fleet = Fleet("ab")
+    fleet.slot(tried="b").alive(0.05)
+    taken = [fleet.slot().__enter__() for _ in range(10)]
+    assert sorted(slot.endpoint.replica for slot in taken) == ["a"] * 5 + ["b"] * 5
+
+
 def test_whole_bodies_and_streams_have_their_own_latencies() -> None:
     fleet = Fleet("ab")
     slot = fleet.take(tried="b", streamed=False)
