@@ -25,7 +25,6 @@ PENSTOCK = Path(sys.executable).with_name("penstock")
 START_LIMIT_S = 600
 # `make prove`: the same tests with larger numbers.
 PROVE = os.environ.get("PENSTOCK_PROVE") == "1"
-prove_only = pytest.mark.skipif(not PROVE, reason="not yet green on two busy cores: make prove")
 STOP_LIMIT_S = 180
 
 
