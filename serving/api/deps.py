@@ -5,7 +5,7 @@ Owns what routes may ask for. Does not own how any of it works, nor who builds i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -62,10 +62,10 @@ class KeyAdmin(Protocol):
 
 
 class Limiter(Protocol):
-    """How many calls of one key may run at once."""
+    """How many generations of one key may run at once."""
 
-    def hold(self, caller: Principal) -> AbstractContextManager[None]:
-        """One slot while the context lasts; raises `RateLimited` when there is none."""
+    def hold(self, caller: Principal) -> AbstractContextManager[Callable[[int], None]]:
+        """One slot while the context lasts, and a way to have more; both raise `RateLimited` when there is none."""
         ...
 
 

@@ -53,11 +53,12 @@ class Generation:
         """Serve one call."""
         deps, call = self._deps, call_of(scope)
         caller = await authorize(scope, deps.keys, roles=INFERENCE)
-        with deps.limiter.hold(caller):
+        with deps.limiter.hold(caller) as widen:
             arrival = Arrival(call.id, call.received, _traceparent(scope))
             request = await self._bodies.read(scope, receive, reader=lambda body: self._reader.read(body, arrival))
             self._note(request, call)
             self._check_model(request, caller)
+            widen(request.generations)
             async with departure(receive, call) as gone:
                 await self._answer(request, caller, call=call, gone=gone, send=send)
 

@@ -35,7 +35,9 @@ def create(
     role: Annotated[str, typer.Option(help="inference, engineer, metrics or admin.")] = "inference",
     model: Annotated[list[str] | None, typer.Option(help="Admit this model; repeat for more. Default: all.")] = None,
     expires: Annotated[str | None, typer.Option(help="Lifetime, such as 12h, 30d or 8w. Default: none.")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Most calls at the same time.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Most generations (n for each prompt) at the same time.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="What the key is for.")] = None,
     as_json: JsonOption = False,
     state_dir: StateOption = None,

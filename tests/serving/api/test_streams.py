@@ -323,3 +323,12 @@ async def test_a_key_at_its_concurrency_limit_waits_for_its_slot(stack: Stack) -
             assert error_in(body, 429)["code"] == "rate_limit_exceeded"
         await until(lambda: stack.limiter.running("key_one") == 0)
     assert sorted(row.status for row in stack.records.rows) == [429, 499]
+
+
+async def test_a_call_counts_by_its_generations(stack: Stack) -> None:
+    async with stack.served() as port, wire(port) as client:
+        await client.send(post({**CHAT, "n": 2}, key="one"))
+        status, _, body = await client.answer()
+        error = error_in(body, 400)
+        assert (status, error["param"], error["code"]) == (400, "n", "invalid_value")
+    assert stack.limiter.running("key_one") == 0

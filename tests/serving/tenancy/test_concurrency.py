@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.errors import RateLimited
+from models.errors import InvalidRequest, RateLimited
 from models.types import Principal
 from serving.tenancy.concurrency import KeyConcurrency
 
@@ -19,6 +19,32 @@ def test_a_key_at_its_limit_is_told_to_come_back_in_a_second() -> None:
         assert (refused.value.code, refused.value.retry_after_s) == ("rate_limit_exceeded", 1)
         with slots.hold(caller(2, key="key_2")):
             assert slots.running("key_1") == 2
+
+
+def test_a_call_counts_by_its_generations() -> None:
+    slots = KeyConcurrency()
+    with slots.hold(caller(4)) as widen:
+        widen(3)
+        assert slots.running("key_1") == 3
+        with slots.hold(caller(4)) as other:
+            with pytest.raises(RateLimited):
+                other(2)
+            assert slots.running("key_1") == 4
+        with pytest.raises(InvalidRequest) as refused:
+            widen(5)
+        assert refused.value.param == "n"
+        assert slots.running("key_1") == 3
+    assert slots.running("key_1") == 0
+
+
+def test_a_call_of_the_whole_limit_runs_alone_on_one_of_several_gateways() -> None:
+    slots = KeyConcurrency(gateways=lambda: 2)
+    with slots.hold(caller(4)) as widen:
+        widen(4)
+        with pytest.raises(RateLimited), slots.hold(caller(4)):
+            pass
+    with slots.hold(caller(4)), slots.hold(caller(4)) as widen, pytest.raises(RateLimited):
+        widen(2)
 
 
 def test_a_slot_comes_back_however_the_call_ends() -> None:
