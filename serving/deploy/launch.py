@@ -9,9 +9,11 @@ imports Ray.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from serving.deploy.applications import APPLICATION, GATEWAY, engine_deployment,
 from serving.deploy.cause import cause_of
 from serving.deploy.gateway import GatewayPlan
 from serving.deploy.logs import session_logs
+from serving.deploy.retire import as_found
 from serving.settings import Settings, load_settings
 
 POLL_S = 0.5
@@ -94,8 +97,9 @@ def launch(order: LaunchOrder) -> None:
     )
     application = stack_application(plan, models=ModelStore(Path(order.models)), claims=order.claims)
     _keep_versions(application)
-    serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
-    draining = _wait_until_served(settings)
+    with as_found(serve) if joined else nullcontext():  # a node of our own goes as a whole
+        serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
+        draining = _wait_until_served(settings)
     tell("ready", f"{READY}; replaced replicas finish their calls: {draining}" if draining else READY)
 
 
@@ -187,6 +191,7 @@ class LaunchFailed(Exception):
 def main(file: str, *, start: Callable[[LaunchOrder], None] = launch) -> int:
     """Read the order, launch, tell how it ended."""
     order = LaunchOrder(**json.loads(Path(file).read_text()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interrupted `up` still leaves a cluster as it was
     try:
         start(order)
     except LaunchFailed as failure:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -16,6 +18,18 @@ from ray import serve
 from serving.deploy.applications import APPLICATION
 
 POLL_S = 0.5
+
+
+@contextmanager
+def as_found(running: Any) -> Iterator[None]:
+    """For a cluster that is not ours: an application of ours that was not there before does not survive a failure."""
+    there = APPLICATION in running.status().applications
+    try:
+        yield
+    except BaseException:
+        if not there:
+            end(running, joined=True)
+        raise
 
 
 def retire(address: str, *, joined: bool) -> None:

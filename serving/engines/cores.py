@@ -2,22 +2,27 @@
 dying.
 
 vLLM's own choice binds every engine of a machine to the same core. A claim is a locked file per core and place in its
-queue; the kernel drops the lock with the process, so there is nothing to clean up after a crash.
+queue; the kernel drops the lock with the process, so there is nothing to clean up after a crash. During a rolling
+change old and new engines share cores: who stands behind another one moves to a core that came free (`moved`).
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 
 class CoreClaim:
-    """Cores held by this process until `release` or its death."""
+    """Cores held by this process until `release` or its death. `behind`: others that held them at the claim."""
 
-    def __init__(self, cores: tuple[int, ...], locks: list[IO[str]]) -> None:
+    def __init__(self, cores: tuple[int, ...], locks: list[IO[str]], *, behind: int) -> None:
         self.cores = cores
+        self.behind = behind
         self._locks = locks
 
     def release(self) -> None:
@@ -44,7 +49,35 @@ def claim_cores(folder: Path, count: int, *, cores: tuple[int, ...] | None = Non
         chosen = sorted(every, key=lambda core: (free_place[core], -core))[: min(count, len(every))]
         locks = [_lock(folder, core, place=free_place[core]) for core in chosen]
     held = [lock for lock in locks if lock is not None]
-    return CoreClaim(tuple(sorted(chosen)), held)
+    return CoreClaim(tuple(sorted(chosen)), held, behind=sum(free_place[core] for core in chosen))
+
+
+def moved(claim: CoreClaim, folder: Path, *, cores: tuple[int, ...] | None = None) -> CoreClaim:
+    """The claim to go on with: the same one, or one that stands behind fewer others, with this process's children
+    moved to its cores and the old one released.
+    """
+    if claim.behind == 0:
+        return claim
+    other = claim_cores(folder, len(claim.cores), cores=cores)
+    if other.behind >= claim.behind:
+        other.release()
+        return claim
+    left, taken = set(claim.cores) - set(other.cores), set(other.cores) - set(claim.cores)
+    instead = dict(zip(sorted(left), sorted(taken), strict=True))
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            _move_threads(child, set(claim.cores), instead=instead)
+    claim.release()
+    return other
+
+
+def _move_threads(process: psutil.Process, bound: set[int], *, instead: dict[int, int]) -> None:
+    """Give every thread that is bound to claimed cores the others; free threads stay free."""
+    for thread in process.threads():
+        with suppress(ProcessLookupError):
+            now = os.sched_getaffinity(thread.id)
+            if now <= bound:
+                os.sched_setaffinity(thread.id, {instead.get(core, core) for core in now})
 
 
 def _first_free_place(folder: Path, core: int) -> int:

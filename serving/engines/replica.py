@@ -23,7 +23,7 @@ import uvicorn
 from ray.serve.llm import LLMConfig, LLMServer
 
 from serving.engines.autoscaling import LOAD
-from serving.engines.cores import claim_cores
+from serving.engines.cores import CoreClaim, claim_cores, moved
 from serving.engines.door import DoorSettings, EngineDoor
 from serving.engines.one_process import BOUND_CORES, OneProcessEngine
 from serving.engines.parentage import claim_children
@@ -32,6 +32,7 @@ log = logging.getLogger("ray.serve")
 
 PROBE_TIMEOUT_S = 15.0
 WATCH_INTERVAL_S = 0.25
+CORES_INTERVAL_S = 5.0
 LAST_WORDS_S = 1.0
 
 
@@ -68,7 +69,7 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
 
     async def __init__(self, llm_config: LLMConfig, *, replica: ReplicaSettings) -> None:  # type: ignore[misc]
         self._replica = replica
-        self._cores = None
+        self._cores: CoreClaim | None = None
         if replica.cores is not None:
             self._cores = claim_cores(Path(replica.claims), replica.cores)
             os.environ[BOUND_CORES] = ",".join(str(core) for core in self._cores.cores)
@@ -95,6 +96,7 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         self._watching = asyncio.create_task(self._exit_with_engine())
+        self._moving = asyncio.create_task(self._take_free_cores())
         await self._warm_up()
 
     def record_replica_metadata(self) -> dict[str, Any]:
@@ -143,6 +145,16 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         await asyncio.sleep(LAST_WORDS_S)
         os._exit(1)
 
+    async def _take_free_cores(self) -> None:
+        """A replica that shares its cores, as after a rolling change, moves to those that come free."""
+        ticks = _every(CORES_INTERVAL_S)
+        while self._cores is not None:
+            await anext(ticks)
+            now = moved(self._cores, Path(self._replica.claims))
+            if now is not self._cores:
+                log.info("Engine of card %r moved to cores %s.", self._replica.card, now.cores)
+            self._cores = now
+
     async def __del__(self) -> None:
         """Serve's call before it ends a replica: wait for the running requests, however long they are, then stop.
 
@@ -152,6 +164,7 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
             return
         await self._door.drained()
         self._watching.cancel()
+        self._moving.cancel()
         self._server.should_exit = True
         await self._serving
         self.engine._engine_client.shutdown()

@@ -6,7 +6,7 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Ray's own, at import
-    from serving.deploy.retire import end
+    from serving.deploy.retire import as_found, end
 
 
 class FakeServe:
@@ -51,3 +51,20 @@ def test_the_end_waits_until_the_application_has_drained(joined: bool) -> None:
     end(serve, joined=joined)
     assert serve.left == 0
     assert "penstock" not in serve.running
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_first_start_that_fails_leaves_a_joined_cluster_as_it_was(error: type[BaseException]) -> None:
+    serve = FakeServe(looks=2)
+    serve.running.discard("penstock")
+    with pytest.raises(error), as_found(serve):  # noqa: PT012 - what happens before the error is the point
+        serve.running.add("penstock")
+        raise error
+    assert (serve.done, serve.running) == (["delete penstock"], {"somebody-elses"})
+
+
+def test_a_change_that_fails_leaves_the_application_that_was_there() -> None:
+    serve = FakeServe(looks=5)
+    with pytest.raises(ValueError, match="no"), as_found(serve):
+        raise ValueError("no")
+    assert (serve.done, serve.running) == ([], {"penstock", "somebody-elses"})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.engines.cores import available_cores, claim_cores
+from serving.engines.cores import available_cores, claim_cores, moved
 
 CLAIMER = """
 import sys
@@ -72,3 +72,37 @@ def test_the_cores_are_those_that_this_process_may_use(tmp_path: Path) -> None:
     assert claim.cores == (max(os.sched_getaffinity(0)),)
     assert set(available_cores()) == os.sched_getaffinity(0)
     claim.release()
+
+
+def test_a_claim_behind_another_one_moves_to_a_core_that_came_free(tmp_path: Path) -> None:
+    folder, both = tmp_path / "claims", (0, 1)
+    first, second, third = (claim_cores(folder, 1, cores=both) for _ in range(3))
+    assert [claim.behind for claim in (first, second, third)] == [0, 0, 1]
+    assert moved(third, folder, cores=both) is third, "every core is taken"
+    assert moved(second, folder, cores=both) is second
+    second.release()
+    assert moved(first, folder, cores=both) is first, "it was there before the other one"
+    third = moved(third, folder, cores=both)
+    assert (third.cores, third.behind) == ((0,), 0)
+    again = claim_cores(folder, 2, cores=both)
+    assert again.behind == 2, "one on each core, and nothing left of what was tried"
+    for claim in (first, third, again):
+        claim.release()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_moving_takes_the_bound_threads_of_the_engine_along(tmp_path: Path) -> None:
+    low, high = sorted(os.sched_getaffinity(0))[:2]
+    folder = tmp_path / "claims"
+    other, ahead, behind = (claim_cores(folder, 1, cores=(low, high)) for _ in range(3))
+    assert behind.cores == (high,)
+    with subprocess.Popen(["sleep", "60"]) as bound, subprocess.Popen(["sleep", "60"]) as free:
+        os.sched_setaffinity(bound.pid, {high})
+        ahead.release()
+        behind = moved(behind, folder, cores=(low, high))
+        assert os.sched_getaffinity(bound.pid) == {low}
+        assert os.sched_getaffinity(free.pid) == os.sched_getaffinity(0)
+        bound.kill()
+        free.kill()
+    for claim in (other, behind):
+        claim.release()
