@@ -19,7 +19,7 @@ import psutil
 
 from models.errors import PenstockError
 from serving.deploy.environment import StackPaths, StackPorts
-from serving.settings import RaySettings
+from serving.settings import HttpSettings, RaySettings
 
 LOOPBACK = "127.0.0.1"
 STACK_ID = "PENSTOCK_STACK_ID"
@@ -53,6 +53,30 @@ def _free_block() -> int:
         if all(port_is_free(LOOPBACK, port) for port in range(start, start + GATEWAY_PORTS, 5)):
             return start
     raise PenstockError(f"No {GATEWAY_PORTS} free ports in a row between {PORT_FLOOR} and {PORT_CEILING}.")
+
+
+def require_place(http: HttpSettings, ray: RaySettings, *, fresh: bool) -> None:
+    """Refuse a cluster that does not answer, and a port that is taken when nothing of the stack runs yet.
+
+    On a cluster that was joined Serve may listen already, for others, and on other machines than this one.
+    """
+    if ray.address is not None:
+        if not answers(ray.address):
+            raise PenstockError(f"No Ray cluster answers at {ray.address!r}.")
+    elif fresh and not port_is_free(http.host, http.port):
+        raise PenstockError(
+            f"Port {http.port} of {http.host} is taken. Choose another one with --port, or stop what listens there."
+        )
+
+
+def answers(address: str, *, limit_s: float = 5.0) -> bool:
+    """Whether somebody listens at `host:port`; other forms (`auto`, `ray://…`) are Ray's to resolve."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        return True
+    with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=limit_s):
+        return True
+    return False
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -29,7 +29,7 @@ from models.errors import ConfigurationError, PenstockError
 from serving.deploy.environment import Ground, StackPaths, StackPorts, stack_environment
 from serving.deploy.launch_process import Report, run_launch
 from serving.deploy.logs import keep_logs
-from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, port_is_free, stack_processes, start_node
+from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, require_place, stack_processes, start_node
 from serving.deploy.status import engines_of
 from serving.fitting import require_fit
 from serving.settings import HttpSettings, RaySettings, Settings, TimerSettings, load_settings
@@ -227,11 +227,7 @@ def check_start(
         models.resolve(catalog.card(engine.card))
     if shutil.disk_usage(state.path).free < free_bytes_needed:
         raise PenstockError(f"Less than {free_bytes_needed // 2**20} MiB are free in {str(state.path)!r}.")
-    http = settings.http
-    if fresh and not port_is_free(http.host, http.port):
-        raise PenstockError(
-            f"Port {http.port} of {http.host} is taken. Choose another one with --port, or stop what listens there."
-        )
+    require_place(settings.http, settings.ray, fresh=fresh)
 
 
 def _catalog(state: StateDir) -> Catalog:

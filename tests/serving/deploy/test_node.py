@@ -10,7 +10,16 @@ from dataclasses import astuple
 import psutil
 import pytest
 
-from serving.deploy.node import GATEWAY_PORTS, STACK_ID, end_node, free_ports, is_living, port_is_free, stack_processes
+from serving.deploy.node import (
+    GATEWAY_PORTS,
+    STACK_ID,
+    answers,
+    end_node,
+    free_ports,
+    is_living,
+    port_is_free,
+    stack_processes,
+)
 
 SLEEP = "import time; print('up', flush=True); time.sleep(60)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
@@ -101,3 +110,12 @@ def test_a_process_lives_until_it_has_ended_collected_or_not(start: Start) -> No
     assert not is_living(process.pid, since=time.time())
     process.wait()
     assert not is_living(process.pid, since=time.time())
+
+
+def test_a_cluster_answers_where_somebody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert answers(address)
+    assert not answers(address, limit_s=1)
+    assert answers("auto")
+    assert answers("ray://head:10001"), "Ray's own client knows how to reach it"

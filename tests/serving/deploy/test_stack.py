@@ -333,3 +333,10 @@ def test_the_ground_of_a_stack_is_what_was_remembered() -> None:
 def test_a_stack_file_that_remembers_nothing_stands_on_the_defaults() -> None:
     ground = ground_of(info(os.getpid()))
     assert (ground.timers, ground.http, ground.ray) == (TimerSettings(), HttpSettings(), RaySettings())
+
+
+def test_a_cluster_that_does_not_answer_is_refused_at_once(state: StateDir, told: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(PenstockError, match="No Ray cluster answers"):
+        start("cpu-demo", state=state, overrides={"ray": {"address": address}}, report=told.append)
