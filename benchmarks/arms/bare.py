@@ -13,6 +13,8 @@ from benchmarks.arms import Bench, Target
 from benchmarks.arms.child import Child, free_port, scraped, serves
 from benchmarks.processes import EngineProcesses, engine_below
 
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+
 
 def as_flags(arguments: Mapping[str, Any]) -> Iterator[str]:
     """Engine arguments as vLLM's command line spells them."""
@@ -22,9 +24,6 @@ def as_flags(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield f"--{flag}" if value else f"--no-{flag}"
         else:
             yield from (f"--{flag}", json.dumps(value) if isinstance(value, dict | list) else str(value))
-
-
-ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
 
 class BareVllm:

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from serving.engines.cores import CoreClaim, claim_cores, moved
 from serving.engines.door import DoorSettings, EngineDoor
 from serving.engines.one_process import BOUND_CORES, OneProcessEngine
 from serving.engines.parentage import claim_children
+from serving.periodic import Periodic
 
 log = logging.getLogger("ray.serve")
 
@@ -69,6 +70,7 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
 
     async def __init__(self, llm_config: LLMConfig, *, replica: ReplicaSettings) -> None:  # type: ignore[misc]
         self._replica = replica
+        self._background = AsyncExitStack()
         self._cores: CoreClaim | None = None
         if replica.cores is not None:
             self._cores = claim_cores(Path(replica.claims), replica.cores)
@@ -96,7 +98,7 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
         self._watching = asyncio.create_task(self._exit_with_engine())
-        self._moving = asyncio.create_task(self._take_free_cores())
+        await self._background.enter_async_context(Periodic(self._take_free_cores, every_s=CORES_INTERVAL_S))
         await self._warm_up()
 
     def record_replica_metadata(self) -> dict[str, Any]:
@@ -147,13 +149,12 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
 
     async def _take_free_cores(self) -> None:
         """A replica that shares its cores, as after a rolling change, moves to those that come free."""
-        ticks = _every(CORES_INTERVAL_S)
-        while self._cores is not None:
-            await anext(ticks)
-            now = moved(self._cores, Path(self._replica.claims))
-            if now is not self._cores:
-                log.info("Engine of card %r moved to cores %s.", self._replica.card, now.cores)
-            self._cores = now
+        if self._cores is None:
+            return
+        now = moved(self._cores, Path(self._replica.claims))
+        if now is not self._cores:
+            log.info("Engine of card %r moved to cores %s.", self._replica.card, now.cores)
+        self._cores = now
 
     async def __del__(self) -> None:
         """Serve's call before it ends a replica: wait for the running requests, however long they are, then stop.
@@ -164,7 +165,7 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
             return
         await self._door.drained()
         self._watching.cancel()
-        self._moving.cancel()
+        await self._background.aclose()
         self._server.should_exit = True
         await self._serving
         self.engine._engine_client.shutdown()
