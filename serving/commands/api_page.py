@@ -47,7 +47,11 @@ KEYS = (
     ("role", "one of 'inference', 'engineer', 'metrics', 'admin'", "`inference` unless set."),
     ("models", "an array of 1 to 64 items", "Names that it may put into `model`; `auto` is one. Unset: all."),
     ("expires_at", "a number from 0 to 9007199254740992", "Seconds since the epoch."),
-    ("concurrency", "an integer from 1 to 10000", "Most generations (`n` for each prompt) at the same time."),
+    (
+        "concurrency",
+        "an integer from 1 to 10000",
+        "Most generations (`n` for each prompt) at a time, split over the gateways. One call may be all of it.",
+    ),
 )
 """Field, what it takes, what it is. Tests send wrong values and compare."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from ray import serve
@@ -110,7 +111,8 @@ def _lifetime(settings: Settings, *, surge: bool) -> dict[str, Any]:
 
 
 def _versioned(application: Application, facts: Any) -> Application:
-    """Pin Serve's code version, which is random otherwise and makes every deploy a restart."""
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    """Pin Serve's code version, which is random otherwise: every deploy would be a restart. A new Penstock is a new version."""
+    known = json.dumps([version("penstock"), facts], sort_keys=True, default=str)
+    digest = hashlib.sha256(known.encode()).hexdigest()
     application._bound_deployment._version = digest[:16]
     return application

@@ -12,9 +12,10 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ NOT_A_CARD = {APPLICATION: "The stack", GATEWAY: "The gateway"}
 
 @dataclass(frozen=True, slots=True)
 class LaunchOrder:
-    """What `up` asks for: everything that is not in the profile. `scratch` holds the session's logs, if it is ours."""
+    """What `up` asks for: everything that is not in the profile. `scratch` holds the session's logs, if it is ours;
+    `fresh`: this state folder has no running stack.
+    """
 
     profile: str
     overrides: dict[str, Any]
@@ -65,6 +68,7 @@ class LaunchOrder:
     cards: str | None
     models: str
     scratch: str | None
+    fresh: bool
 
 
 def tell(event: str, text: str, *, log: Sequence[str] = ()) -> None:
@@ -86,6 +90,9 @@ def launch(order: LaunchOrder) -> None:
         # Gateways listen where Serve does. On one node only HAProxy comes to them, and has an address of its own.
         http_options=HTTPOptions(host=settings.http.host if joined else LOOPBACK, port=settings.http.port),
     )
+    if joined:
+        listens = _get_global_client().http_config.port
+        require_ground(serve.status().applications, settings, order=order, listens=listens)
     plan = GatewayPlan(
         settings=settings,
         cards={engine.card: catalog.card(engine.card) for engine in settings.engines},
@@ -97,10 +104,26 @@ def launch(order: LaunchOrder) -> None:
     )
     application = stack_application(plan, models=ModelStore(Path(order.models)), claims=order.claims)
     _keep_versions(application)
-    with as_found(serve) if joined else nullcontext():  # a node of our own goes as a whole
+    with (
+        as_found(serve, report=partial(tell, "progress")) if joined else nullcontext()
+    ):  # a node of our own goes as a whole
         serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
         draining = _wait_until_served(settings)
     tell("ready", f"{READY}; replaced replicas finish their calls: {draining}" if draining else READY)
+
+
+def require_ground(applications: Container[str], settings: Settings, *, order: LaunchOrder, listens: int) -> None:
+    """Refuse, on a cluster that was joined, a stack of another state folder, and a Serve that listens elsewhere."""
+    if order.fresh and APPLICATION in applications:
+        raise PenstockError(
+            f"The Ray cluster at {order.address!r} runs a stack already, started from another state folder: change and "
+            f"end it from there. If that folder is lost, `python -m serving.deploy.retire {order.address} --joined` "
+            "ends the stack."
+        )
+    if listens != settings.http.port:
+        raise PenstockError(
+            f"Serve on this Ray cluster listens on port {listens} already, for everybody: `--port {listens}` joins it."
+        )
 
 
 def _keep_versions(application: Application) -> None:
@@ -191,7 +214,6 @@ class LaunchFailed(Exception):
 def main(file: str, *, start: Callable[[LaunchOrder], None] = launch) -> int:
     """Read the order, launch, tell how it ended."""
     order = LaunchOrder(**json.loads(Path(file).read_text()))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # an interrupted `up` still leaves a cluster as it was
     try:
         start(order)
     except LaunchFailed as failure:
@@ -215,4 +237,7 @@ def _explained(failure: LaunchFailed, *, scratch: str | None) -> tuple[str, list
 
 
 if __name__ == "__main__":
+    # An interrupted `up` leaves a cluster as it was. Ctrl-C reaches us as well: who started us tells us, and once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main(sys.argv[1]))

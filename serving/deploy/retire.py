@@ -6,10 +6,11 @@ itself (`node.py`).
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -18,17 +19,26 @@ from ray import serve
 from serving.deploy.applications import APPLICATION
 
 POLL_S = 0.5
+REMOVING = "Removing what was started from the cluster"
 
 
 @contextmanager
-def as_found(running: Any) -> Iterator[None]:
-    """For a cluster that is not ours: an application of ours that was not there before does not survive a failure."""
+def as_found(running: Any, *, report: Callable[[str], None]) -> Iterator[None]:
+    """For a cluster that is not ours: an application of ours that was not there before does not survive a failure.
+
+    The failure stays the news: neither a second signal nor an end that fails as well takes its place.
+    """
     there = APPLICATION in running.status().applications
     try:
         yield
     except BaseException:
         if not there:
-            end(running, joined=True)
+            before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # who does not want to wait has SIGKILL
+            with suppress(Exception):
+                running.delete(APPLICATION, _blocking=False)
+                report(REMOVING)
+                _wait_until_gone(running)
+            signal.signal(signal.SIGTERM, before)
         raise
 
 
@@ -45,10 +55,14 @@ def end(running: Any, *, joined: bool) -> None:
     `running` is the module `ray.serve`. Its own wait ends after 60 s, and what follows would cut the longer streams.
     """
     running.delete(APPLICATION, _blocking=False)
-    while APPLICATION in running.status().applications:
-        time.sleep(POLL_S)
+    _wait_until_gone(running)
     if not joined:
         running.shutdown()
+
+
+def _wait_until_gone(running: Any) -> None:
+    while APPLICATION in running.status().applications:
+        time.sleep(POLL_S)
 
 
 if __name__ == "__main__":

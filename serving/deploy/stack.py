@@ -56,7 +56,8 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
     """Start the stack of this folder, or change a running one to what the profile says now.
 
     Refuses before anything is started when the profile cannot work, a model is missing, the port is taken or the disk
-    is full. Whatever fails later is named, with the last lines of its log, and nothing is left running.
+    is full. Whatever fails later is named, with the last lines of its log, and nothing is left running; on a
+    cluster that was joined, a stack that is already up stays there for `down`.
     """
     settings = load_settings(profile, overrides)
     with state.lock():
@@ -67,11 +68,13 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
         launcher = _Launcher(state, settings, report=report)
         try:
             launcher.run(profile, _kept(current, overrides), current=current)
+            key = asyncio.run(_first_key(state.store_url(settings.store)))  # last: it is shown once, to whom it helps
         except BaseException:
+            if current is None and settings.ray.address is None:
+                state.forget_stack()
             if current is None:
                 _abandon(state, report)
             raise
-        key = asyncio.run(_first_key(state.store_url(settings.store)))  # last: it is shown once, to whom it helps
     return Running(_url(settings), key, state)
 
 
@@ -264,7 +267,7 @@ class _Launcher:
                 settings.ray, ports, paths=_paths(state), environment=environment, log=state.logs / "ray.log"
             )
             pid = node.pid
-        order = self._order(profile, overrides, address=address)
+        order = self._order(profile, overrides, address=address, fresh=current is None)
         command = [sys.executable, "-m", "serving.deploy.launch", str(order)]
         run_launch(command, environment, log=state.logs / "launch.log", report=self._report)
         info = StackInfo(
@@ -279,7 +282,7 @@ class _Launcher:
         )
         state.write_stack(info)
 
-    def _order(self, profile: str, overrides: dict[str, Any], *, address: str) -> Path:
+    def _order(self, profile: str, overrides: dict[str, Any], *, address: str, fresh: bool) -> Path:
         state = self._state
         order = {
             "profile": profile,
@@ -293,6 +296,7 @@ class _Launcher:
             "cards": str(state.cards) if state.cards.exists() else None,
             "models": str(state.models),
             "scratch": str(scratch_of(state)) if self._settings.ray.address is None else None,
+            "fresh": fresh,
         }
         file = state.secret_path("launch.json")
         file.touch(mode=0o600)

@@ -59,13 +59,13 @@ def moved(claim: CoreClaim, folder: Path, *, cores: tuple[int, ...] | None = Non
     if claim.behind == 0:
         return claim
     other = claim_cores(folder, len(claim.cores), cores=cores)
-    if other.behind >= claim.behind:
+    if other.behind >= claim.behind or len(other.cores) != len(claim.cores):  # no better, or the machine shrank
         other.release()
         return claim
     left, taken = set(claim.cores) - set(other.cores), set(other.cores) - set(claim.cores)
     instead = dict(zip(sorted(left), sorted(taken), strict=True))
     for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             _move_threads(child, set(claim.cores), instead=instead)
     claim.release()
     return other

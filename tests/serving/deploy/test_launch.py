@@ -1,12 +1,12 @@
 import json
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from models.errors import ConfigurationError
+from models.errors import ConfigurationError, PenstockError
 from serving.settings import load_settings
 from tests.serving.deploy.session import BROKEN, MEMORY, SERVES_TEXT, engine_output, write_session
 
@@ -20,14 +20,24 @@ with warnings.catch_warnings():
         DeploymentStatusOverview,
     )
 
-    from serving.deploy.launch import LaunchFailed, LaunchOrder, _raise_if_failed, main, only_draining, version_after
+    from serving.deploy.launch import (
+        LaunchFailed,
+        LaunchOrder,
+        _raise_if_failed,
+        main,
+        only_draining,
+        require_ground,
+        version_after,
+    )
 
 RETRYING = "A replica failed to start with exception. Retrying 2 more time(s). Error:\n"
 
 
 def order(scratch: Path | None) -> LaunchOrder:
     facts: dict[str, Any] = dict.fromkeys(LaunchOrder.__dataclass_fields__, "")
-    return LaunchOrder(**{**facts, "overrides": {}, "cards": None, "scratch": str(scratch) if scratch else None})
+    return LaunchOrder(
+        **{**facts, "overrides": {}, "cards": None, "fresh": True, "scratch": str(scratch) if scratch else None}
+    )
 
 
 def ended(folder: Path, error: Exception | None, *, scratch: Path | None = None) -> int:
@@ -174,3 +184,20 @@ def test_a_version_that_failed_is_tried_again_and_one_that_serves_is_left_alone(
     assert again.startswith("abc+")
     assert version_after(again, "abc", failed=False) == again
     assert version_after(again, "new", failed=True) == "new"
+
+
+def ground(*applications: str, fresh: bool, listens: int = 8000) -> None:
+    settings = load_settings("cpu-demo", {"http": {"port": 8000}})
+    require_ground(applications, settings, order=replace(order(None), fresh=fresh, address="a:1"), listens=listens)
+
+
+def test_a_stack_of_another_state_folder_is_never_replaced() -> None:
+    with pytest.raises(PenstockError, match="runs a stack already, started from another state folder"):
+        ground("penstock", "somebody-elses", fresh=True)
+    ground("penstock", fresh=False)
+    ground("somebody-elses", fresh=True)
+
+
+def test_a_cluster_whose_serve_listens_elsewhere_is_joined_at_that_port_only() -> None:
+    with pytest.raises(PenstockError, match="`--port 8800` joins it"):
+        ground(fresh=True, listens=8800)

@@ -23,7 +23,8 @@ def prepared(monkeypatch: pytest.MonkeyPatch, *, workers: int) -> Any:
     monkeypatch.setattr(VLLMEngine, "_prepare_engine_config", lambda *_: ("arguments", "frontend", config))
     monkeypatch.setenv(BOUND_CORES, "2,3")
     for name in one_thread_per_core("2,3"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # or there would be nothing to put back
+        monkeypatch.delenv(name)
     assert OneProcessEngine.__new__(OneProcessEngine)._prepare_engine_config(None) == ("arguments", "frontend", config)
     return config.parallel_config.distributed_executor_backend
 
