@@ -27,6 +27,7 @@ COMMANDS = {
     "router": "serving.commands.router",
     "config": "serving.commands.config",
     "demo": "serving.commands.demo",
+    "bench": "serving.commands.bench",
 }
 """Subcommand → its module, which holds a function of that name, or `app` with commands of its own."""
 

@@ -111,7 +111,7 @@ def _lifetime(settings: Settings, *, surge: bool) -> dict[str, Any]:
 
 
 def _versioned(application: Application, facts: Any) -> Application:
-    """Pin Serve's code version, which is random otherwise: every deploy would be a restart. A new Penstock is a new version."""
+    """Pin Serve's code version, random otherwise (each deploy would be a restart); a new Penstock is a new one."""
     known = json.dumps([version("penstock"), facts], sort_keys=True, default=str)
     digest = hashlib.sha256(known.encode()).hexdigest()
     application._bound_deployment._version = digest[:16]
