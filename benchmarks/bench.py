@@ -1,0 +1,90 @@
+"""`penstock bench run`: one suite against one server, from the first probe to the written result.
+
+Owns the story of a run. The command line around it is `serving/commands/bench.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from benchmarks.calls import Address, Call
+from benchmarks.metrics import Metrics, measure
+from benchmarks.origin import origin
+from benchmarks.prompts import Order
+from benchmarks.reach import reach, require_answer
+from benchmarks.result import markdown, write
+from benchmarks.runner import Runner
+from benchmarks.suite import Load, Suite
+from benchmarks.workloads import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOrder:
+    """What was asked for. `size` names one of the suite's; `model` is None for the first that the target lists."""
+
+    name: str
+    suite: Suite
+    size: str
+    url: str
+    key: str | None = None
+    model: str | None = None
+    out: Path | None = None
+
+    @property
+    def load(self) -> Load:
+        """What is sent."""
+        return self.suite.size(self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A run and its figures. `stopped` is the reason when it was cut short."""
+
+    address: Address
+    metrics: Metrics
+    stopped: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {"model": self.address.model, "stopped": self.stopped, **self.metrics.as_json()}
+
+
+def bench(order: BenchOrder, *, heard: Callable[[Call], None]) -> Outcome:
+    """Probe, run, count, write. Ctrl-C ends the sending; what was seen until then is counted, written and marked."""
+    address = reach(order.url, key=order.key, model=order.model, api=order.suite.api)
+    runner = Runner(address, order.load, seed=order.suite.seed, heard=heard)
+    require_answer(address, runner.body(Order(order.suite.seed, number=-1), Arrival(0.0)))
+    started = time.time()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            loop.run(runner.go())
+    except KeyboardInterrupt:
+        runner.run.stopped = "interrupted"
+    outcome = Outcome(address, measure(runner.run, order.load, slos=order.suite.slos), runner.run.stopped)
+    if order.out is not None:
+        _write(order, outcome, calls=runner.run.calls, started=started)
+    return outcome
+
+
+def _write(order: BenchOrder, outcome: Outcome, *, calls: list[Call], started: float) -> None:
+    config = {
+        "suite": order.name,
+        "size": order.size,
+        "api": order.suite.api,
+        "slos": [slo.model_dump(mode="json") for slo in order.suite.slos],
+        "load": order.load.model_dump(mode="json"),
+        "target": outcome.address.url,
+        "model": outcome.address.model,
+    }
+    counts = {"requests": len(calls), "completed": outcome.metrics.completed}
+    found = origin(config=config, seeds=[order.suite.seed], counts=counts, started=started)
+    table = markdown(outcome.metrics, stopped=outcome.stopped)
+    assert order.out is not None
+    write(order.out, calls, summary=outcome.as_json(), table=table, found={**found, "stopped": outcome.stopped})

@@ -1,0 +1,168 @@
+"""A run against a server that speaks vLLM's protocol, with faults: what is measured, written and said."""
+
+import asyncio
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.calls import Address
+from benchmarks.result import read_calls
+from benchmarks.runner import Run, Runner
+from benchmarks.suite import Load
+from serving.cli import build
+from serving.testing import FakeEngine, Script, serve
+
+KEY = "sk-test"
+SCRIPT = Script(ttft_s=0.02, tpot_s=0.005, tokens=8)
+
+
+class Server:
+    """The fake engine in a thread of its own, as `penstock bench` needs the main one."""
+
+    def __init__(self, script: Script) -> None:
+        self.engine = FakeEngine(script, token=KEY)
+        self._loop = asyncio.new_event_loop()
+        self._up, self._over = threading.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
+        self._thread.start()
+        assert self._up.wait(20)
+
+    async def _serve(self) -> None:
+        async with serve(self.engine) as self.url:
+            self._up.set()
+            await self._over.wait()
+
+    def end(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(20)
+        self._loop.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    one = Server(SCRIPT)
+    yield one
+    one.end()
+
+
+def suite_file(folder: Path, **more: Any) -> Path:
+    load = {
+        "prompts": {"kind": "words", "words": [3, 5]},
+        "workload": {"kind": "closed", "clients": 3},
+        "answer_tokens": 8,
+        "requests": 12,
+        **more,
+    }
+    file = folder / "mine.yaml"
+    file.write_text(json.dumps({"about": "A test.", "slos": [{"name": "ok", "ttft_ms": 5000}], "sizes": {"cpu": load}}))
+    return file
+
+
+def call(*arguments: str | Path, key: str = KEY) -> Any:
+    command = ["bench", "run", *map(str, arguments), "--key", key, "--model", "fake"]
+    return CliRunner().invoke(build(["bench"]), command)
+
+
+def test_a_run_writes_calls_figures_table_and_last_its_origin(server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = call(suite_file(tmp_path), "--target", server.url, "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found == json.loads((out / "summary.json").read_text())
+    assert (found["completed"], found["errors"], found["stopped"]) == (12, {}, None)
+    assert (found["output_tokens"], found["finish_reasons"]) == (96, {"stop": 12})
+    assert 20 <= found["ttft_ms"]["p50"] < 500
+    assert 5 <= found["tpot_ms"]["p50"] < 100
+    assert found["goodput"][0]["good"] == 12
+    assert sorted(call.number for call in read_calls(out)) == list(range(12))
+    origin = json.loads((out / "origin.json").read_text())
+    assert (origin["counts"], origin["config"]["model"]) == ({"requests": 12, "completed": 12}, "fake")
+    assert KEY not in "".join(path.read_text() for path in out.glob("*.json"))
+    assert "12 of 12 requests completed" in (out / "table.md").read_text()
+    assert len(server.engine.seen) == 13, "one probe, then the run"
+
+
+def test_without_json_people_read_a_table(server: Server, tmp_path: Path) -> None:
+    done = call(suite_file(tmp_path), "--target", server.url)
+    assert "TTFT (ms)" in done.stdout
+    assert "Goodput of ok: 100.0%" in done.stdout
+
+
+def test_an_open_loop_sends_on_time_whatever_becomes_of_the_answers(server: Server, tmp_path: Path) -> None:
+    server.engine.script = Script(ttft_s=0.4, tokens=2)
+    file = suite_file(tmp_path, workload={"kind": "poisson", "rate": 40}, requests=None, duration_s=1)
+    done = call(file, "--target", server.url, "--out", tmp_path / "out", "--json")
+    sent = [one for one in read_calls(tmp_path / "out") if one.due_s is not None]
+    assert json.loads(done.stdout)["completed"] == len(sent) > 20
+    first_answer = min(one.chunks_s[0] for one in sent)
+    assert sum(one.sent_s < first_answer for one in sent) > 5, "a closed loop would have waited"
+    assert max(one.due_s or 0 for one in sent) < 1 < json.loads(done.stdout)["lag_ms"]["count"]
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        (Script(fault="cut", after=2), "cut"),
+        (Script(fault="no_finish", after=2), "cut"),
+        (Script(fault="error_frame", after=2), "error frame"),
+        (Script(fault="malformed", after=2), "cut"),
+        (Script(fault="stall", after=2), "timeout"),
+        (Script(fault="status", status=503), "status 503"),
+    ],
+)
+async def test_every_way_to_fail_has_a_name(script: Script, error: str, tmp_path: Path) -> None:
+    load = Load.model_validate(json.loads(suite_file(tmp_path, requests=3, timeout_s=0.5).read_text())["sizes"]["cpu"])
+    async with serve(FakeEngine(script)) as url:
+        run = await Runner(Address(url, "fake"), load, seed=1, heard=lambda _: None).go()
+    assert [one.error for one in run.calls] == [error] * 3
+    assert run.stopped is None
+
+
+async def test_a_server_that_dies_ends_the_run_with_what_was_seen(tmp_path: Path) -> None:
+    text = suite_file(tmp_path, requests=None, duration_s=60).read_text()
+    load = Load.model_validate(json.loads(text)["sizes"]["cpu"])
+    enough = asyncio.Event()
+    runner = Runner(Address("", "fake"), load, seed=1, heard=lambda _: enough.set())
+    async with serve(FakeEngine(SCRIPT)) as url:
+        runner = Runner(Address(url, "fake"), load, seed=1, heard=lambda _: enough.set())
+        going = asyncio.create_task(runner.go())
+        await enough.wait()
+    run: Run = await asyncio.wait_for(going, 30)
+    assert run.stopped == "the target does not answer any more"
+    assert any(one.error is None for one in run.calls)
+    assert run.calls[-1].error == "unreachable"
+
+
+def test_ctrl_c_keeps_what_was_seen_and_marks_it(server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    file = suite_file(tmp_path, requests=None, duration_s=60)
+    stop = threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    stop.start()
+    done = call(file, "--target", server.url, "--out", out, "--json")
+    stop.cancel()
+    assert done.exit_code == 130
+    assert (
+        json.loads(done.stdout)["stopped"] == json.loads((out / "origin.json").read_text())["stopped"] == "interrupted"
+    )
+    assert json.loads(done.stdout)["completed"] > 5
+
+
+def test_a_target_that_is_not_there_a_wrong_key_and_a_refused_suite_are_sentences(
+    server: Server, tmp_path: Path
+) -> None:
+    file = suite_file(tmp_path)
+    assert "Nothing answers at 'http://127.0.0.1:9'." in call(file, "--target", "http://127.0.0.1:9").output
+    assert "is no address" in call(file, "--target", "http://host:port").output
+    assert "The target refuses the key" in call(file, "--target", server.url, key="sk-wrong").output
+    server.engine.script = Script(fault="status", status=400)
+    refused = call(file, "--target", server.url)
+    assert (refused.exit_code, "The target refuses this suite: boom (status 400)" in refused.output) == (1, True)
+    assert all(not path.is_dir() for path in tmp_path.iterdir()), "nothing is written of a run that was none"
