@@ -56,11 +56,31 @@ class Outcome:
         return {"model": self.address.model, "stopped": self.stopped, **self.metrics.as_json()}
 
 
+def probed(order: BenchOrder) -> Address:
+    """The target, once it has answered the suite's first question; raises the sentence that says why it did not."""
+    address = reach(order.url, key=order.key, model=order.model, api=order.suite.api)
+    first = Runner(address, order.load, seed=order.suite.seed, heard=lambda _: None)
+    require_answer(address, first.body(Order(order.suite.seed, number=-1), Arrival(0.0)))
+    return address
+
+
+def config(order: BenchOrder, address: Address) -> dict[str, Any]:
+    """What was run, for the origin."""
+    return {
+        "suite": order.name,
+        "size": order.size,
+        "api": order.suite.api,
+        "slos": [slo.model_dump(mode="json") for slo in order.suite.slos],
+        "load": order.load.model_dump(mode="json"),
+        "target": address.url,
+        "model": address.model,
+    }
+
+
 def bench(order: BenchOrder, *, heard: Callable[[Call], None]) -> Outcome:
     """Probe, run, count, write. Ctrl-C ends the sending; what was seen until then is counted, written and marked."""
-    address = reach(order.url, key=order.key, model=order.model, api=order.suite.api)
+    address = probed(order)
     runner = Runner(address, order.load, seed=order.suite.seed, heard=heard)
-    require_answer(address, runner.body(Order(order.suite.seed, number=-1), Arrival(0.0)))
     started = time.time()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
@@ -74,17 +94,8 @@ def bench(order: BenchOrder, *, heard: Callable[[Call], None]) -> Outcome:
 
 
 def _write(order: BenchOrder, outcome: Outcome, *, calls: list[Call], started: float) -> None:
-    config = {
-        "suite": order.name,
-        "size": order.size,
-        "api": order.suite.api,
-        "slos": [slo.model_dump(mode="json") for slo in order.suite.slos],
-        "load": order.load.model_dump(mode="json"),
-        "target": outcome.address.url,
-        "model": outcome.address.model,
-    }
     counts = {"requests": len(calls), "completed": outcome.metrics.completed}
-    found = origin(config=config, seeds=[order.suite.seed], counts=counts, started=started)
+    found = origin(config=config(order, outcome.address), seeds=[order.suite.seed], counts=counts, started=started)
     table = markdown(outcome.metrics, stopped=outcome.stopped)
     assert order.out is not None
     write(order.out, calls, summary=outcome.as_json(), table=table, found={**found, "stopped": outcome.stopped})

@@ -56,6 +56,7 @@ class Runner:
         self._seed = seed
         self._heard = heard
         self._failing_since: float | None = None
+        self._work: asyncio.Task[None] | None = None
         self.run = Run()
 
     async def go(self) -> Run:
@@ -66,16 +67,25 @@ class Runner:
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             caller = Caller(session, self._address, timeout_s=self._load.timeout_s)
             ticking = asyncio.create_task(self._tick())
+            self._work = asyncio.create_task(self._send_all(caller))
             try:
-                await self._send_all(caller)
+                await asyncio.wait([self._work])
             except asyncio.CancelledError:
-                self.run.stopped = "interrupted"
+                self.halt("interrupted")
                 raise
             finally:
                 ticking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await self._work
                 self.run.ended_s = caller.clock()
                 self.run.cpu_share = (_cpu_s() - cpu) / max(1e-9, time.perf_counter() - began)
         return self.run
+
+    def halt(self, reason: str) -> None:
+        """End the run now; what is in flight stays without an end."""
+        self.run.stopped = self.run.stopped or reason
+        if self._work is not None:
+            self._work.cancel()
 
     async def _send_all(self, caller: Caller) -> None:
         due = self._due()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +14,24 @@ from rich.table import Table
 
 from benchmarks.bench import BenchOrder, Outcome, bench
 from benchmarks.calls import Call
+from benchmarks.gate import Condition, judge
+from benchmarks.knee import HEAD as KNEE_HEAD
+from benchmarks.knee import KneeOrder, find_knee, sentence, trial_row
 from benchmarks.result import HEAD, latency_rows, sentences
-from benchmarks.suite import Load, load_suite, suite_names
+from benchmarks.suite import Load, Slo, load_suite, seconds, suite_names
+from models.errors import ConfigurationError
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import target_of
 from serving.commands.terminal import err, out, print_json
 
 INTERRUPTED = 130
+
+TargetOption = Annotated[str | None, typer.Option(help="The server's URL.", show_default="your stack")]
+KeyOption = Annotated[str | None, typer.Option(help="Its key.", envvar="PENSTOCK_API_KEY")]
+ModelOption = Annotated[str | None, typer.Option(help="Model to ask.", show_default="the first it lists")]
+SizeOption = Annotated[str, typer.Option(help="Size of the suite: cpu or gpu in the shipped ones.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result: raw calls, figures, origin.")]
+SuiteArgument = Annotated[str, typer.Argument(help="Name of a shipped suite, or a YAML file.")]
 
 app = typer.Typer(help="Measure an OpenAI-compatible server.", no_args_is_help=True)
 
@@ -39,24 +51,20 @@ def suites(*, as_json: JsonOption = False) -> None:
 
 @app.command("run")
 def run(
-    suite: Annotated[str, typer.Argument(help="Name of a shipped suite, or a YAML file.")],
+    suite: SuiteArgument,
     *,
-    target: Annotated[str | None, typer.Option(help="The server's URL.", show_default="your stack")] = None,
-    key: Annotated[str | None, typer.Option(help="Its key.", envvar="PENSTOCK_API_KEY")] = None,
-    model: Annotated[str | None, typer.Option(help="Model to ask.", show_default="the first it lists")] = None,
-    size: Annotated[str, typer.Option(help="Size of the suite: cpu or gpu in the shipped ones.")] = "cpu",
-    to: Annotated[Path | None, typer.Option("--out", help="Folder for the result: raw calls, figures, origin.")] = None,
+    target: TargetOption = None,
+    key: KeyOption = None,
+    model: ModelOption = None,
+    size: SizeOption = "cpu",
+    to: OutOption = None,
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
     """Send a suite, and show latency, throughput and goodput."""
-    read = load_suite(suite)
-    load = read.size(size)
-    if target is None:
-        stack = target_of(state_of(state_dir), environment())
-        target, key = stack.url, key or stack.key
-    order = BenchOrder(Path(suite).stem, read, size, target, key, model, to)
-    with _progress(load) as progress:
+    url, used = _server(target, key, state_dir=state_dir)
+    order = BenchOrder(Path(suite).stem, load_suite(suite), size, url, used, model, to)
+    with _progress(order.load) as progress:
         outcome = bench(order, heard=progress)
     if as_json:
         print_json(outcome.as_json())
@@ -64,6 +72,88 @@ def run(
         _show(outcome)
     if outcome.stopped is not None:
         raise typer.Exit(INTERRUPTED if outcome.stopped == "interrupted" else 1)
+
+
+@app.command("slo")
+def slo(
+    suite: SuiteArgument,
+    *,
+    ttft: Annotated[str | None, typer.Option(help="Limit of the time to the first token: 500ms.")] = None,
+    tpot: Annotated[str | None, typer.Option(help="Limit of the time per token after it: 30ms.")] = None,
+    e2e: Annotated[str | None, typer.Option(help="Limit of the whole answer: 5s.")] = None,
+    goodput: Annotated[float, typer.Option(min=0.01, max=1, help="Share of requests that must meet them.")] = 0.99,
+    trial: Annotated[str, typer.Option(help="How long one trial sends; longer for fewer than 50 requests.")] = "30s",
+    start: Annotated[float, typer.Option(min=0.05, help="Requests per second of the first trial.")] = 1.0,
+    least: Annotated[float, typer.Option(min=0.001, help="Lowest rate that is tried.")] = 0.05,
+    most: Annotated[float, typer.Option(min=0.05, max=10_000, help="Highest rate that is tried.")] = 1000.0,
+    precision: Annotated[
+        float, typer.Option(min=0.01, max=0.5, help="Width of the bracket that is good enough.")
+    ] = 0.05,
+    target: TargetOption = None,
+    key: KeyOption = None,
+    model: ModelOption = None,
+    size: SizeOption = "cpu",
+    to: OutOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+) -> None:
+    """Find the highest request rate that still meets an objective."""
+    objective = _objective(ttft, tpot, e2e=e2e)
+    url, used = _server(target, key, state_dir=state_dir)
+    order = BenchOrder(Path(suite).stem, load_suite(suite), size, url, used, model, to)
+    search = KneeOrder(
+        order, objective, goodput, seconds(trial), max(least, min(start, most)), (least, most), precision
+    )
+    console = err()
+    console.print("  ".join(f"{name:>10}" for name in KNEE_HEAD))
+    with console.status("searching") if console.is_terminal else nullcontext():
+        knee, complete = find_knee(
+            search,
+            heard=lambda one: console.print("  ".join(f"{cell:>10}" for cell in trial_row(one)), markup=False),
+            called=lambda _: None,
+        )
+    if as_json:
+        print_json({"complete": complete, **asdict(knee)})
+    else:
+        out().print(sentence(knee, complete=complete, goodput=goodput), markup=False)
+    if not complete or knee.rate is None:
+        raise typer.Exit(1 if complete else INTERRUPTED)
+
+
+@app.command("gate")
+def gate(
+    result: Annotated[Path, typer.Argument(help="Folder of `bench run --out`.")],
+    *,
+    baseline: Annotated[Path, typer.Option(help="Folder of the run to compare with.")],
+    fail_if: Annotated[list[str], typer.Option(help="'ttft_ms_p50 > 1.10x' or 'ttft_ms_p99 > 500'; repeat it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a run with a baseline; exit code 1 when a condition is met."""
+    verdicts = judge(result, baseline, conditions=[Condition.read(text) for text in fail_if])
+    if as_json:
+        print_json({"failed": any(one.failed for one in verdicts), "conditions": [asdict(one) for one in verdicts]})
+    else:
+        for one in verdicts:
+            out().print(one.sentence, markup=False, style="red" if one.failed else None)
+    if any(one.failed for one in verdicts):
+        raise typer.Exit(1)
+
+
+def _objective(ttft: str | None, tpot: str | None, *, e2e: str | None) -> Slo:
+    """The limits of the command line as an objective."""
+    given = {"ttft_ms": ttft, "tpot_ms": tpot, "e2e_ms": e2e}
+    limits = {name: 1000 * seconds(text) for name, text in given.items() if text is not None}
+    if not limits or not all(limits.values()):
+        raise ConfigurationError("Set an objective above zero: --ttft 500ms, --tpot 30ms, --e2e 5s.")
+    return Slo.model_validate({"name": "asked", **limits})
+
+
+def _server(target: str | None, key: str | None, *, state_dir: Path | None) -> tuple[str, str | None]:
+    """The server that was named, or the stack of the state folder with a key of the command line's own."""
+    if target is not None:
+        return target, key
+    stack = target_of(state_of(state_dir), environment())
+    return stack.url, key or stack.key
 
 
 class _Shown:
@@ -95,5 +185,5 @@ def _show(outcome: Outcome) -> None:
         table.add_row(*row)
     console.print(f"Model {outcome.address.model}", markup=False)
     console.print(table)
-    for sentence in sentences(outcome.metrics, stopped=outcome.stopped):
-        console.print(sentence, markup=False)
+    for line in sentences(outcome.metrics, stopped=outcome.stopped):
+        console.print(line, markup=False)

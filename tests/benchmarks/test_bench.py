@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,38 @@ def test_a_target_that_is_not_there_a_wrong_key_and_a_refused_suite_are_sentence
     refused = call(file, "--target", server.url)
     assert (refused.exit_code, "The target refuses this suite: boom (status 400)" in refused.output) == (1, True)
     assert all(not path.is_dir() for path in tmp_path.iterdir()), "nothing is written of a run that was none"
+
+
+def search(server: Server, folder: Path, *options: str) -> Any:
+    file, out = suite_file(folder), folder / "out"
+    place = ("--target", server.url, "--key", KEY, "--model", "fake", "--out", str(out), "--json")
+    return CliRunner().invoke(build(["bench"]), ["bench", "slo", str(file), *place, "--trial", "1s", *options])
+
+
+def test_a_server_that_keeps_up_is_searched_to_the_highest_rate(server: Server, tmp_path: Path) -> None:
+    done = search(server, tmp_path, "--ttft", "2s", "--start", "50", "--most", "50")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["rate"], found["fails_at"], found["complete"]) == (50, None, True)
+    first, again = found["trials"]
+    assert first["due"] != again["due"], "other times and texts"
+    assert all(trial["good"] >= 0.99 * trial["due"] > 20 for trial in found["trials"])
+    assert json.loads((tmp_path / "out" / "origin.json").read_text())["config"]["objective"]["ttft_ms"] == 2000
+
+
+def test_a_trial_that_cannot_pass_any_more_is_given_up(server: Server, tmp_path: Path) -> None:
+    server.engine.script = Script(ttft_s=3.0)
+    begun = time.monotonic()
+    done = search(server, tmp_path, "--ttft", "50ms", "--start", "80", "--least", "20")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found["rate"] is None
+    assert {trial["why"] for trial in found["trials"]} == {"saturated"}
+    assert [trial["rate"] for trial in found["trials"]] == [80, 40, 20]
+    assert time.monotonic() - begun < 3 + 3 * 2.5, "nothing in flight was waited for"
+
+
+def test_a_search_without_an_objective_is_a_sentence(server: Server, tmp_path: Path) -> None:
+    assert "Set an objective above zero" in search(server, tmp_path).output
+    assert "Set an objective above zero" in search(server, tmp_path, "--ttft", "0").output
+    assert "is no duration" in search(server, tmp_path, "--ttft", "soon").output

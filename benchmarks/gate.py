@@ -1,0 +1,112 @@
+"""The regression gate: a stored run against a baseline, condition by condition. Pure but for reading two folders.
+
+A condition says when to fail: `ttft_ms_p50 > 1.10x` (against the baseline's figure) or `errors > 0` (as it is). Names
+are those of `summary.json`, nested ones with underscores; a figure that is missing fails the gate: it was not measured.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from models.errors import ConfigurationError
+
+CONDITION = re.compile(r"\s*([a-z][\w.-]*)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*(x?)\s*")
+COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
+    {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
+)
+SAME = ("suite", "size", "api", "slos", "load", "model")
+"""What two runs must share, or their figures do not compare. The address may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """When to fail. `relative`: `limit` is a factor of the baseline's figure."""
+
+    figure: str
+    sign: str
+    limit: float
+    relative: bool
+
+    @classmethod
+    def read(cls, text: str) -> Condition:
+        """As it is written; raises `ConfigurationError`."""
+        found = CONDITION.fullmatch(text)
+        if found is None:
+            raise ConfigurationError(f"{text!r} is no condition. Write 'ttft_ms_p50 > 1.10x' or 'ttft_ms_p99 > 500'.")
+        return cls(found[1], found[2], float(found[3]), found[4] == "x")
+
+    def __str__(self) -> str:
+        return f"{self.figure} {self.sign} {self.limit:g}{'x' if self.relative else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One condition, judged. `value` and `baseline` are None where they were not measured."""
+
+    condition: str
+    failed: bool
+    value: float | None
+    baseline: float | None
+    sentence: str
+
+
+def judge(run: Path, baseline: Path, *, conditions: Sequence[Condition]) -> list[Verdict]:
+    """Every condition in turn; raises `ConfigurationError` when the two do not compare."""
+    _require_alike(_origin(run), _origin(baseline))
+    ours, theirs = (dict(figures(_json(folder / "summary.json"))) for folder in (run, baseline))
+    return [_verdict(one, ours.get(one.figure), theirs=theirs.get(one.figure)) for one in conditions]
+
+
+def figures(summary: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a summary by its name; entries of a list go by their own name (`goodput_chat_share`)."""
+    if isinstance(summary, Mapping):
+        if prefix == "errors":
+            yield prefix, float(sum(summary.values()))
+        for name, value in summary.items():
+            yield from figures(value, f"{prefix}_{name}" if prefix else str(name))
+    elif isinstance(summary, list):
+        for entry in summary:
+            yield from figures(entry, f"{prefix}_{entry['slo']}")
+    elif isinstance(summary, int | float) and not isinstance(summary, bool):
+        yield prefix, float(summary)
+
+
+def _verdict(condition: Condition, ours: float | None, *, theirs: float | None) -> Verdict:
+    if ours is None or (condition.relative and theirs is None):
+        where = "the run" if ours is None else "the baseline"
+        return Verdict(str(condition), True, ours, theirs, f"Failed: {where} has no figure {condition.figure!r}.")
+    limit = condition.limit * theirs if condition.relative and theirs is not None else condition.limit
+    failed = COMPARE[condition.sign](ours, limit)
+    against = f"; the baseline has {theirs:.4g}, so the limit is {limit:.4g}" if condition.relative else ""
+    said = f"{'Failed' if failed else 'Passed'}: {condition.figure} is {ours:.4g}, fails if {condition}{against}."
+    return Verdict(str(condition), failed, ours, theirs, said)
+
+
+def _require_alike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    first, second = ours["config"], theirs["config"]
+    differ = [name for name in SAME if first.get(name) != second.get(name)]
+    if differ:
+        raise ConfigurationError(f"The two runs do not compare: they differ in {', '.join(differ)}.")
+
+
+def _origin(folder: Path) -> Mapping[str, Any]:
+    if not (folder / "origin.json").exists():
+        raise ConfigurationError(f"{str(folder)!r} is not a result: it has no origin.json.")
+    found: Mapping[str, Any] = _json(folder / "origin.json")
+    if found.get("stopped") is not None:
+        raise ConfigurationError(f"The run in {str(folder)!r} is not complete: {found['stopped']}.")
+    return found
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{str(file)!r} cannot be read.", detail=str(error)) from error

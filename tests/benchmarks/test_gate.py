@@ -1,0 +1,88 @@
+"""The gate fails for what got worse, passes what did not, and refuses what does not compare."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from serving.cli import build
+
+CONFIG = {"suite": "chat-short", "size": "cpu", "load": {"answer_tokens": 8}, "model": "m", "target": "http://a"}
+
+
+def stored(folder: Path, *, ttft: float | None = 50.0, errors: Any = None, **origin: Any) -> Path:
+    folder.mkdir()
+    spread = {"count": 10, "p50": ttft} if ttft is not None else None
+    goodput = [{"slo": "chat", "share": 0.98}]
+    summary = {"ttft_ms": spread, "errors": errors or {}, "goodput": goodput, "client_limited": None}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "origin.json").write_text(json.dumps({"config": CONFIG, "stopped": None, **origin}))
+    return folder
+
+
+def gate(run: Path, baseline: Path, *conditions: str) -> Any:
+    asked = [part for condition in conditions for part in ("--fail-if", condition)]
+    command = ["bench", "gate", str(run), "--baseline", str(baseline), *asked, "--json"]
+    return CliRunner().invoke(build(["bench"]), command)
+
+
+@pytest.mark.parametrize(
+    ("condition", "failed"),
+    [
+        ("ttft_ms_p50 > 1.10x", True),
+        ("ttft_ms_p50 > 1.25x", False),
+        ("ttft_ms_p50>59", True),
+        ("ttft_ms_p50 >= 60", True),
+        ("goodput_chat_share < 0.99", True),
+        ("goodput_chat_share < 1x", False),
+        ("errors > 0", True),
+        ("errors_cut > 2", False),
+        ("tpot_ms_p50 > 1x", True),
+    ],
+)
+def test_a_condition_that_is_met_fails_and_a_figure_that_is_missing_too(
+    tmp_path: Path, condition: str, failed: bool
+) -> None:
+    run = stored(tmp_path / "run", ttft=60.0, errors={"cut": 2})
+    done = gate(run, stored(tmp_path / "base"), condition)
+    assert done.exit_code == int(failed), done.output
+    (verdict,) = json.loads(done.stdout)["conditions"]
+    assert verdict["failed"] is failed
+    assert verdict["sentence"].startswith("Failed: " if failed else "Passed: ")
+
+
+def test_one_failed_condition_of_several_is_enough(tmp_path: Path) -> None:
+    done = gate(stored(tmp_path / "run"), stored(tmp_path / "base"), "errors > 0", "ttft_ms_p50 > 40")
+    assert done.exit_code == 1
+    assert [one["failed"] for one in json.loads(done.stdout)["conditions"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"config": {**CONFIG, "model": "n"}}, "they differ in model"),
+        ({"config": {**CONFIG, "load": {}}}, "they differ in load"),
+        ({"stopped": "interrupted"}, "is not complete: interrupted"),
+    ],
+)
+def test_runs_that_do_not_compare_are_refused(tmp_path: Path, other: dict[str, Any], says: str) -> None:
+    done = gate(stored(tmp_path / "run"), stored(tmp_path / "base", **other), "errors > 0")
+    assert (done.exit_code, says in done.output) == (1, True)
+
+
+def test_another_address_of_the_same_load_compares(tmp_path: Path) -> None:
+    base = stored(tmp_path / "base", config={**CONFIG, "target": "http://b"})
+    assert gate(stored(tmp_path / "run"), base, "errors > 0").exit_code == 0
+
+
+@pytest.mark.parametrize("condition", ["", "ttft", "ttft_ms_p50 > fast", "ttft_ms_p50 = 3", "> 1"])
+def test_what_is_no_condition_is_a_sentence(tmp_path: Path, condition: str) -> None:
+    done = gate(stored(tmp_path / "run"), stored(tmp_path / "base"), condition)
+    assert (done.exit_code, "is no condition" in done.output) == (1, True)
+
+
+def test_a_folder_that_is_no_result_is_a_sentence(tmp_path: Path) -> None:
+    done = gate(tmp_path, stored(tmp_path / "base"), "errors > 0")
+    assert (done.exit_code, "is not a result" in done.output) == (1, True)
