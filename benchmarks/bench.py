@@ -19,7 +19,7 @@ from benchmarks.metrics import Metrics, measure
 from benchmarks.origin import origin
 from benchmarks.prompts import Order
 from benchmarks.reach import reach, require_answer
-from benchmarks.result import markdown, write
+from benchmarks.result import markdown, prepare, write
 from benchmarks.runner import Runner
 from benchmarks.suite import Load, Suite
 from benchmarks.workloads import Arrival
@@ -27,12 +27,16 @@ from benchmarks.workloads import Arrival
 
 @dataclass(frozen=True, slots=True)
 class BenchOrder:
-    """What was asked for. `size` names one of the suite's; `model` is None for the first that the target lists."""
+    """What was asked for. `size` names one of the suite's; `model` is None for the first that the target lists.
+
+    `seed`: of every text and time. Another one in every run, or the second would be answered from a prefix cache.
+    """
 
     name: str
     suite: Suite
     size: str
     url: str
+    seed: int
     key: str | None = None
     model: str | None = None
     out: Path | None = None
@@ -58,9 +62,11 @@ class Outcome:
 
 def probed(order: BenchOrder) -> Address:
     """The target, once it has answered the suite's first question; raises the sentence that says why it did not."""
+    if order.out is not None:
+        prepare(order.out)
     address = reach(order.url, key=order.key, model=order.model, api=order.suite.api)
-    first = Runner(address, order.load, seed=order.suite.seed, heard=lambda _: None)
-    require_answer(address, first.body(Order(order.suite.seed, number=-1), Arrival(0.0)))
+    first = Runner(address, order.load, seed=order.seed, heard=lambda _: None)
+    require_answer(address, first.body(Order(order.seed, number=-1), Arrival(0.0)))
     return address
 
 
@@ -80,7 +86,7 @@ def config(order: BenchOrder, address: Address) -> dict[str, Any]:
 def bench(order: BenchOrder, *, heard: Callable[[Call], None]) -> Outcome:
     """Probe, run, count, write. Ctrl-C ends the sending; what was seen until then is counted, written and marked."""
     address = probed(order)
-    runner = Runner(address, order.load, seed=order.suite.seed, heard=heard)
+    runner = Runner(address, order.load, seed=order.seed, heard=heard)
     started = time.time()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
@@ -95,7 +101,7 @@ def bench(order: BenchOrder, *, heard: Callable[[Call], None]) -> Outcome:
 
 def _write(order: BenchOrder, outcome: Outcome, *, calls: list[Call], started: float) -> None:
     counts = {"requests": len(calls), "completed": outcome.metrics.completed}
-    found = origin(config=config(order, outcome.address), seeds=[order.suite.seed], counts=counts, started=started)
+    found = origin(config=config(order, outcome.address), seeds=[order.seed], counts=counts, started=started)
     table = markdown(outcome.metrics, stopped=outcome.stopped)
     assert order.out is not None
     write(order.out, calls, summary=outcome.as_json(), table=table, found={**found, "stopped": outcome.stopped})

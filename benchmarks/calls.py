@@ -6,6 +6,7 @@ Owns the wire as a client reads it. Decides nothing about when or what.
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import aiohttp
 import orjson
 
 UNREACHABLE = "unreachable"
+OUT_OF_FILES = "client out of file descriptors"
 DONE = b"[DONE]"
 
 
@@ -85,8 +87,9 @@ class Caller:
         except TimeoutError:
             call.error = "timeout"
         except aiohttp.ClientConnectorError as error:
-            call.error, call.detail = UNREACHABLE, str(error)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            own = error.os_error.errno in (errno.EMFILE, errno.ENFILE)
+            call.error, call.detail = OUT_OF_FILES if own else UNREACHABLE, str(error)
+        except (aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             call.error, call.detail = "cut", f"{type(error).__name__}: {error}"[:200]
         call.ended_s = self.clock()
         return call
@@ -101,10 +104,11 @@ class Caller:
                 text = (await answer.content.read(4096)).decode(errors="replace")
                 call.error, call.detail = f"status {answer.status}", message_of(text)
                 return
-            async for event in events(answer.content):
-                if event == DONE:
-                    break
-                self._take(call, event)
+            over = False
+            async for event in events(answer.content):  # to the very end, or the connection could not be used again
+                over = over or event == DONE
+                if not over:
+                    self._take(call, event)
         if call.error is None and call.finish_reason is None:
             call.error = "cut"
 

@@ -61,7 +61,11 @@ def judge(run: Path, baseline: Path, *, conditions: Sequence[Condition]) -> list
     """Every condition in turn; raises `ConfigurationError` when the two do not compare."""
     _require_alike(_origin(run), _origin(baseline))
     ours, theirs = (dict(figures(_json(folder / "summary.json"))) for folder in (run, baseline))
-    return [_verdict(one, ours.get(one.figure), theirs=theirs.get(one.figure)) for one in conditions]
+    verdicts = [_verdict(one, _figure(ours, one), theirs=_figure(theirs, one)) for one in conditions]
+    for folder in (run, baseline):
+        if limited := _json(folder / "summary.json").get("client_limited"):
+            verdicts.append(Verdict("client", False, None, None, f"Beware of {str(folder)!r}: {limited}."))
+    return verdicts
 
 
 def figures(summary: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -70,12 +74,23 @@ def figures(summary: Any, prefix: str = "") -> Iterator[tuple[str, float]]:
         if prefix == "errors":
             yield prefix, float(sum(summary.values()))
         for name, value in summary.items():
-            yield from figures(value, f"{prefix}_{name}" if prefix else str(name))
+            yield from figures(value, f"{prefix}_{_slug(name)}" if prefix else str(name))
     elif isinstance(summary, list):
         for entry in summary:
-            yield from figures(entry, f"{prefix}_{entry['slo']}")
+            yield from figures(entry, f"{prefix}_{_slug(entry['slo'])}")
     elif isinstance(summary, int | float) and not isinstance(summary, bool):
         yield prefix, float(summary)
+
+
+def _figure(figures: Mapping[str, float], condition: Condition) -> float | None:
+    """An error that did not happen was counted: none."""
+    none = 0.0 if condition.figure.startswith("errors_") else None
+    return figures.get(condition.figure, none)
+
+
+def _slug(name: str) -> str:
+    """A name as conditions spell it: `status 503` is `status_503`."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def _verdict(condition: Condition, ours: float | None, *, theirs: float | None) -> Verdict:
@@ -100,6 +115,8 @@ def _origin(folder: Path) -> Mapping[str, Any]:
     if not (folder / "origin.json").exists():
         raise ConfigurationError(f"{str(folder)!r} is not a result: it has no origin.json.")
     found: Mapping[str, Any] = _json(folder / "origin.json")
+    if "stopped" not in found or "objective" in found["config"]:
+        raise ConfigurationError(f"{str(folder)!r} is no result of `penstock bench run`.")
     if found.get("stopped") is not None:
         raise ConfigurationError(f"The run in {str(folder)!r} is not complete: {found['stopped']}.")
     return found

@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bench import BenchOrder, config, probed
-from benchmarks.calls import Call
+from benchmarks.metrics import LAG_LIMIT_MS
 from benchmarks.origin import origin
 from benchmarks.slo_search import Knee, Search, Trial
 from benchmarks.suite import Slo
-from benchmarks.trials import Trials
+from benchmarks.trials import TrialFailed, Trials
 
 HEAD = ("requests/s", "due", "good", "share", "")
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +36,42 @@ class KneeOrder:
     precision: float
 
 
-def find_knee(order: KneeOrder, *, heard: Callable[[Trial], None], called: Callable[[Call], None]) -> tuple[Knee, bool]:
-    """The knee, and whether the search came to its end; Ctrl-C keeps what is known by then."""
-    run, started, complete = order.run, time.time(), True
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The knee. `stopped` is the reason when the search did not come to its end."""
+
+    knee: Knee
+    stopped: str | None
+
+    def as_json(self) -> dict[str, object]:
+        """For programs."""
+        return {"stopped": self.stopped, **asdict(self.knee)}
+
+
+def find_knee(order: KneeOrder, *, heard: Callable[[Trial], None]) -> Found:
+    """Search and write; Ctrl-C and a server that goes away keep what is known by then."""
+    run, started, stopped = order.run, time.time(), None
     address = probed(run)
-    trials = Trials(address, run.load, order.slo, order.goodput, order.trial_s, run.suite.seed, called)
+    trials = Trials(address, run.load, order.slo, order.goodput, order.trial_s, run.seed)
     search = Search(trials, start=order.start, between=order.between, precision=order.precision)
     try:
         for trial in search.steps():
             heard(trial)
     except KeyboardInterrupt:
-        complete = False
+        stopped = INTERRUPTED
+    except TrialFailed as failure:
+        stopped = str(failure)
+    if stopped is None and not search.knee.ended:
+        stopped = f"no end after {len(search.knee.trials)} trials"
+    found = Found(search.knee, stopped)
     if run.out is not None:
-        counts = {"trials": len(search.knee.trials), "requests": sum(len(calls) for _, calls in trials.calls)}
+        counts = {"trials": len(trials.calls), "requests": sum(len(calls) for _, calls in trials.calls)}
         asked = {**config(run, address), **_asked(order)}
-        found = origin(config=asked, seeds=[run.suite.seed], counts=counts, started=started)
-        _write(run.out, search.knee, complete=complete, goodput=order.goodput)
+        source = origin(config=asked, seeds=[run.seed], counts=counts, started=started)
+        _write(run.out, found, goodput=order.goodput)
         _write_calls(run.out / "calls.jsonl.gz", trials)
-        (run.out / "origin.json").write_text(json.dumps({**found, "complete": complete}, indent=1) + "\n")
-    return search.knee, complete
+        (run.out / "origin.json").write_text(json.dumps({**source, "stopped": stopped}, indent=1) + "\n")
+    return found
 
 
 def rows(knee: Knee) -> Iterator[tuple[str, ...]]:
@@ -63,20 +81,26 @@ def rows(knee: Knee) -> Iterator[tuple[str, ...]]:
 
 def trial_row(trial: Trial) -> tuple[str, ...]:
     """A trial as people read it."""
-    end = "met" if trial.met else f"not met{f' ({trial.why}: given up)' if trial.why else ''}"
+    end = "met" if trial.met else f"not met{': given up' if trial.why else ''}"
     return (f"{trial.rate:.2f}", str(trial.due), str(trial.good), f"{trial.share:.1%}", end)
 
 
-def sentence(knee: Knee, *, complete: bool, goodput: float) -> str:
-    """The answer."""
-    if not complete:
-        return "Not complete: interrupted."
+def sentences(found: Found, *, goodput: float) -> Iterator[str]:
+    """The answer, and what it is worth."""
+    knee = found.knee
+    if found.stopped is not None:
+        yield f"Not complete: {found.stopped}."
     if knee.rate is None:
-        return f"No rate was found at which {goodput:.1%} of the requests meet the objective, twice."
-    text = f"The knee: {knee.rate:.2f} requests/s meet the objective for {goodput:.1%} of the requests, twice"
-    if knee.fails_at is None:
-        return f"{text}; no higher rate was tried."
-    return f"{text}; {knee.fails_at:.2f} requests/s do not."
+        yield f"No rate was found at which {goodput:.1%} of the requests meet the objective, twice."
+    else:
+        above = "no higher rate failed" if knee.fails_at is None else f"{knee.fails_at:.2f} requests/s do not, twice"
+        yield f"{knee.rate:.2f} requests/s meet the objective for {goodput:.1%} of the requests, twice; {above}."
+    late = max((trial.lag_ms for trial in knee.trials), default=0.0)
+    if late > LAG_LIMIT_MS:
+        yield (
+            f"Beware: this client sent up to {late:.0f} ms late (p99 of a trial), which counts against the server: "
+            "with a machine of its own the knee may be higher."
+        )
 
 
 def _asked(order: KneeOrder) -> dict[str, object]:
@@ -84,13 +108,12 @@ def _asked(order: KneeOrder) -> dict[str, object]:
     return {"objective": order.slo.model_dump(mode="json"), **numbers, "precision": order.precision}
 
 
-def _write(out: Path, knee: Knee, *, complete: bool, goodput: float) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "origin.json").unlink(missing_ok=True)
-    (out / "summary.json").write_text(json.dumps({"complete": complete, **asdict(knee)}, indent=1) + "\n")
-    lines = [HEAD, ("---",) * len(HEAD), *rows(knee)]
+def _write(out: Path, found: Found, *, goodput: float) -> None:
+    (out / "summary.json").write_text(json.dumps(found.as_json(), indent=1) + "\n")
+    lines = [HEAD, ("---",) * len(HEAD), *rows(found.knee)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
-    (out / "table.md").write_text(f"{table}\n\n{sentence(knee, complete=complete, goodput=goodput)}\n")
+    said = "\n".join(f"- {line}" for line in sentences(found, goodput=goodput))
+    (out / "table.md").write_text(f"{table}\n\n{said}\n")
 
 
 def _write_calls(file: Path, trials: Trials) -> None:

@@ -86,11 +86,6 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(len(values), float(np.mean(values)), *(float(value) for value in found))
 
 
-def ttft_s(call: Call) -> float | None:
-    """From sending to the first piece of content."""
-    return call.chunks_s[0] - call.sent_s if call.chunks_s else None
-
-
 def tpot_s(call: Call) -> float | None:
     """Time per output token after the first: (last − first) ÷ (tokens − 1)."""
     if len(call.chunks_s) < 2:
@@ -104,11 +99,15 @@ def tokens(call: Call) -> int:
 
 
 def good(call: Call, slo: Slo) -> bool:
-    """Whether a call met every limit; an answer of one token has no TPOT to miss."""
-    first = ttft_s(call)
-    if call.error is not None or first is None:
+    """Whether a call met every limit, counted from when it was due: who sends late makes no server look better.
+
+    An answer of one token has no TPOT to miss.
+    """
+    if call.error is not None or not call.chunks_s:
         return False
-    measured = ((first, slo.ttft_ms), (tpot_s(call) or 0.0, slo.tpot_ms), (call.ended_s - call.sent_s, slo.e2e_ms))
+    begin = call.sent_s if call.due_s is None else call.due_s
+    first, whole = call.chunks_s[0] - begin, call.ended_s - begin
+    measured = ((first, slo.ttft_ms), (tpot_s(call) or 0.0, slo.tpot_ms), (whole, slo.e2e_ms))
     return all(limit is None or 1000 * value <= limit for value, limit in measured)
 
 
@@ -135,7 +134,8 @@ def measure(run: Run, load: Load, *, slos: Sequence[Slo]) -> Metrics:
         input_tokens=sum(call.input_tokens or 0 for call in done),
         output_tokens=output,
         cached_tokens=sum(call.cached_tokens or 0 for call in done),
-        requests_per_s=sum(begin <= call.ended_s <= end for call in run.calls if call.error is None) / span,
+        requests_per_s=sum(begin <= call.ended_s <= end for call in run.calls if call.ended_s and call.error is None)
+        / span,
         tokens_per_s=len(in_window) * (per_chunk or 1.0) / span,
         tokens_per_chunk=per_chunk,
         ttft_ms=_ms([call.chunks_s[0] - call.sent_s for call in answered]),

@@ -23,7 +23,9 @@ class Refused(ConfigurationError):
 
 def reach(url: str, *, key: str | None, model: str | None, api: str) -> Address:
     """The target as an address; without a model it is the first one that it lists."""
-    base = url.rstrip("/").removesuffix("/v1")
+    base = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
+    if "@" in base:
+        raise ConfigurationError("An address holds no secret here, because it is written down. Use --key.")
     answer = _call(Address(base, model or "", key), f"{base}/v1/models")
     if model is None:
         try:
@@ -35,7 +37,7 @@ def reach(url: str, *, key: str | None, model: str | None, api: str) -> Address:
 
 def require_answer(address: Address, body: dict[str, Any]) -> None:
     """Send one request of the suite, whole and short, and raise what the server says against it."""
-    short = {name: value for name, value in body.items() if name != "stream_options"}
+    short = {name: value for name, value in body.items() if name not in ("stream_options", "min_tokens")}
     answer = _call(address, address.endpoint, body={**short, "max_tokens": 1, "stream": False})
     if not answer.is_success:
         raise Refused(f"The target refuses this suite: {message_of(answer.text)} (status {answer.status_code}).")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from benchmarks.calls import Call
 from benchmarks.metrics import Metrics, Spread
+from models.errors import ConfigurationError
 
 LATENCIES = (
     ("TTFT", "ttft_ms", "ms"),
@@ -27,12 +29,19 @@ LATENCIES = (
 HEAD = ("", "n", "mean", "p50", "p90", "p99", "p99.9")
 
 
+def prepare(out: Path) -> None:
+    """Make the folder before anything is measured, and refuse one that holds a result."""
+    if (out / "origin.json").exists():
+        raise ConfigurationError(f"{str(out)!r} holds a result already. Choose another folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
+
+
 def write(
     out: Path, calls: Sequence[Call], *, summary: Mapping[str, Any], table: str, found: Mapping[str, Any]
 ) -> None:
     """Everything of one run."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "origin.json").unlink(missing_ok=True)
     with gzip.open(out / "calls.jsonl.gz", "wt", encoding="utf-8") as raw:
         raw.writelines(json.dumps(asdict(call)) + "\n" for call in calls)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -64,6 +73,9 @@ def sentences(metrics: Metrics, *, stopped: str | None) -> Iterator[str]:
     )
     for one in metrics.goodput:
         yield f"Goodput of {one.slo}: {one.share:.1%} of the requests, {one.per_s:.2f} a second."
+    if metrics.cached_tokens:
+        share = metrics.cached_tokens / max(1, metrics.input_tokens)
+        yield f"{share:.0%} of the prompt tokens came from the server's prefix cache."
     if metrics.errors:
         yield f"Failed: {', '.join(f'{count} × {name}' for name, count in metrics.errors.items())}."
     if metrics.unfinished:

@@ -21,6 +21,7 @@ from benchmarks.calls import UNREACHABLE, Address, Call, Caller
 from benchmarks.prompts import Order, ask
 from benchmarks.suite import Load
 from benchmarks.workloads import Arrival, arrivals
+from models.errors import PenstockError
 
 GONE_AFTER_S = 3.0
 PAUSE_S = 0.1
@@ -81,6 +82,11 @@ class Runner:
                 self.run.cpu_share = (_cpu_s() - cpu) / max(1e-9, time.perf_counter() - began)
         return self.run
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the last that was heard of the target is that nobody listens there."""
+        return self._failing_since is not None
+
     def halt(self, reason: str) -> None:
         """End the run now; what is in flight stays without an end."""
         self.run.stopped = self.run.stopped or reason
@@ -103,10 +109,18 @@ class Runner:
         for number, arrival in enumerate(islice(found, self._load.requests)):
             yield _Due(number, arrival.at_s, self.body(Order(self._seed, number, arrival.prompt_words), arrival))
 
+    def _next(self, due: Iterator[_Due]) -> _Due | None:
+        """A trace that cannot be read on ends the run, and what was seen stays."""
+        try:
+            return next(due, None)
+        except PenstockError as error:
+            self.run.stopped = error.public
+            return None
+
     async def _client(self, caller: Caller, due: Iterator[_Due]) -> None:
         """A client of a closed loop: the next request when the last answer is there."""
         while not self._over(caller.clock()):
-            one = next(due, None)
+            one = self._next(due)
             if one is None:
                 return
             call = await self._send(caller, Call(one.number), body=one.body)
@@ -115,7 +129,7 @@ class Runner:
 
     async def _open(self, caller: Caller, due: Iterator[_Due], *, group: asyncio.TaskGroup) -> None:
         """An open loop: every request at its time, whatever became of the others."""
-        for one in due:
+        while (one := self._next(due)) is not None:
             if self._over(one.at_s):
                 return
             await asyncio.sleep(max(0.0, one.at_s - caller.clock()))

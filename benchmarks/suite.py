@@ -61,7 +61,7 @@ class Suite(Frozen):
 
     about: str = Field(min_length=1, description="One sentence: what it stands for.")
     api: Literal["chat", "completions"] = Field("chat", description="Which endpoint is asked.")
-    seed: int = Field(1, ge=0, description="Of every text and every time.")
+    seed: int | None = Field(None, ge=0, description="Of every text and time; unset: new ones in every run.")
     slos: tuple[Slo, ...] = Field((), description="Objectives of which the goodput is counted.")
     sizes: dict[str, Load] = Field(min_length=1, description="Size → load; `cpu` and `gpu` in the shipped suites.")
 

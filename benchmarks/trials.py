@@ -8,15 +8,17 @@ allows, the rest changes nothing: the trial ends, and what is in flight is dropp
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Callable
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
 import uvloop
 
 from benchmarks.calls import Address, Call
-from benchmarks.metrics import good
+from benchmarks.metrics import good, spread
 from benchmarks.runner import Runner
 from benchmarks.slo_search import Trial
 from benchmarks.suite import Load, Slo
@@ -27,7 +29,12 @@ LEAST_REQUESTS = 50
 LONGEST_S = 300.0
 LOOK_S = 0.05
 SLACK_MS = 50.0  # our clock began a moment before the run's
+PAUSE_S = 1.0  # for what was dropped to leave the server
 SATURATED = "saturated"
+
+
+class TrialFailed(Exception):
+    """A trial that says nothing about the rate: the server has gone, the traffic came to an end."""
 
 
 @dataclass(slots=True)
@@ -40,33 +47,60 @@ class Trials:
     goodput: float
     trial_s: float
     seed: int
-    heard: Callable[[Call], None] = lambda _: None
     calls: list[tuple[float, list[Call]]] = field(default_factory=list)
 
     def __call__(self, rate: float) -> Trial:
-        """One trial at so many requests per second."""
+        """One trial at so many requests per second; raises `TrialFailed`."""
         seed = self.seed + 1000 * (len(self.calls) + 1)
         workload = Poisson(rate=rate)
-        duration_s = min(LONGEST_S, max(self.trial_s, LEAST_REQUESTS / rate))
+        duration_s = max(self.trial_s, min(LONGEST_S, LEAST_REQUESTS / rate))
         due = sum(1 for _ in takewhile(lambda one: one.at_s < duration_s, arrivals(workload, random.Random(seed))))
         limits = {"duration_s": duration_s, "requests": None, "warm_up_s": 0.0}
         load = self.load.model_copy(update={"workload": workload, **limits})
-        runner = Runner(self.address, load, seed=seed, heard=self.heard)
+        watch = Watch(self.slo, allowed=due - math.ceil(self.goodput * due - 1e-9))
+        runner = Runner(self.address, load, seed=seed, heard=watch.heard)
         self.calls.append((rate, runner.run.calls))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(self._watched(runner, allowed=int((1 - self.goodput) * due)))
-        met = sum(good(call, self.slo) for call in runner.run.calls)
+            loop.run(watch.over(runner))
+        stopped = runner.run.stopped
+        if stopped not in (None, SATURATED):
+            raise TrialFailed(stopped)
+        if stopped is not None:
+            time.sleep(PAUSE_S)
+        met = sum(good(call, self.slo) for call in runner.run.calls if call.ended_s)
         share = met / due if due else 0.0
-        return Trial(rate, met, due, share, met=share >= self.goodput, why=runner.run.stopped)
+        lag_ms = late_ms(runner.run.calls)
+        return Trial(rate, met, due, share, met=stopped is None and share >= self.goodput, why=stopped, lag_ms=lag_ms)
 
-    async def _watched(self, runner: Runner, *, allowed: int) -> None:
+
+def late_ms(calls: Sequence[Call]) -> float:
+    """How late requests were sent (p99)."""
+    found = spread([1000 * (call.sent_s - call.due_s) for call in calls if call.due_s is not None and call.sent_s])
+    return 0.0 if found is None else found.p99
+
+
+class Watch:
+    """Counts misses while a trial runs, and gives it up when there are more than `allowed`."""
+
+    def __init__(self, slo: Slo, *, allowed: int) -> None:
+        self._slo = slo
+        self._allowed = allowed
+        self._missed = 0
+        self._first = 0
+
+    def heard(self, call: Call) -> None:
+        """A request has ended."""
+        self._missed += not good(call, self._slo)
+
+    async def over(self, runner: Runner) -> None:
+        """Return when the run has ended, by itself or given up."""
         going = asyncio.create_task(runner.go())
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
             while not (await asyncio.wait([going], timeout=LOOK_S))[0]:
-                now = clock() - began
-                if sum(self._missed(call, now) for call in runner.run.calls) > allowed:
+                missed = self._missed + self._too_late(runner.run.calls, clock() - began)
+                if missed > self._allowed and not runner.unanswered:  # one that is gone says so itself, in a moment
                     runner.halt(SATURATED)
             await going
         except asyncio.CancelledError:
@@ -74,9 +108,12 @@ class Trials:
             await asyncio.wait([going])
             raise
 
-    def _missed(self, call: Call, now: float) -> bool:
-        if call.ended_s:
-            return not good(call, self.slo)
-        waits_ms = 0.0 if call.chunks_s else 1000 * (now - call.sent_s)
-        limit = self.slo.ttft_ms or self.slo.e2e_ms
-        return limit is not None and waits_ms > limit + SLACK_MS
+    def _too_late(self, calls: Sequence[Call], now: float) -> int:
+        """Requests under way whose first token cannot be in time any more."""
+        limit = self._slo.ttft_ms or self._slo.e2e_ms
+        if limit is None:
+            return 0
+        while self._first < len(calls) and calls[self._first].ended_s:
+            self._first += 1
+        waiting = (call for call in calls[self._first :] if not call.ended_s and not call.chunks_s)
+        return sum(1000 * (now - (call.due_s or 0.0)) > limit + SLACK_MS for call in waiting)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import secrets
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -16,9 +19,10 @@ from benchmarks.bench import BenchOrder, Outcome, bench
 from benchmarks.calls import Call
 from benchmarks.gate import Condition, judge
 from benchmarks.knee import HEAD as KNEE_HEAD
-from benchmarks.knee import KneeOrder, find_knee, sentence, trial_row
+from benchmarks.knee import KneeOrder, find_knee, trial_row
+from benchmarks.knee import sentences as knee_sentences
 from benchmarks.result import HEAD, latency_rows, sentences
-from benchmarks.suite import Load, Slo, load_suite, seconds, suite_names
+from benchmarks.suite import Load, Slo, Suite, load_suite, seconds, suite_names
 from models.errors import ConfigurationError
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import target_of
@@ -30,6 +34,7 @@ TargetOption = Annotated[str | None, typer.Option(help="The server's URL.", show
 KeyOption = Annotated[str | None, typer.Option(help="Its key.", envvar="PENSTOCK_API_KEY")]
 ModelOption = Annotated[str | None, typer.Option(help="Model to ask.", show_default="the first it lists")]
 SizeOption = Annotated[str, typer.Option(help="Size of the suite: cpu or gpu in the shipped ones.")]
+SeedOption = Annotated[int | None, typer.Option(min=0, help="Of texts and times.", show_default="another each run")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the result: raw calls, figures, origin.")]
 SuiteArgument = Annotated[str, typer.Argument(help="Name of a shipped suite, or a YAML file.")]
 
@@ -57,14 +62,15 @@ def run(
     key: KeyOption = None,
     model: ModelOption = None,
     size: SizeOption = "cpu",
+    seed: SeedOption = None,
     to: OutOption = None,
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
     """Send a suite, and show latency, throughput and goodput."""
     url, used = _server(target, key, state_dir=state_dir)
-    order = BenchOrder(Path(suite).stem, load_suite(suite), size, url, used, model, to)
-    with _progress(order.load) as progress:
+    order = BenchOrder(Path(suite).stem, read := load_suite(suite), size, url, _seed(seed, read), used, model, to)
+    with _interruptible(), _progress(order.load) as progress:
         outcome = bench(order, heard=progress)
     if as_json:
         print_json(outcome.as_json())
@@ -93,6 +99,7 @@ def slo(
     key: KeyOption = None,
     model: ModelOption = None,
     size: SizeOption = "cpu",
+    seed: SeedOption = None,
     to: OutOption = None,
     as_json: JsonOption = False,
     state_dir: StateOption = None,
@@ -100,24 +107,23 @@ def slo(
     """Find the highest request rate that still meets an objective."""
     objective = _objective(ttft, tpot, e2e=e2e)
     url, used = _server(target, key, state_dir=state_dir)
-    order = BenchOrder(Path(suite).stem, load_suite(suite), size, url, used, model, to)
+    order = BenchOrder(Path(suite).stem, read := load_suite(suite), size, url, _seed(seed, read), used, model, to)
     search = KneeOrder(
         order, objective, goodput, seconds(trial), max(least, min(start, most)), (least, most), precision
     )
     console = err()
     console.print("  ".join(f"{name:>10}" for name in KNEE_HEAD))
-    with console.status("searching") if console.is_terminal else nullcontext():
-        knee, complete = find_knee(
-            search,
-            heard=lambda one: console.print("  ".join(f"{cell:>10}" for cell in trial_row(one)), markup=False),
-            called=lambda _: None,
+    with _interruptible(), console.status("searching") if console.is_terminal else nullcontext():
+        found = find_knee(
+            search, heard=lambda one: console.print("  ".join(f"{cell:>10}" for cell in trial_row(one)), markup=False)
         )
     if as_json:
-        print_json({"complete": complete, **asdict(knee)})
+        print_json(found.as_json())
     else:
-        out().print(sentence(knee, complete=complete, goodput=goodput), markup=False)
-    if not complete or knee.rate is None:
-        raise typer.Exit(1 if complete else INTERRUPTED)
+        for line in knee_sentences(found, goodput=goodput):
+            out().print(line, markup=False)
+    if found.stopped is not None or found.knee.rate is None:
+        raise typer.Exit(INTERRUPTED if found.stopped == "interrupted" else 1)
 
 
 @app.command("gate")
@@ -137,6 +143,25 @@ def gate(
             out().print(one.sentence, markup=False, style="red" if one.failed else None)
     if any(one.failed for one in verdicts):
         raise typer.Exit(1)
+
+
+def _seed(given: int | None, suite: Suite) -> int:
+    """The one that was asked for, the suite's own, or a new one."""
+    fixed = given if given is not None else suite.seed
+    return fixed if fixed is not None else secrets.randbelow(2**31)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and a closed terminal end a run as Ctrl-C does; and every connection may have its file descriptor."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _objective(ttft: str | None, tpot: str | None, *, e2e: str | None) -> Slo:

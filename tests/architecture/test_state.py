@@ -8,6 +8,7 @@ import pytest
 from tests.architecture.tree import Module, modules
 
 ENVIRONMENT_READERS: dict[str, str] = {
+    "benchmarks/agreement.py": "what the server and the generator under comparison inherit",
     "benchmarks/arms/bare_server.py": "OpenMP takes its core binding from there only",
     "benchmarks/data_plane.py": "what the servers under comparison inherit",
     "serving/cli.py": "PENSTOCK_DEBUG",

@@ -87,6 +87,10 @@ def test_a_run_writes_calls_figures_table_and_last_its_origin(server: Server, tm
     origin = json.loads((out / "origin.json").read_text())
     assert (origin["counts"], origin["config"]["model"]) == ({"requests": 12, "completed": 12}, "fake")
     assert KEY not in "".join(path.read_text() for path in out.glob("*.json"))
+    assert KEY not in "".join(map(str, read_calls(out)))
+    assert len({seen.connection for seen in server.engine.seen[1:]}) <= 3, "one connection for each client"
+    again = call(suite_file(tmp_path), "--target", server.url, "--out", out)
+    assert (again.exit_code, "holds a result already" in again.output) == (1, True)
     assert "12 of 12 requests completed" in (out / "table.md").read_text()
     assert len(server.engine.seen) == 13, "one probe, then the run"
 
@@ -163,10 +167,11 @@ def test_a_target_that_is_not_there_a_wrong_key_and_a_refused_suite_are_sentence
     assert "Nothing answers at 'http://127.0.0.1:9'." in call(file, "--target", "http://127.0.0.1:9").output
     assert "is no address" in call(file, "--target", "http://host:port").output
     assert "The target refuses the key" in call(file, "--target", server.url, key="sk-wrong").output
+    assert "holds no secret here" in call(file, "--target", "http://me:secret@host").output
     server.engine.script = Script(fault="status", status=400)
-    refused = call(file, "--target", server.url)
+    refused = call(file, "--target", server.url, "--out", tmp_path / "out")
     assert (refused.exit_code, "The target refuses this suite: boom (status 400)" in refused.output) == (1, True)
-    assert all(not path.is_dir() for path in tmp_path.iterdir()), "nothing is written of a run that was none"
+    assert list((tmp_path / "out").iterdir()) == [], "nothing is written of a run that was none"
 
 
 def search(server: Server, folder: Path, *options: str) -> Any:
@@ -179,7 +184,7 @@ def test_a_server_that_keeps_up_is_searched_to_the_highest_rate(server: Server, 
     done = search(server, tmp_path, "--ttft", "2s", "--start", "50", "--most", "50")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
-    assert (found["rate"], found["fails_at"], found["complete"]) == (50, None, True)
+    assert (found["rate"], found["fails_at"], found["stopped"]) == (50, None, None)
     first, again = found["trials"]
     assert first["due"] != again["due"], "other times and texts"
     assert all(trial["good"] >= 0.99 * trial["due"] > 20 for trial in found["trials"])
@@ -194,11 +199,52 @@ def test_a_trial_that_cannot_pass_any_more_is_given_up(server: Server, tmp_path:
     found = json.loads(done.stdout)
     assert found["rate"] is None
     assert {trial["why"] for trial in found["trials"]} == {"saturated"}
-    assert [trial["rate"] for trial in found["trials"]] == [80, 40, 20]
-    assert time.monotonic() - begun < 3 + 3 * 2.5, "nothing in flight was waited for"
+    assert [trial["rate"] for trial in found["trials"]] == [80, 80, 40, 40, 20, 20]
+    assert time.monotonic() - begun < 3 + 6 * 2.5, "nothing in flight was waited for"
 
 
 def test_a_search_without_an_objective_is_a_sentence(server: Server, tmp_path: Path) -> None:
     assert "Set an objective above zero" in search(server, tmp_path).output
     assert "Set an objective above zero" in search(server, tmp_path, "--ttft", "0").output
     assert "is no duration" in search(server, tmp_path, "--ttft", "soon").output
+
+
+def test_another_run_asks_other_questions_unless_the_seed_is_given(server: Server, tmp_path: Path) -> None:
+    for options in ((), (), ("--seed", "5"), ("--seed", "5")):
+        assert call(suite_file(tmp_path, requests=3), "--target", server.url, *options).exit_code == 0
+    asked = [seen.body["messages"][0]["content"] for seen in server.engine.seen if seen.body["stream"]]
+    first, second, third, fourth = (set(asked[n : n + 3]) for n in (0, 3, 6, 9))
+    assert third == fourth
+    assert not first & second
+
+
+def test_a_server_that_dies_in_a_search_is_no_verdict(server: Server, tmp_path: Path) -> None:
+    threading.Timer(1.5, server.end).start()
+    done = search(server, tmp_path, "--ttft", "2s", "--start", "20", "--trial", "30s")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["rate"], found["trials"]) == (1, None, [])
+    assert found["stopped"] == "the target does not answer any more"
+    assert json.loads((tmp_path / "out" / "origin.json").read_text())["stopped"] == found["stopped"]
+
+
+def test_a_trace_that_breaks_off_ends_the_run_with_what_was_seen(server: Server, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"timestamp": 0, "input_length": 5, "output_length": 3}\n{"timestamp": 9}\n')
+    replay = {"kind": "replay", "file": str(trace)}
+    done = call(suite_file(tmp_path, workload=replay, requests=None), "--target", server.url, "--json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["completed"]) == (1, 1)
+    assert "what follows request 1 is none" in found["stopped"]
+
+
+@pytest.mark.parametrize("event", ["null", "1", '"ping"', "[]", '{"choices": [null]}', '{"usage": 1}'])
+async def test_an_event_in_another_shape_is_a_broken_answer_and_no_broken_run(event: str, tmp_path: Path) -> None:
+    async def odd(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": f"data: {event}\n\n".encode()})
+
+    load = Load.model_validate(json.loads(suite_file(tmp_path, requests=2).read_text())["sizes"]["cpu"])
+    async with serve(odd) as url:
+        run = await Runner(Address(url, "fake"), load, seed=1, heard=lambda _: None).go()
+    assert [one.error for one in run.calls] == ["cut", "cut"]

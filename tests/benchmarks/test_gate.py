@@ -39,13 +39,15 @@ def gate(run: Path, baseline: Path, *conditions: str) -> Any:
         ("goodput_chat_share < 1x", False),
         ("errors > 0", True),
         ("errors_cut > 2", False),
+        ("errors_status_503 > 0", True),
+        ("errors_timeout > 0", False),
         ("tpot_ms_p50 > 1x", True),
     ],
 )
 def test_a_condition_that_is_met_fails_and_a_figure_that_is_missing_too(
     tmp_path: Path, condition: str, failed: bool
 ) -> None:
-    run = stored(tmp_path / "run", ttft=60.0, errors={"cut": 2})
+    run = stored(tmp_path / "run", ttft=60.0, errors={"cut": 2, "status 503": 1})
     done = gate(run, stored(tmp_path / "base"), condition)
     assert done.exit_code == int(failed), done.output
     (verdict,) = json.loads(done.stdout)["conditions"]
@@ -65,6 +67,7 @@ def test_one_failed_condition_of_several_is_enough(tmp_path: Path) -> None:
         ({"config": {**CONFIG, "model": "n"}}, "they differ in model"),
         ({"config": {**CONFIG, "load": {}}}, "they differ in load"),
         ({"stopped": "interrupted"}, "is not complete: interrupted"),
+        ({"config": {**CONFIG, "objective": {}}}, "is no result of `penstock bench run`"),
     ],
 )
 def test_runs_that_do_not_compare_are_refused(tmp_path: Path, other: dict[str, Any], says: str) -> None:
@@ -86,3 +89,11 @@ def test_what_is_no_condition_is_a_sentence(tmp_path: Path, condition: str) -> N
 def test_a_folder_that_is_no_result_is_a_sentence(tmp_path: Path) -> None:
     done = gate(tmp_path, stored(tmp_path / "base"), "errors > 0")
     assert (done.exit_code, "is not a result" in done.output) == (1, True)
+
+
+def test_a_run_that_the_client_limited_is_pointed_out(tmp_path: Path) -> None:
+    run = stored(tmp_path / "run")
+    summary = json.loads((run / "summary.json").read_text())
+    (run / "summary.json").write_text(json.dumps({**summary, "client_limited": "too late"}))
+    done = gate(run, stored(tmp_path / "base"), "errors > 0")
+    assert [one["sentence"] for one in json.loads(done.stdout)["conditions"]][1].endswith("too late.")

@@ -84,6 +84,13 @@ def test_an_objective_needs_every_limit(chunks: tuple[float, ...], met: bool) ->
     assert good(call(0.0, *chunks), FAST) is met
 
 
+def test_an_objective_is_counted_from_when_a_request_was_due() -> None:
+    late = call(1.0, 0.05)
+    assert good(late, FAST)
+    late.due_s = 0.9
+    assert not good(late, FAST)
+
+
 def test_the_warm_up_and_what_was_sent_after_the_end_count_in_nothing() -> None:
     calls = call(0.5, 0.1, 0.2), call(1.5, 0.1, 0.2), call(3.5, 0.1, 0.2)
     found = figures(*calls, ended_s=4.0, requests=None, duration_s=3, warm_up_s=1)
@@ -102,6 +109,7 @@ def test_what_had_not_ended_is_said_and_counts_in_no_latency() -> None:
     open_call = Call(1, sent_s=1.0, chunks_s=[1.2])
     found = figures(call(0.0, 0.1, 0.2), open_call, stopped="interrupted")
     assert (found.sent, found.completed, found.unfinished) == (2, 1, 1)
+    assert found.requests_per_s == pytest.approx(0.5)
 
 
 def test_a_run_that_the_client_limited_says_so() -> None:

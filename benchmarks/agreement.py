@@ -1,0 +1,169 @@
+"""`python -m benchmarks.agreement --out DIR`: do our figures agree with those of vLLM's own load generator?
+
+One mock server with fixed times (20 ms to the first token, 5 ms per token) is measured by both in turn, round by round:
+the same number of requests, clients and tokens. What is compared is the measuring itself. Owns the command.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx2
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.arms import Target
+from benchmarks.arms.child import Child, free_port, serves
+from benchmarks.calls import Address
+from benchmarks.estimates import Estimate, estimate, ratios
+from benchmarks.load import OUTPUT_TOKENS, LoadFailed, LoadGenerator, Prompts
+from benchmarks.metrics import measure
+from benchmarks.origin import origin
+from benchmarks.runner import Runner
+from benchmarks.schedule import Block, prompts_for
+from benchmarks.suite import Load
+from models.catalog import Catalog, ModelStore
+
+MOCK = "serving.testing:FakeEngine"
+SCRIPT = {"ttft_s": 0.02, "tpot_s": 0.005, "tokens": OUTPUT_TOKENS}
+CARD = "demo-small"  # its tokenizer counts the prompts for vLLM's generator
+SEED = 20_261_125
+FIGURES = ("ttft_p50_ms", "tpot_p50_ms", "tokens_per_s")
+HEAD = ("clients", "figure", "ours", "vLLM's", "ours ÷ vLLM's")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure at so many clients, as both see it; medians over the rounds."""
+
+    clients: int
+    figure: str
+    ours: float
+    theirs: float
+    ratio: Estimate
+
+
+@app.command()
+def command(
+    out: Annotated[Path, typer.Option(help="Folder of the result; made when missing.")],
+    *,
+    repetitions: Annotated[int, typer.Option(min=1, help="Rounds.")] = 5,
+    clients: Annotated[str, typer.Option(help="Numbers of clients, with commas.")] = "1,8",
+) -> None:
+    """Measure one mock server with both, and write the ratios and where they come from."""
+    console, started = Console(stderr=True), time.time()
+    counts = [int(part) for part in clients.split(",")]
+    blocks = [Block(round, count, "", SEED + 100 * round + count) for round in range(repetitions) for count in counts]
+    found: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="agreement-") as scratch, mock(Path(scratch)) as target:
+        for block, ours, theirs in both(
+            track(blocks, console=console, description="rounds"), target, folder=Path(scratch)
+        ):
+            for figure in FIGURES:
+                found.setdefault((block.clients, figure), []).append((ours[figure], theirs[figure]))
+    rows = [_row(clients, figure, pairs=pairs) for (clients, figure), pairs in found.items()]
+    config = {"mock": SCRIPT, "clients": counts, "output_tokens": OUTPUT_TOKENS}
+    requests = 2 * sum(prompts_for(block.clients) for block in blocks)
+    _write(
+        out,
+        rows,
+        found=origin(
+            config=config, seeds=[SEED], counts={"rounds": repetitions, "requests": requests}, started=started
+        ),
+    )
+    console.print((out / "table.md").read_text(), markup=False, highlight=False)
+
+
+def both(
+    blocks: Iterable[Block], target: Target, *, folder: Path
+) -> Iterator[tuple[Block, dict[str, Any], dict[str, Any]]]:
+    """Every block by our client and by vLLM's."""
+    model, file, log = ModelStore(None).resolve(Catalog.load().card(CARD)), folder / "prompts.json", folder / "load.log"
+    prompts = Prompts(model)
+    with LoadGenerator(folder, environment=os.environ, log=log) as generator:
+        prompts.write(file, count=prompts_for(1), seed=SEED)
+        generator.run(Block(0, 1, "", SEED), target, model=model, prompts=file)  # its imports, before anything counts
+        for block in blocks:
+            prompts.write(file, count=prompts_for(block.clients), seed=block.seed)
+            theirs = asdict(generator.run(block, target, model=model, prompts=file))
+            if theirs["fault"] is not None:
+                raise LoadFailed(theirs["fault"])
+            yield block, measured(block, target), theirs
+
+
+@contextmanager
+def mock(folder: Path) -> Iterator[Target]:
+    """The mock server, in a process of its own."""
+    child, port = Child("mock", folder / "mock.log"), free_port()
+    target = Target(f"http://127.0.0.1:{port}", CARD)
+    command = (sys.executable, "-m", "uvicorn", MOCK, "--factory", "--port", str(port), "--log-level", "warning")
+    try:
+        child.start(command, os.environ)
+        child.wait_until(lambda: serves(target))
+        httpx2.post(f"{target.url}/script", json=SCRIPT).raise_for_status()
+        yield target
+    finally:
+        child.stop()
+
+
+def measured(block: Block, target: Target) -> dict[str, Any]:
+    """The same block by our own client."""
+    load = Load.model_validate(
+        {
+            "prompts": {"kind": "words", "words": [64, 64]},
+            "workload": {"kind": "closed", "clients": block.clients},
+            "answer_tokens": OUTPUT_TOKENS,
+            "requests": prompts_for(block.clients),
+        }
+    )
+    address = Address(target.url, target.model, api="completions")
+    runner = Runner(address, load, seed=block.seed, heard=lambda _: None)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+        figures = measure(loop.run(runner.go()), load, slos=())
+    assert figures.ttft_ms is not None
+    assert figures.tpot_ms is not None
+    assert figures.errors == {}
+    return {
+        "ttft_p50_ms": figures.ttft_ms.p50,
+        "tpot_p50_ms": figures.tpot_ms.p50,
+        "tokens_per_s": figures.tokens_per_s,
+    }
+
+
+def _row(clients: int, figure: str, *, pairs: list[tuple[float, float]]) -> Row:
+    ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
+    middle = len(pairs) // 2
+    return Row(clients, figure, sorted(ours)[middle], sorted(theirs)[middle], estimate(ratios(ours, theirs), seed=SEED))
+
+
+def _write(out: Path, rows: list[Row], *, found: dict[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [HEAD, ("---",) * len(HEAD), *(_cells(row) for row in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    origin_line = f"Commit {found['commit'][:12]}, {found['started']}; {found['hardware']['processor']}."
+    (out / "summary.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    (out / "table.md").write_text(f"{table}\n\n{origin_line} Medians over rounds with bootstrap 95 % intervals.\n")
+    (out / "origin.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    ratio = f"{row.ratio.median:.3f} ({row.ratio.low:.3f} … {row.ratio.high:.3f})"
+    return (str(row.clients), row.figure, f"{row.ours:,.2f}", f"{row.theirs:,.2f}", ratio)
+
+
+if __name__ == "__main__":
+    app()
