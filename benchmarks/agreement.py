@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import httpx2
@@ -31,6 +32,7 @@ from benchmarks.estimates import Estimate, estimate, ratios
 from benchmarks.load import OUTPUT_TOKENS, LoadFailed, LoadGenerator, Prompts
 from benchmarks.metrics import measure
 from benchmarks.origin import origin
+from benchmarks.result import markdown_table
 from benchmarks.runner import Runner
 from benchmarks.schedule import Block, prompts_for
 from benchmarks.suite import Load
@@ -146,14 +148,12 @@ def measured(block: Block, target: Target) -> dict[str, Any]:
 
 def _row(clients: int, figure: str, *, pairs: list[tuple[float, float]]) -> Row:
     ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
-    middle = len(pairs) // 2
-    return Row(clients, figure, sorted(ours)[middle], sorted(theirs)[middle], estimate(ratios(ours, theirs), seed=SEED))
+    return Row(clients, figure, median(ours), median(theirs), estimate(ratios(ours, theirs), seed=SEED))
 
 
 def _write(out: Path, rows: list[Row], *, found: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    lines = [HEAD, ("---",) * len(HEAD), *(_cells(row) for row in rows)]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = markdown_table(HEAD, map(_cells, rows))
     origin_line = f"Commit {found['commit'][:12]}, {found['started']}; {found['hardware']['processor']}."
     (out / "summary.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     (out / "table.md").write_text(f"{table}\n\n{origin_line} Medians over rounds with bootstrap 95 % intervals.\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.bench import BenchOrder, config, probed
 from benchmarks.metrics import LAG_LIMIT_MS
 from benchmarks.origin import origin
+from benchmarks.result import markdown_table
 from benchmarks.slo_search import Knee, Search, Trial
 from benchmarks.suite import Slo
 from benchmarks.trials import TrialFailed, Trials
@@ -74,13 +75,8 @@ def find_knee(order: KneeOrder, *, heard: Callable[[Trial], None]) -> Found:
     return found
 
 
-def rows(knee: Knee) -> Iterator[tuple[str, ...]]:
-    """One row per trial, in the order of `HEAD`."""
-    yield from (trial_row(trial) for trial in knee.trials)
-
-
 def trial_row(trial: Trial) -> tuple[str, ...]:
-    """A trial as people read it."""
+    """A trial as people read it, in the order of `HEAD`."""
     end = "met" if trial.met else f"not met{': given up' if trial.why else ''}"
     return (f"{trial.rate:.2f}", str(trial.due), str(trial.good), f"{trial.share:.1%}", end)
 
@@ -110,8 +106,7 @@ def _asked(order: KneeOrder) -> dict[str, object]:
 
 def _write(out: Path, found: Found, *, goodput: float) -> None:
     (out / "summary.json").write_text(json.dumps(found.as_json(), indent=1) + "\n")
-    lines = [HEAD, ("---",) * len(HEAD), *rows(found.knee)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
+    table = markdown_table(HEAD, map(trial_row, found.knee.trials))
     said = "\n".join(f"- {line}" for line in sentences(found, goodput=goodput))
     (out / "table.md").write_text(f"{table}\n\n{said}\n")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,8 @@ def sentences(metrics: Metrics, *, stopped: str | None) -> Iterator[str]:
         f"{metrics.completed:,} of {metrics.sent:,} requests completed in {metrics.window_s:.1f} s: "
         f"{metrics.requests_per_s:.2f} requests/s, {metrics.tokens_per_s:,.1f} tokens/s."
     )
+    if len(metrics.models) > 1:
+        yield f"Served by {', '.join(f'{model} ({count:,})' for model, count in metrics.models.items())}."
     for one in metrics.goodput:
         yield f"Goodput of {one.slo}: {one.share:.1%} of the requests, {one.per_s:.2f} a second."
     if metrics.cached_tokens:
@@ -86,8 +88,16 @@ def sentences(metrics: Metrics, *, stopped: str | None) -> Iterator[str]:
         yield f"Not complete: {stopped}."
 
 
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lines of cells as Markdown, without a line end behind the last."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows))
+
+
 def markdown(metrics: Metrics, *, stopped: str | None) -> str:
     """The table and its sentences."""
-    rows = [HEAD, ("---",) * len(HEAD), *latency_rows(metrics)]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return table + "\n\n" + "\n".join(f"- {one}" for one in sentences(metrics, stopped=stopped)) + "\n"
+    return (
+        markdown_table(HEAD, latency_rows(metrics))
+        + "\n\n"
+        + "\n".join(f"- {one}" for one in sentences(metrics, stopped=stopped))
+        + "\n"
+    )

@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.calls import UNREACHABLE, Address, Call, Caller
+from benchmarks.calls import OUT_OF_FILES, UNREACHABLE, Address, Call, Caller
 from benchmarks.prompts import Order, ask
 from benchmarks.suite import Load
 from benchmarks.workloads import Arrival, arrivals
@@ -124,7 +124,7 @@ class Runner:
             if one is None:
                 return
             call = await self._send(caller, Call(one.number), body=one.body)
-            if call.error == UNREACHABLE:
+            if call.error in (UNREACHABLE, OUT_OF_FILES):
                 await asyncio.sleep(PAUSE_S)
 
     async def _open(self, caller: Caller, due: Iterator[_Due], *, group: asyncio.TaskGroup) -> None:

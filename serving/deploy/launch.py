@@ -104,9 +104,8 @@ def launch(order: LaunchOrder) -> None:
     )
     application = stack_application(plan, models=ModelStore(Path(order.models)), claims=order.claims)
     _keep_versions(application)
-    with (
-        as_found(serve, report=partial(tell, "progress")) if joined else nullcontext()
-    ):  # a node of our own goes as a whole
+    # A node of our own goes as a whole.
+    with as_found(serve, report=partial(tell, "progress")) if joined else nullcontext():
         serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
         draining = _wait_until_served(settings)
     tell("ready", f"{READY}; replaced replicas finish their calls: {draining}" if draining else READY)
