@@ -312,6 +312,10 @@ def free_socket() -> socket.socket:
     return bound
 
 
+ACCEPTING_TURNS = 5
+"""Turns of the loop from a connection's arrival to its end: accepted, transport made, protocol told, cut, closed."""
+
+
 @asynccontextmanager
 async def serve(app: AsgiApp, **options: Any) -> AsyncIterator[str]:
     """Serve an ASGI app with uvicorn in this loop; yields its base URL. `options` go to `uvicorn.Config`."""
@@ -338,6 +342,10 @@ async def _stop(server: uvicorn.Server) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for _turn in range(ACCEPTING_TURNS):
+        await asyncio.sleep(0)
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
     await server.lifespan.shutdown()
 
 
