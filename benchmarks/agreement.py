@@ -34,7 +34,7 @@ from benchmarks.metrics import measure
 from benchmarks.origin import origin
 from benchmarks.result import markdown_table
 from benchmarks.runner import Runner
-from benchmarks.schedule import Block, prompts_for
+from benchmarks.schedule import Block, Point
 from benchmarks.suite import Load
 from models.catalog import Catalog, ModelStore
 
@@ -69,17 +69,21 @@ def command(
     """Measure one mock server with both, and write the ratios and where they come from."""
     console, started = Console(stderr=True), time.time()
     counts = [int(part) for part in clients.split(",")]
-    blocks = [Block(round, count, "", SEED + 100 * round + count) for round in range(repetitions) for count in counts]
+    blocks = [
+        Block(round, Point(clients=count), "", SEED + 100 * round + count)
+        for round in range(repetitions)
+        for count in counts
+    ]
     found: dict[tuple[int, str], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="agreement-") as scratch, mock(Path(scratch)) as target:
         for block, ours, theirs in both(
             track(blocks, console=console, description="rounds"), target, folder=Path(scratch)
         ):
             for figure in FIGURES:
-                found.setdefault((block.clients, figure), []).append((ours[figure], theirs[figure]))
+                found.setdefault((block.point.clients or 0, figure), []).append((ours[figure], theirs[figure]))
     rows = [_row(clients, figure, pairs=pairs) for (clients, figure), pairs in found.items()]
     config = {"mock": SCRIPT, "clients": counts, "output_tokens": OUTPUT_TOKENS}
-    requests = 2 * sum(prompts_for(block.clients) for block in blocks)
+    requests = 2 * sum(block.point.requests for block in blocks)
     _write(
         out,
         rows,
@@ -97,10 +101,12 @@ def both(
     model, file, log = ModelStore(None).resolve(Catalog.load().card(CARD)), folder / "prompts.json", folder / "load.log"
     prompts = Prompts(model)
     with LoadGenerator(folder, environment=os.environ, log=log) as generator:
-        prompts.write(file, count=prompts_for(1), seed=SEED)
-        generator.run(Block(0, 1, "", SEED), target, model=model, prompts=file)  # its imports, before anything counts
+        prompts.write(file, count=Point(clients=1).requests, seed=SEED)
+        generator.run(
+            Block(0, Point(clients=1), "", SEED), target, model=model, prompts=file
+        )  # its imports, before anything counts
         for block in blocks:
-            prompts.write(file, count=prompts_for(block.clients), seed=block.seed)
+            prompts.write(file, count=block.point.requests, seed=block.seed)
             theirs = asdict(generator.run(block, target, model=model, prompts=file))
             if theirs["fault"] is not None:
                 raise LoadFailed(theirs["fault"])
@@ -127,9 +133,9 @@ def measured(block: Block, target: Target) -> dict[str, Any]:
     load = Load.model_validate(
         {
             "prompts": {"kind": "words", "words": [64, 64]},
-            "workload": {"kind": "closed", "clients": block.clients},
+            "workload": {"kind": "closed", "clients": block.point.clients},
             "answer_tokens": OUTPUT_TOKENS,
-            "requests": prompts_for(block.clients),
+            "requests": block.point.requests,
         }
     )
     address = Address(target.url, target.model, api="completions")

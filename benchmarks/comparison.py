@@ -1,43 +1,31 @@
-"""One run over all arms: started, shown to be equal, measured in turn, stopped.
+"""The arms of one run: started, shown to be equal, measured in turn, stopped.
 
-Owns the order of things and the raw results on disk. Does not know what an arm is made of or how figures are counted.
+Owns what is up and the order of things. Does not know what an arm is made of or how figures are counted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from benchmarks.arms import Arm, ArmFailed, Bench, Target
-from benchmarks.arms.bare import BareVllm
-from benchmarks.arms.penstock import Penstock
-from benchmarks.arms.serve_llm import RayServeLlm
+from benchmarks.arms.catalog import AS_SHIPPED, BARE, BARE_MOCK, LITELLM, NULL, build, label
+from benchmarks.calls import Call
 from benchmarks.engine_facts import EngineFacts, differences, missing, read_facts
-from benchmarks.load import LoadGenerator, Measured, Prompts
+from benchmarks.measuring import Measured, Sender
 from benchmarks.origin import REPOSITORY
-from benchmarks.profiling import recording, shares, table
-from benchmarks.schedule import (
-    AS_SHIPPED,
-    BARE,
-    BARE_AGAIN,
-    BARE_SHIPPED,
-    PENSTOCK,
-    SERVE_LLM_SHIPPED,
-    Block,
-    prompts_for,
-)
+from benchmarks.schedule import Block
+from benchmarks.usage import Watched
 
-PROFILED_CLIENTS = 16
-PROFILED_BLOCKS = 3
-WARM_UP = 16
+Calls = Callable[[Block, Call], None]
 
 
 class Unequal(Exception):
@@ -54,6 +42,7 @@ class Comparison:
         self._arms: dict[str, Arm] = {}
         self._stops = ExitStack()  # one that fails to stop does not keep the others running
         self._targets: dict[str, Target] = {}
+        self.watched: dict[str, Watched] = {}
         self.facts: dict[str, EngineFacts] = {}
         self.failed: dict[str, str] = {}
         self.measured: list[Measured] = []
@@ -64,88 +53,108 @@ class Comparison:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._stops.__exit__(kind, error, at)
 
-    def start(self, penstock: Penstock, *, fallback_cores: str) -> None:
-        """Start every arm. Penstock chooses its cores itself, so it is first and the others follow it."""
-        self.add(penstock)
-        facts = self.facts.get(PENSTOCK)
-        cores = facts.worker_cores[0] if facts is not None else fallback_cores
-        self.add(BareVllm(self._bench, cores))
-        self.add(RayServeLlm(self._bench, cores))
-        self.add(BareVllm(self._bench, cores, name=BARE_SHIPPED, as_shipped=True))
-        self.add(RayServeLlm(self._bench, cores, name=SERVE_LLM_SHIPPED, as_shipped=True))
-        if BARE not in self._targets:
-            raise ArmFailed(BARE, "there is nothing to compare with")
-        self._targets[BARE_AGAIN] = self._targets[BARE]
+    @property
+    def up(self) -> list[str]:
+        """The arms that can be measured, in the order of their start."""
+        return list(self._targets)
+
+    @property
+    def reference(self) -> str:
+        """The arm that the others are held against: the bare one, or the first that is up."""
+        bare = [name for name in (BARE, BARE_MOCK) if name in self._targets]
+        return bare[0] if bare else self.up[0]
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """Arm → whose engine answers it, for those that have none of their own."""
+        return {name: self.reference for name in (NULL, LITELLM) if name in self._targets}
+
+    def start(self, names: Iterable[str], *, null: bool) -> None:
+        """Start every arm. The first that has cores of its own choice sets those of all that follow."""
+        for name in names:
+            self.add(build(name, self._bench))
+            if label(name) in (BARE, BARE_MOCK) and label(name) in self._targets:
+                self._bench = replace(self._bench, upstream=self._arms[label(name)])
+            if len(self.facts) == 1 and label(name) in self.facts:
+                self._bench = replace(self._bench, cores=self.facts[label(name)].worker_cores[0])
+        if not self._targets:
+            raise ArmFailed(", ".join(self.failed), "there is nothing to measure")
+        if null:
+            self._targets[NULL] = self._targets[self.reference]
+            self.watched[NULL] = self.watched[self.reference]
         read = json.dumps({name: facts.as_json() for name, facts in self.facts.items()}, indent=1)
         (self._out / "engines.json").write_text(read.replace(f"{REPOSITORY}/", "") + "\n")
         self._assert_equal()
-
-    def measure(self, blocks: Sequence[Block], generator: LoadGenerator, *, prompts: Prompts) -> None:
-        """Every block of every arm that is up, each written to disk at once."""
-        for arm in dict.fromkeys(block.arm for block in blocks):
-            if arm in self._targets:
-                self._block(Block(0, WARM_UP, arm, seed=WARM_UP), generator, prompts=prompts)
-        wanted = [block for block in blocks if block.arm in self._targets]
-        with self._progress() as progress, (self._out / "blocks.jsonl").open("w") as raw:
-            task = progress.add_task("starting", total=len(wanted))
-            for block in wanted:
-                progress.update(task, description=f"{block.clients:>3} clients  {block.arm}")
-                one = self._block(block, generator, prompts=prompts)
-                self.measured.append(one)
-                raw.write(json.dumps(asdict(one)) + "\n")
-                raw.flush()
-                progress.advance(task)
-
-    def profile_gateway(self, generator: LoadGenerator, *, prompts: Prompts, seed: int) -> None:
-        """Sample each gateway process under load and keep where its time goes."""
-        if PENSTOCK not in self._targets:
-            return
-        for process in self._arms[PENSTOCK].front():
-            stacks = self._out / "gateway.stacks"
-            with recording(process.pid, stacks):
-                for number in range(PROFILED_BLOCKS):
-                    self._block(Block(0, PROFILED_CLIENTS, PENSTOCK, seed + number), generator, prompts=prompts)
-            found = shares(stacks.read_text())
-            (self._out / "gateway-profile.txt").write_text(table(found))
-            (self._out / "gateway-profile.json").write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
 
     def add(self, arm: Arm) -> None:
         """Start one arm; one that fails is kept with its reason, and the others go on."""
         self._arms[arm.name] = arm
         self._stops.callback(self._stop, arm)
-        self._console.print(f"Starting {arm.name}")
+        self._console.print(f"Starting {arm.name}", markup=False)
         try:
             target = arm.start()
+            watched = Watched(arm)
             engine = arm.engine()
-            if engine is None:
+            if watched.known and engine is None:
                 raise ArmFailed(arm.name, "its engine's processes were not found")
         except ArmFailed as failure:
             self.failed[arm.name] = failure.reason
             self._console.print(f"{failure}", style="bold red", markup=False)
             self._console.print(failure.log, style="dim", markup=False)
             return
-        self._targets[arm.name] = target
-        self.facts[arm.name] = read_facts(engine, arm.metrics(), card=self._bench.card)
+        self._targets[arm.name], self.watched[arm.name] = target, watched
+        if engine is not None and self._bench.mock is None and arm.name != LITELLM:
+            self.facts[arm.name] = read_facts(engine, arm.metrics(), card=self._bench.card)
+
+    def arm(self, name: str) -> Arm:
+        """An arm that was started."""
+        return self._arms[name]
+
+    def measure(self, blocks: Sequence[Block], sender: Sender, *, heard: Calls) -> None:
+        """Every block of every arm that is up, each written to disk at once."""
+        wanted = [block for block in blocks if block.arm in self._targets]
+        with self._progress() as progress, (self._out / "blocks.jsonl").open("a") as raw:
+            task = progress.add_task("measuring", total=len(wanted))
+            for block in wanted:
+                progress.update(task, description=f"{block.point.name}  {block.arm}")
+                one = self.once(block, sender, heard=heard)
+                self.measured.append(one)
+                _append(raw, one)
+                progress.advance(task)
+
+    def once(self, block: Block, sender: Sender, *, heard: Calls | None = None) -> Measured:
+        """One block, kept nowhere."""
+        watched, target = self.watched[block.arm], self._targets[block.arm]
+        hear = (lambda call: heard(block, call)) if heard is not None else (lambda _: None)
+        return sender.measure(block, target, watched=watched, heard=hear)
 
     def _stop(self, arm: Arm) -> None:
-        self._console.print(f"Stopping {arm.name}")
+        self._console.print(f"Stopping {arm.name}", markup=False)
         arm.stop()
 
     def _assert_equal(self) -> None:
+        held = {name: facts for name, facts in self.facts.items() if name not in AS_SHIPPED}
         for name, facts in self.facts.items():
             if unread := missing(facts):
                 raise Unequal(f"The engine of {name!r} does not show its {', '.join(unread)}: equality is not known.")
-            if name in AS_SHIPPED:
-                continue
-            if found := differences(self.facts[BARE], facts):
-                raise Unequal(f"The engines of {BARE!r} and {name!r} differ: {'; '.join(found)}.")
-        self._console.print(f"Equal engines, read from {len(self.facts.keys() - AS_SHIPPED)} live processes.")
-
-    def _block(self, block: Block, generator: LoadGenerator, *, prompts: Prompts) -> Measured:
-        file = self._bench.folder / "prompts.json"
-        prompts.write(file, count=prompts_for(block.clients), seed=block.seed)
-        return generator.run(block, self._targets[block.arm], model=self._bench.model, prompts=file)
+        for name, facts in held.items():
+            first = next(iter(held))
+            if found := differences(held[first], facts):
+                raise Unequal(f"The engines of {first!r} and {name!r} differ: {'; '.join(found)}.")
+        if len(held) > 1:
+            self._console.print(f"Equal engines, read from {len(held)} live processes.")
 
     def _progress(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         return Progress(*columns, TimeRemainingColumn(), console=self._console)
+
+
+def _append(raw: IO[str], one: Measured) -> None:
+    raw.write(json.dumps(one.as_json()) + "\n")
+    raw.flush()
+
+
+def call_line(block: Block, call: Call) -> str:
+    """A call with the block that it belongs to, as `calls.jsonl.gz` holds it."""
+    point = {"clients": block.point.clients, "rate": block.point.rate}
+    return json.dumps({**asdict(call), "arm": block.arm, "round": block.round, **point})

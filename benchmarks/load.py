@@ -20,7 +20,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from benchmarks.arms import Target
-from benchmarks.schedule import Block, prompts_for
+from benchmarks.schedule import Block
 
 INPUT_TOKENS = 64
 OUTPUT_TOKENS = 64
@@ -111,8 +111,8 @@ def arguments(block: Block, target: Target, *, model: Path, prompts: Path, resul
         *("--backend", "openai", "--base-url", target.url, "--endpoint", "/v1/completions"),
         *("--model", target.model, "--tokenizer", str(model), "--temperature", "0"),
         *("--dataset-name", "sharegpt", "--dataset-path", str(prompts), "--disable-shuffle"),
-        *("--sharegpt-output-len", str(OUTPUT_TOKENS), "--num-prompts", str(prompts_for(block.clients))),
-        *("--max-concurrency", str(block.clients), "--extra-body", json.dumps(extra_body(model))),
+        *("--sharegpt-output-len", str(OUTPUT_TOKENS), "--num-prompts", str(block.point.requests)),
+        *("--max-concurrency", str(block.point.clients), "--extra-body", json.dumps(extra_body(model))),
         *("--percentile-metrics", "ttft,tpot", "--metric-percentiles", "50,99", "--seed", str(block.seed)),
         *("--disable-tqdm", "--save-result", "--result-dir", str(result.parent), "--result-filename", result.name),
         *(("--header", f"Authorization=Bearer {target.key}") if target.key else ()),
@@ -121,7 +121,7 @@ def arguments(block: Block, target: Target, *, model: Path, prompts: Path, resul
 
 def measured(block: Block, result: Mapping[str, Any]) -> Measured:
     """The generator's result file, read; a block with a failed or a short answer is marked with its fault."""
-    wanted = prompts_for(block.clients)
+    wanted = block.point.requests
     completed, output = int(result["completed"]), int(result["total_output_tokens"])
     fault = None
     if completed != wanted:

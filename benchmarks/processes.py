@@ -35,6 +35,13 @@ def title(process: psutil.Process) -> str:
     return ""
 
 
+def named(process: psutil.Process) -> str:
+    """The name of the program that a process runs; empty when it is gone."""
+    with suppress(psutil.Error):
+        return str(process.name())
+    return ""
+
+
 def titled(processes: Iterable[psutil.Process], start: str) -> list[psutil.Process]:
     """Those whose title starts so."""
     return [process for process in processes if title(process).startswith(start)]

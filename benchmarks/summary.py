@@ -1,4 +1,4 @@
-"""From the measured blocks to the figures of a run, and to the table that people read.
+"""From the measured blocks to the figures of a comparison, and to the table that people read.
 
 Pure. A block with a fault counts in no figure and is named; an arm that did not start is a row with its reason.
 """
@@ -11,149 +11,222 @@ from statistics import median
 from typing import Any
 
 from benchmarks.estimates import Estimate, estimate, gaps, ratios
-from benchmarks.load import Measured
-from benchmarks.schedule import ARMS, BARE, PENSTOCK, SERVE_LLM, SERVE_LLM_SHIPPED
+from benchmarks.measuring import Measured
+from benchmarks.metrics import Metrics
+from benchmarks.result import markdown_table
+from benchmarks.schedule import Point
+from benchmarks.usage import Usage
 
-Value = Callable[[Measured], float]
-Combine = Callable[[Sequence[float], Sequence[float]], list[float]]
+HEAD = (
+    *("load", "arm", "tokens/s", "of {reference}", "TTFT p50", "over {reference}", "TTFT p99", "TPOT p50"),
+    *("CPU s per 1,000", "front µs per chunk", "blocks"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """One arm against another, round by round."""
+
+    throughput: Estimate
+    ttft_gap_ms: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One arm under so many clients. The comparisons are None where there is nothing to compare with."""
+    """One arm at one point; medians over the rounds.
+
+    CPU figures are None where the arm's processes cannot be seen. `front_cpu_us_per_chunk`: microseconds of CPU in what
+    a request passes before the engine, for each chunk that reached the client. `cpu_s_per_1000_requests`: of all its
+    processes, the engine's too.
+    """
 
     arm: str
-    clients: int
+    load: str
+    clients: int | None
+    rate: float | None
     blocks: int
+    requests: int
     tokens_per_s: float
-    ttft_p50_ms: float
-    ttft_p99_ms: float
-    tpot_p50_ms: float
-    throughput_to_bare: Estimate | None
-    ttft_over_bare_ms: Estimate | None
-    throughput_to_serve_llm: Estimate | None
-    throughput_to_shipped_serve_llm: Estimate | None
+    requests_per_s: float
+    ttft_ms_p50: float
+    ttft_ms_p99: float
+    tpot_ms_p50: float | None
+    cpu_s_per_1000_requests: float | None
+    front_cpu_us_per_chunk: float | None
+    front_cpu_ms_per_request: float | None
+    memory_bytes: int | None
+    gpu_s_per_1000_requests: float | None
+    versus: Mapping[str, Versus]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Whether the measuring itself was in order: the highest lag (p99) and share of a core over all blocks."""
+
+    lag_ms_p99: float
+    cpu_share: float
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One run. `failed` names arms that did not start, `faulty` the blocks that do not count."""
+    """One comparison. `failed` names arms that did not start, `faulty` the blocks that do not count."""
 
+    suite: str
+    engine: str
+    reference: str
     rows: tuple[Row, ...]
+    client: Client | None
+    cores: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     faulty: tuple[str, ...] = ()
+    stages: Mapping[str, Any] | None = None
+    stopped: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""
         return asdict(self)
 
 
-def summarise(blocks: Iterable[Measured], failed: Mapping[str, str], *, seed: int) -> Summary:
-    """The figures of a run: medians over rounds, comparisons round by round."""
-    taken = list(blocks)
-    good = [one for one in taken if one.fault is None]
-    clients = sorted({one.block.clients for one in taken})
-    rows = [_row(good, arm, clients=count, seed=seed) for count in clients for arm in ARMS]
-    return Summary(
-        rows=tuple(row for row in rows if row is not None),
-        failed=dict(failed),
-        faulty=tuple(
-            f"{one.block.arm}, {one.block.clients} clients, round {one.block.round + 1}: {one.fault}"
-            for one in taken
-            if one.fault is not None
-        ),
+def rows_of(blocks: Iterable[Measured], *, memory: Mapping[str, int | None], seed: int) -> tuple[Row, ...]:
+    """The figures: medians over rounds, comparisons round by round. `memory`: bytes of each arm."""
+    good = [one for one in blocks if one.fault is None and one.metrics.ttft_ms is not None]
+    points = sorted({one.block.point for one in good}, key=lambda point: (point.rate or 0.0, point.clients or 0))
+    found = []
+    for point in points:
+        there = [one for one in good if one.block.point == point]
+        by_arm = {arm: [one for one in there if one.block.arm == arm] for arm in _arms(there)}
+        found += [_row(arm, by_arm, point=point, memory=memory.get(arm), seed=seed) for arm in by_arm]
+    return tuple(found)
+
+
+def faults_of(blocks: Iterable[Measured]) -> tuple[str, ...]:
+    """The blocks that do not count, one sentence each."""
+    return tuple(
+        f"{one.block.arm}, {one.block.point.name}, round {one.block.round + 1}: {one.fault}"
+        for one in blocks
+        if one.fault is not None
     )
 
 
-def _row(good: list[Measured], arm: str, *, clients: int, seed: int) -> Row | None:
-    there = [one for one in good if one.block.clients == clients]
-    own = [one for one in there if one.block.arm == arm]
-    if not own:
-        return None
-    bare = _Pairs.of(own, [one for one in there if one.block.arm == BARE and arm != BARE])
-    serve_llm = _Pairs.of(own, [one for one in there if one.block.arm == SERVE_LLM and arm == PENSTOCK])
-    shipped = _Pairs.of(own, [one for one in there if one.block.arm == SERVE_LLM_SHIPPED and arm == PENSTOCK])
+def client_of(blocks: Sequence[Measured]) -> Client | None:
+    """How the measuring itself was, at its worst."""
+    lags = [one.metrics.lag_ms.p99 for one in blocks if one.metrics.lag_ms is not None]
+    return Client(max(lags), max(one.metrics.client_cpu_share for one in blocks)) if lags else None
+
+
+def _arms(blocks: Iterable[Measured]) -> list[str]:
+    return list(dict.fromkeys(one.block.arm for one in sorted(blocks, key=lambda one: one.block.round)))
+
+
+def _row(arm: str, by_arm: Mapping[str, list[Measured]], *, point: Point, memory: int | None, seed: int) -> Row:
+    own = by_arm[arm]
+    tpots = [one.metrics.tpot_ms.p50 for one in own if one.metrics.tpot_ms is not None]
+    versus = {other: _versus(own, theirs, seed=seed) for other, theirs in by_arm.items() if other != arm}
     return Row(
         arm=arm,
-        clients=clients,
+        load=point.name,
+        clients=point.clients,
+        rate=point.rate,
         blocks=len(own),
-        tokens_per_s=median(one.tokens_per_s for one in own),
-        ttft_p50_ms=median(one.ttft_p50_ms for one in own),
-        ttft_p99_ms=median(one.ttft_p99_ms for one in own),
-        tpot_p50_ms=median(one.tpot_p50_ms for one in own),
-        throughput_to_bare=bare.compared(_throughput, ratios, seed=seed),
-        ttft_over_bare_ms=bare.compared(_ttft, gaps, seed=seed),
-        throughput_to_serve_llm=serve_llm.compared(_throughput, ratios, seed=seed),
-        throughput_to_shipped_serve_llm=shipped.compared(_throughput, ratios, seed=seed),
+        requests=sum(one.metrics.completed for one in own),
+        tokens_per_s=median(map(_throughput, own)),
+        requests_per_s=median(one.metrics.requests_per_s for one in own),
+        ttft_ms_p50=median(map(_ttft, own)),
+        ttft_ms_p99=median(one.metrics.ttft_ms.p99 for one in own if one.metrics.ttft_ms is not None),
+        tpot_ms_p50=median(tpots) if tpots else None,
+        cpu_s_per_1000_requests=_used(own, lambda used, one: 1e3 * used.all_s / one.completed),
+        front_cpu_us_per_chunk=_used(own, lambda used, one: 1e6 * used.front_s / _chunks(one)),
+        front_cpu_ms_per_request=_used(own, lambda used, one: 1e3 * used.front_s / one.completed),
+        memory_bytes=memory,
+        gpu_s_per_1000_requests=None,
+        versus={other: one for other, one in versus.items() if one is not None},
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Pairs:
-    """The blocks of two arms from the rounds in which both count."""
+def _versus(own: list[Measured], others: list[Measured], *, seed: int) -> Versus | None:
+    """From the rounds in which both count."""
+    by_round = {one.block.round: one for one in others}
+    ours = [one for one in own if one.block.round in by_round]
+    theirs = [by_round[one.block.round] for one in ours]
+    if not ours:
+        return None
+    return Versus(
+        throughput=estimate(ratios(list(map(_throughput, ours)), list(map(_throughput, theirs))), seed=seed),
+        ttft_gap_ms=estimate(gaps(list(map(_ttft, ours)), list(map(_ttft, theirs))), seed=seed),
+    )
 
-    ours: tuple[Measured, ...]
-    theirs: tuple[Measured, ...]
 
-    @classmethod
-    def of(cls, own: list[Measured], others: list[Measured]) -> _Pairs:
-        by_round = {one.block.round: one for one in others}
-        ours = tuple(one for one in own if one.block.round in by_round)
-        return cls(ours, tuple(by_round[one.block.round] for one in ours))
-
-    def compared(self, value: Value, combine: Combine, *, seed: int) -> Estimate | None:
-        if not self.ours:
-            return None
-        return estimate(combine([value(one) for one in self.ours], [value(one) for one in self.theirs]), seed=seed)
+def _used(own: list[Measured], value: Callable[[Usage, Metrics], float]) -> float | None:
+    found = [value(one.usage, one.metrics) for one in own if one.usage is not None]
+    return median(found) if len(found) == len(own) else None
 
 
 def _throughput(one: Measured) -> float:
-    return one.tokens_per_s
+    return one.metrics.tokens_per_s
 
 
 def _ttft(one: Measured) -> float:
-    return one.ttft_p50_ms
+    assert one.metrics.ttft_ms is not None  # or it does not count (rows_of)
+    return one.metrics.ttft_ms.p50
+
+
+def _chunks(metrics: Metrics) -> float:
+    return metrics.output_tokens / (metrics.tokens_per_chunk or 1.0)
 
 
 def markdown(summary: Summary, origin: Mapping[str, Any] | None = None) -> str:
     """The table, with what is wrong and where it comes from below it."""
-    head = (
-        "| clients | arm | tokens/s | of bare | TTFT p50 | over bare | TTFT p99 | TPOT p50 | of Serve LLM | "
-        "of it as shipped | blocks |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    )
-    notes = [f"- Arm `{arm}` did not start: {reason}" for arm, reason in summary.failed.items()]
-    notes += [f"- Not counted: {text}." for text in summary.faulty]
-    parts = ["\n".join([*head, *map(_line, summary.rows), *_failed_lines(summary)]), "\n".join(notes)]
+    head = [name.format(reference=summary.reference) for name in HEAD]
+    lines = [_line(row, reference=summary.reference) for row in summary.rows]
+    lines += [("–", arm, "did not start", *[""] * (len(HEAD) - 4), "0") for arm in summary.failed]
+    parts = [markdown_table(head, lines), "\n".join(f"- {note}" for note in notes(summary))]
     if origin is not None:
         parts.append(_origin_line(origin))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _line(row: Row) -> str:
-    cells = (
-        str(row.clients),
+def notes(summary: Summary) -> list[str]:
+    """What a reader must know of the figures."""
+    found = [f"Not complete: {summary.stopped}."] if summary.stopped is not None else []
+    found += [f"Arm `{arm}` did not start: {reason}" for arm, reason in summary.failed.items()]
+    found += [f"Not counted: {text}." for text in summary.faulty]
+    nulls = [(row.load, row.versus[summary.reference]) for row in summary.rows if row.arm == "null" and row.versus]
+    if nulls:
+        each = "; ".join(f"{load}: {_interval(one.throughput, '{:.3f}', unit='×')}" for load, one in nulls)
+        found.append(f"Null arm, `{summary.reference}` against itself: {each}.")
+    if summary.client is not None:
+        lag, share = summary.client.lag_ms_p99, summary.client.cpu_share
+        found.append(
+            f"The client was at most {lag:.1f} ms late (p99 of a block) and used at most {share:.0%} of a core."
+        )
+    cores = {arm: where["engine"] for arm, where in summary.cores.items() if where["engine"]}
+    if cores:
+        found.append("Engines compute on core " + ", ".join(f"{where} ({arm})" for arm, where in cores.items()) + ".")
+    return found
+
+
+def _line(row: Row, *, reference: str) -> tuple[str, ...]:
+    versus = row.versus.get(reference)
+    return (
+        row.load,
         row.arm,
         f"{row.tokens_per_s:,.0f}",
-        _interval(row.throughput_to_bare, "{:.3f}", unit="×"),
-        f"{row.ttft_p50_ms:.1f} ms",
-        _interval(row.ttft_over_bare_ms, "{:+.1f}", unit=" ms"),
-        f"{row.ttft_p99_ms:.1f} ms",
-        f"{row.tpot_p50_ms:.2f} ms",
-        _interval(row.throughput_to_serve_llm, "{:.2f}", unit="×"),
-        _interval(row.throughput_to_shipped_serve_llm, "{:.2f}", unit="×"),
+        _interval(versus.throughput, "{:.3f}", unit="×") if versus is not None else "–",
+        f"{row.ttft_ms_p50:.1f} ms",
+        _interval(versus.ttft_gap_ms, "{:+.1f}", unit=" ms") if versus is not None else "–",
+        f"{row.ttft_ms_p99:.1f} ms",
+        _or_absent(row.tpot_ms_p50, "{:.2f} ms"),
+        _or_absent(row.cpu_s_per_1000_requests, "{:.1f}"),
+        _or_absent(row.front_cpu_us_per_chunk, "{:.0f}"),
         str(row.blocks),
     )
-    return f"| {' | '.join(cells)} |"
 
 
-def _failed_lines(summary: Summary) -> list[str]:
-    return [f"| – | {arm} | did not start | | | | | | | | 0 |" for arm in summary.failed]
+def _or_absent(value: float | None, form: str) -> str:
+    return "absent" if value is None else form.format(value)
 
 
-def _interval(value: Estimate | None, form: str, *, unit: str) -> str:
-    if value is None:
-        return "–"
+def _interval(value: Estimate, form: str, *, unit: str) -> str:
     low, middle, high = (form.format(number) for number in (value.low, value.median, value.high))
     return f"{middle}{unit} ({low} … {high})"
 

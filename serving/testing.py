@@ -124,6 +124,10 @@ class FakeEngine:
         if self._token is not None and headers.get("authorization") != f"Bearer {self._token}":
             await _answer(send, 401, payload={"error": {"message": "invalid_api_key", "code": "invalid_api_key"}})
             return
+        if not body:  # a scrape, or a list of models: it has none to tell of
+            await _start(send, 200, content_type="text/plain")
+            await send({"type": "http.response.body", "body": b""})
+            return
         seen = Seen(scope["path"], tuple(scope["client"]), headers, orjson.loads(body), time.monotonic())
         self.seen.append(seen)
         await self._watched(receive, send, seen=seen)

@@ -11,7 +11,7 @@ import psutil
 
 from benchmarks.arms import Bench, Target
 from benchmarks.arms.child import Child, free_port, scraped, serves
-from benchmarks.processes import EngineProcesses, engine_below
+from benchmarks.processes import EngineProcesses, descendants, engine_below
 
 ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 
@@ -27,18 +27,17 @@ def as_flags(arguments: Mapping[str, Any]) -> Iterator[str]:
 
 
 class BareVllm:
-    """vLLM's OpenAI server, bound to the cores that are given.
+    """vLLM's OpenAI server, bound to the bench's cores.
 
     With the executor of Penstock's engines, so that both are the same engine; `as_shipped` leaves vLLM its own.
     """
 
-    def __init__(self, bench: Bench, cores: str, *, name: str = "bare", as_shipped: bool = False) -> None:
+    def __init__(self, bench: Bench, *, name: str = "bare-vllm", as_shipped: bool = False) -> None:
         self.name = name
         self._as_shipped = as_shipped
         self._bench = bench
-        self._cores = cores
         self._child = Child(name, bench.folder / f"{name}.log")
-        self._target = Target(f"http://127.0.0.1:{free_port()}", bench.card)
+        self.target = Target(f"http://127.0.0.1:{free_port()}", bench.card)
 
     def command(self) -> list[str]:
         """How it is started. No access log: the other arms write none per request to the terminal either."""
@@ -47,16 +46,16 @@ class BareVllm:
         return [
             *(sys.executable, "-m", module, "--host", "127.0.0.1"),
             *(() if self._as_shipped else ("--distributed-executor-backend", ONE_PROCESS)),
-            *("--port", self._target.url.rsplit(":", 1)[1], "--disable-uvicorn-access-log"),
+            *("--port", self.target.url.rsplit(":", 1)[1], "--disable-uvicorn-access-log"),
             *("--model", str(bench.model), "--served-model-name", bench.card, *as_flags(bench.arguments)),
         ]
 
     def start(self) -> Target:
         """Start and wait for the first answer."""
-        threads = {"VLLM_CPU_OMP_THREADS_BIND": self._cores, "OMP_NUM_THREADS": "1"}
+        threads = {"VLLM_CPU_OMP_THREADS_BIND": self._bench.cores, "OMP_NUM_THREADS": "1"}
         self._child.start(self.command(), {**self._bench.environment, **threads})
-        self._child.wait_until(lambda: serves(self._target))
-        return self._target
+        self._child.wait_until(lambda: serves(self.target))
+        return self.target
 
     def engine(self) -> EngineProcesses | None:
         """The engine below the server."""
@@ -66,9 +65,13 @@ class BareVllm:
         """The API server."""
         return [self._child.root] if self._child.root is not None else []
 
+    def processes(self) -> list[psutil.Process]:
+        """The server and what it started."""
+        return [process for root in self.front() for process in (root, *descendants(root))]
+
     def metrics(self) -> str | None:
         """The server's own."""
-        return scraped(self._target)
+        return scraped(self.target)
 
     def stop(self) -> None:
         """End the server and its engine."""

@@ -16,7 +16,7 @@ import psutil
 
 from benchmarks.arms import ArmFailed, Bench, Target
 from benchmarks.arms.child import LOG_LINES, free_port, scraped, serves
-from benchmarks.processes import EngineProcesses, descendants, engine_below, title, titled
+from benchmarks.processes import EngineProcesses, descendants, engine_below, named, title, titled
 
 COMMAND = str(Path(sys.executable).with_name("penstock"))
 REPLICA = "ray::ServeReplica:penstock:"
@@ -28,7 +28,7 @@ def profile_settings(profile: str, environment: Mapping[str, str]) -> dict[str, 
     command = [COMMAND, "config", "show", "--json", "--profile", profile]
     done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ArmFailed(Penstock.name, f"profile {profile!r} cannot be read", log=done.stderr)
+        raise ArmFailed("penstock", f"profile {profile!r} cannot be read", log=done.stderr)
     return {name: setting["value"] for name, setting in json.loads(done.stdout).items()}
 
 
@@ -36,23 +36,23 @@ def engine_overrides(settings: Mapping[str, Any], card: str) -> dict[str, Any]:
     """The engine arguments that a profile sets over the card's own."""
     places = [name.removesuffix("card") for name, value in settings.items() if name.endswith(".card") and value == card]
     if not places:
-        raise ArmFailed(Penstock.name, f"the profile has no engine for card {card!r}")
+        raise ArmFailed("penstock", f"the profile has no engine for card {card!r}")
     start = f"{places[0]}engine_args"
     nested = {name.removeprefix(f"{start}."): value for name, value in settings.items() if name.startswith(f"{start}.")}
     return {**settings.get(start, {}), **nested}
 
 
 class Penstock:
-    """One stack and its state folder."""
+    """One stack and its state folder. `command`: the `penstock` of another version."""
 
-    name = "penstock"
-
-    def __init__(self, bench: Bench, *, profile: str, state: Path) -> None:
+    def __init__(self, bench: Bench, *, name: str = "penstock", command: str = COMMAND) -> None:
+        self.name = name
+        self._command = command
         self._bench = bench
-        self._profile = profile
-        self._state = state
+        self._state = bench.state if bench.state is not None else bench.folder / f"{name}-state"
+        self._environment = {**bench.environment, **bench.mock_variables}
         self._ours = False
-        self._target: Target | None = None
+        self.target = Target("", bench.card)
 
     def start(self) -> Target:
         """Start the stack, or join the one that runs here, and wait for the first answer."""
@@ -60,23 +60,38 @@ class Penstock:
         if running is None or not running.get("ready"):
             running = self._up()
         key = running.get("key") or self._new_key()
-        self._target = Target(str(running["url"]), self._bench.card, key)
-        if not serves(self._target):
+        self.target = Target(str(running["url"]), self._bench.card, key)
+        if not serves(self.target):
             raise ArmFailed(self.name, "the stack is up but does not answer a completion")
-        return self._target
+        return self.target
 
     def engine(self) -> EngineProcesses | None:
-        """The engine of the card under test: each card has its own replica."""
-        replicas = titled(self._processes(), f"{REPLICA}{self._bench.card}")
-        return engine_below(replicas[0]) if len(replicas) == 1 else None
+        """The engine of the card under test: each card has its own replica. A mock one is the replica itself."""
+        replicas = titled(self.processes(), f"{REPLICA}{self._bench.card}")
+        if len(replicas) != 1:
+            return None
+        return EngineProcesses(replicas[0], (replicas[0],)) if self._bench.mock else engine_below(replicas[0])
 
     def front(self) -> list[psutil.Process]:
-        """The gateways."""
-        return titled(self._processes(), f"{REPLICA}gateway")
+        """HAProxy, the gateways, and the replica's own HTTP server where the engine is not in the same process."""
+        found = self.processes()
+        replica = () if self._bench.mock else titled(found, f"{REPLICA}{self._bench.card}")
+        edge = [process for process in found if named(process) == "haproxy"]
+        return [*edge, *titled(found, f"{REPLICA}gateway"), *replica]
+
+    def gateways(self) -> list[psutil.Process]:
+        """The gateways alone."""
+        return titled(self.processes(), f"{REPLICA}gateway")
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of the stack: those below the Ray node that listens where the stack's address says."""
+        port = (self._call("status") or {}).get("address", "").rpartition(":")[2]
+        nodes = [node for node in psutil.process_iter() if port and f"--port={port}" in title(node).split(" ")]
+        return [process for node in nodes for process in (node, *descendants(node))]
 
     def metrics(self) -> str | None:
         """The gateway's, which carries the engines' own."""
-        return scraped(self._target) if self._target is not None else None
+        return scraped(self.target) if self.target.url else None
 
     def stop(self) -> None:
         """End the stack if it is ours."""
@@ -87,7 +102,7 @@ class Penstock:
     def _up(self) -> dict[str, Any]:
         self._ours = True
         port = ["--port", str(free_port())]
-        started = self._run("up", "--detach", "--profile", self._profile, *port)
+        started = self._run("up", "--detach", "--profile", self._bench.profile, *port)
         if started.returncode != 0:
             lines = started.stderr.strip().splitlines()
             raise ArmFailed(self.name, "`penstock up` failed", log="\n".join(lines[-LOG_LINES:]))
@@ -99,20 +114,14 @@ class Penstock:
             raise ArmFailed(self.name, "`penstock keys create` failed")
         return str(made["key"])
 
-    def _processes(self) -> list[psutil.Process]:
-        """Every process of the stack: those below the Ray node that listens where the stack's address says."""
-        port = (self._call("status") or {}).get("address", "").rpartition(":")[2]
-        nodes = [node for node in psutil.process_iter() if port and f"--port={port}" in title(node).split(" ")]
-        return [process for node in nodes for process in descendants(node)]
-
     def _call(self, *command: str) -> dict[str, Any] | None:
         done = self._run(*command)
         return dict(json.loads(done.stdout)) if done.returncode == 0 else None
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [COMMAND, *command, "--json", "--state-dir", str(self._state)],
-            env=dict(self._bench.environment),
+            [self._command, *command, "--json", "--state-dir", str(self._state)],
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

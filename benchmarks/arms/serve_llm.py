@@ -16,26 +16,30 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.arms import Bench, Target
+from benchmarks.arms import ENGINE_CLASS, Bench, Target
 from benchmarks.arms.child import Child, free_port, serves
 from benchmarks.processes import EngineProcesses, descendants, engine_below, titled
 
-ONE_PROCESS = {"RAYLLM_VLLM_ENGINE_CLS": "serving.engines.one_process.OneProcessEngine"}
+ONE_PROCESS = "serving.engines.one_process.OneProcessEngine"
+SERVER = "ray::ServeReplica:default:LLMServer"
 
 
 class RayServeLlm:
     """The edge script `serve_llm_app` and the Ray that it starts.
 
     With the engine of Penstock's replicas, so that both are the same engine; `as_shipped` leaves Serve LLM its own.
+    `interval_ms`: how long Serve LLM gathers tokens before it sends them; None is its default of 50.
     """
 
-    def __init__(self, bench: Bench, cores: str, *, name: str = "ray-serve-llm", as_shipped: bool = False) -> None:
+    def __init__(
+        self, bench: Bench, *, name: str = "ray-serve-llm", as_shipped: bool = False, interval_ms: int | None = None
+    ) -> None:
         self.name = name
         self._as_shipped = as_shipped
+        self._interval_ms = interval_ms
         self._bench = bench
-        self._cores = cores
-        self._child = Child(self.name, bench.folder / f"{self.name}.log")
-        self._target = Target(f"http://127.0.0.1:{free_port()}", bench.card)
+        self._child = Child(name, bench.folder / f"{name}.log")
+        self.target = Target(f"http://127.0.0.1:{free_port()}", bench.card)
         # Ray's Unix sockets lie in it: their paths have at most 107 characters
         self._temp = Path(tempfile.gettempdir()) / f"{name}-{os.getpid()}"
 
@@ -54,33 +58,52 @@ class RayServeLlm:
         order = self._bench.folder / f"{self.name}.json"
         order.write_text(json.dumps(self.order()))
         self._child.start([sys.executable, "-m", "benchmarks.arms.serve_llm_app", str(order)], environment)
-        self._child.wait_until(lambda: serves(self._target))
-        return self._target
+        self._child.wait_until(lambda: serves(self.target))
+        return self.target
 
     def order(self) -> dict[str, object]:
         """What the script is told."""
+        interval = {} if self._interval_ms is None else {"stream_batching_interval_ms": self._interval_ms}
         return {
             "card": self._bench.card,
             "model": str(self._bench.model),
             "engine": self._bench.arguments,
-            "port": int(self._target.url.rsplit(":", 1)[1]),
+            "experimental": interval,
+            "port": int(self.target.url.rsplit(":", 1)[1]),
             "variables": {
-                "VLLM_CPU_OMP_THREADS_BIND": self._cores,
+                "VLLM_CPU_OMP_THREADS_BIND": self._bench.cores,
                 "OMP_NUM_THREADS": "1",
-                **({} if self._as_shipped else ONE_PROCESS),
+                **self._engine_class(),
                 **{name: value for name, value in self._bench.environment.items() if name.startswith("HF_HUB")},
             },
             "temp": str(self._temp),
         }
 
+    def _engine_class(self) -> dict[str, str]:
+        if self._bench.mock is not None:
+            return self._bench.mock_variables
+        return {} if self._as_shipped else {ENGINE_CLASS: ONE_PROCESS}
+
     def engine(self) -> EngineProcesses | None:
-        """The engine below Ray."""
-        return engine_below(self._child.root) if self._child.root is not None else None
+        """The engine below Ray; a mock one lives in the replica's own process."""
+        if self._child.root is None:
+            return None
+        if self._bench.mock is not None:
+            replicas = titled(descendants(self._child.root), SERVER)
+            return EngineProcesses(replicas[0], (replicas[0],)) if len(replicas) == 1 else None
+        return engine_below(self._child.root)
 
     def front(self) -> list[psutil.Process]:
-        """Proxy and replicas."""
+        """Proxy, router and the server's replica, where the engine is not in it."""
+        found = self.engine()
+        own = {process.pid for process in (found.core, *found.workers)} if found is not None else set()
+        path = (*titled(self.processes(), "ray::ServeReplica"), *titled(self.processes(), "ray::ProxyActor"))
+        return [process for process in path if process.pid not in own]
+
+    def processes(self) -> list[psutil.Process]:
+        """The script and its whole Ray."""
         root = self._child.root
-        return titled(descendants(root), "ray::") if root is not None else []
+        return [root, *descendants(root)] if root is not None else []
 
     def metrics(self) -> str | None:
         """None: the engine's figures go into Ray's own exporter."""

@@ -36,6 +36,7 @@ def run(order: dict[str, Any]) -> None:
         engine_kwargs=order["engine"],
         accelerator_config={"kind": "cpu"},
         deployment_config={"num_replicas": 1},
+        experimental_configs=order["experimental"],
         runtime_env={"env_vars": order["variables"]},
     )
     serve.run(build_openai_app({"llm_configs": [config]}), blocking=False)

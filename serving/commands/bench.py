@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import secrets
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -24,11 +22,11 @@ from benchmarks.knee import sentences as knee_sentences
 from benchmarks.result import HEAD, latency_rows, sentences
 from benchmarks.suite import Load, Slo, Suite, load_suite, seconds, suite_names
 from models.errors import ConfigurationError
+from serving.commands.bench_compare import app as compare_app
+from serving.commands.interruption import INTERRUPTED, interruptible
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import target_of
 from serving.commands.terminal import err, out, print_json
-
-INTERRUPTED = 130
 
 TargetOption = Annotated[str | None, typer.Option(help="The server's URL.", show_default="your stack")]
 KeyOption = Annotated[str | None, typer.Option(help="Its key.", envvar="PENSTOCK_API_KEY")]
@@ -39,6 +37,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the re
 SuiteArgument = Annotated[str, typer.Argument(help="Name of a shipped suite, or a YAML file.")]
 
 app = typer.Typer(help="Measure an OpenAI-compatible server.", no_args_is_help=True)
+app.add_typer(compare_app)
 
 
 @app.command("suites")
@@ -70,7 +69,7 @@ def run(
     """Send a suite, and show latency, throughput and goodput."""
     url, used = _server(target, key, state_dir=state_dir)
     order = BenchOrder(Path(suite).stem, read := load_suite(suite), size, url, _seed(seed, read), used, model, to)
-    with _interruptible(), _progress(order.load) as progress:
+    with interruptible(), _progress(order.load) as progress:
         outcome = bench(order, heard=progress)
     if as_json:
         print_json(outcome.as_json())
@@ -113,7 +112,7 @@ def slo(
     )
     console = err()
     console.print("  ".join(f"{name:>10}" for name in KNEE_HEAD))
-    with _interruptible(), console.status("searching") if console.is_terminal else nullcontext():
+    with interruptible(), console.status("searching") if console.is_terminal else nullcontext():
         found = find_knee(
             search, heard=lambda one: console.print("  ".join(f"{cell:>10}" for cell in trial_row(one)), markup=False)
         )
@@ -149,19 +148,6 @@ def _seed(given: int | None, suite: Suite) -> int:
     """The one that was asked for, the suite's own, or a new one."""
     fixed = given if given is not None else suite.seed
     return fixed if fixed is not None else secrets.randbelow(2**31)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end a run as Ctrl-C does; and every connection may have its file descriptor."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _objective(ttft: str | None, tpot: str | None, *, e2e: str | None) -> Slo:

@@ -35,7 +35,11 @@ VARIABLES = (
         "all but `config docs`",
         "The folder of the stack, as `--state-dir`. Unset: `penstock` in `XDG_STATE_HOME`, or in `~/.local/state`.",
     ),
-    ("PENSTOCK_PROFILE", "`up`, `doctor`, `config show`, `router explain`", "The profile, as `--profile`."),
+    (
+        "PENSTOCK_PROFILE",
+        "`up`, `doctor`, `config show`, `router explain`, `bench compare`",
+        "The profile, as `--profile`.",
+    ),
     (
         "PENSTOCK_URL",
         "`chat`, `keys`, `demo evaluate`",

@@ -35,6 +35,7 @@ PROBE_TIMEOUT_S = 15.0
 WATCH_INTERVAL_S = 0.25
 CORES_INTERVAL_S = 5.0
 LAST_WORDS_S = 1.0
+ENGINE_CLASS = "RAYLLM_VLLM_ENGINE_CLS"  # Ray's own switch: whoever sets it (a benchmark, with a mock) wants that one
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
             self._cores = claim_cores(Path(replica.claims), replica.cores)
             os.environ[BOUND_CORES] = ",".join(str(core) for core in self._cores.cores)
         claim_children()
-        await super().__init__(llm_config, engine_cls=OneProcessEngine if self._cores else None)
+        ours = self._cores is not None and ENGINE_CLASS not in os.environ
+        await super().__init__(llm_config, engine_cls=OneProcessEngine if ours else None)
 
     async def start(self) -> None:
         """Start the engine, then the endpoint: nobody can reach an engine that is not ready."""

@@ -7,13 +7,13 @@ from tokenizers import Tokenizer
 
 from benchmarks.arms import Bench, Target
 from benchmarks.load import INPUT_TOKENS, LoadFailed, LoadGenerator, Prompts, arguments, end_tokens, measured
-from benchmarks.schedule import Block
+from benchmarks.schedule import Block, Point
 from models.catalog import Catalog, resolve
 from serving.api.completions import completion_checks
 from serving.api.parameters import check_fields
 from serving.settings import HttpSettings
 
-BLOCK = Block(0, 16, "penstock", seed=42)
+BLOCK = Block(0, Point(clients=16), "penstock", seed=42)
 TARGET = Target("http://127.0.0.1:1", "demo", "sk-secret")
 RESULT: dict[str, Any] = {
     "completed": 192,

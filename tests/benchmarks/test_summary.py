@@ -1,6 +1,11 @@
-from benchmarks.schedule import BARE, BARE_AGAIN, PENSTOCK, SERVE_LLM
-from benchmarks.summary import Row, Summary, markdown, summarise
+from dataclasses import replace
+
+from benchmarks.measuring import Measured
+from benchmarks.summary import Client, Row, Summary, client_of, faults_of, markdown, rows_of
+from benchmarks.usage import Usage
 from tests.benchmarks.conftest import MeasuredBlock
+
+BARE, PENSTOCK, SERVE_LLM, NULL = "bare-vllm", "penstock", "ray-serve-llm", "null"
 
 ORIGIN = {
     "commit": "0123456789abcdef",
@@ -14,6 +19,11 @@ ORIGIN = {
 }
 
 
+def summarise(blocks: list[Measured], failed: dict[str, str] | None = None) -> Summary:
+    rows = rows_of(blocks, memory={PENSTOCK: 3 * 2**30}, seed=1)
+    return Summary("data-plane", "demo", BARE, rows, client_of(blocks), failed=failed or {}, faulty=faults_of(blocks))
+
+
 def run(block: MeasuredBlock) -> Summary:
     speeds = {BARE: (1000, 2000, 1500), PENSTOCK: (900, 1900, 1500), SERVE_LLM: (300, 500, 500)}
     blocks = [
@@ -21,7 +31,7 @@ def run(block: MeasuredBlock) -> Summary:
         for arm, found in speeds.items()
         for number, speed in enumerate(found)
     ]
-    return summarise([*blocks, block(BARE_AGAIN, 1010)], {}, seed=1)
+    return summarise([*blocks, block(NULL, 1010)])
 
 
 def row(summary: Summary, arm: str) -> Row:
@@ -29,48 +39,72 @@ def row(summary: Summary, arm: str) -> Row:
 
 
 def test_ratios_are_taken_inside_a_round(block: MeasuredBlock) -> None:
-    ratio = row(run(block), PENSTOCK).throughput_to_bare
-    assert ratio is not None
-    assert (ratio.median, ratio.count) == (0.95, 3)
+    ratio = row(run(block), PENSTOCK).versus[BARE].throughput
+    assert (round(ratio.median, 6), ratio.count) == (0.95, 3)
     assert ratio.low >= 0.9
-    assert ratio.high <= 1.0
+    assert ratio.high <= 1.0 + 1e-9
 
 
-def test_the_gap_to_bare_and_the_ratio_to_serve_llm(block: MeasuredBlock) -> None:
+def test_every_arm_is_held_against_every_other_and_not_against_itself(block: MeasuredBlock) -> None:
     found = row(run(block), PENSTOCK)
-    assert found.ttft_over_bare_ms is not None
-    assert found.ttft_over_bare_ms.median == 5
-    assert found.throughput_to_serve_llm is not None
-    assert found.throughput_to_serve_llm.median == 3.0
+    assert round(found.versus[BARE].ttft_gap_ms.median, 6) == 5
+    assert round(found.versus[SERVE_LLM].throughput.median, 6) == 3.0
+    assert set(found.versus) == {BARE, SERVE_LLM, NULL}
 
 
-def test_the_null_arm_shows_the_noise_and_bare_has_nothing_to_compare_with(block: MeasuredBlock) -> None:
+def test_the_null_arm_shows_the_noise(block: MeasuredBlock) -> None:
     summary = run(block)
-    null = row(summary, BARE_AGAIN).throughput_to_bare
-    assert null is not None
-    assert (null.median, null.count) == (1.01, 1)
-    assert row(summary, BARE).throughput_to_bare is None
+    null = row(summary, NULL).versus[BARE].throughput
+    assert (round(null.median, 6), null.count) == (1.01, 1)
+    assert "Null arm, `bare-vllm` against itself: 16 clients: 1.010× (1.010 … 1.010)." in markdown(summary)
 
 
 def test_a_faulty_block_counts_in_no_figure_and_is_named(block: MeasuredBlock) -> None:
-    blocks = [block(BARE, 1000), block(PENSTOCK, 900), block(PENSTOCK, 1, round=1, fault="2 of 192 requests failed")]
-    summary = summarise(blocks, {}, seed=1)
+    summary = summarise([block(BARE, 1000), block(PENSTOCK, 900), block(PENSTOCK, 1, round=1, fault="2 × cut")])
     assert row(summary, PENSTOCK).blocks == 1
-    assert summary.faulty == ("penstock, 16 clients, round 2: 2 of 192 requests failed",)
-    assert "2 of 192 requests failed" in markdown(summary)
+    assert summary.faulty == ("penstock, 16 clients, round 2: 2 × cut",)
+    assert "2 × cut" in markdown(summary)
 
 
 def test_an_arm_that_did_not_start_is_a_row_with_its_reason(block: MeasuredBlock) -> None:
-    text = markdown(summarise([block(BARE, 1000)], {SERVE_LLM: "its process ended"}, seed=1))
+    text = markdown(summarise([block(BARE, 1000)], {SERVE_LLM: "its process ended"}))
     assert "| – | ray-serve-llm | did not start |" in text
     assert "Arm `ray-serve-llm` did not start: its process ended" in text
+
+
+def test_cpu_time_is_told_per_piece_and_per_thousand_requests_and_absent_where_it_cannot_be_seen(
+    block: MeasuredBlock,
+) -> None:
+    summary = summarise([block(PENSTOCK, 900, usage=Usage(1.2288, 4.0, 9.6)), block(BARE, 1000)])
+    found = row(summary, PENSTOCK)
+    assert found.front_cpu_us_per_chunk == 100
+    assert (found.cpu_s_per_1000_requests, found.memory_bytes) == (50, 3 * 2**30)
+    assert row(summary, BARE).front_cpu_us_per_chunk is None
+    lines = [line for line in markdown(summary).splitlines() if line.startswith("| 16 clients")]
+    assert [line.count("absent") for line in lines] == [0, 2]
+
+
+def test_the_client_is_judged_at_its_worst(block: MeasuredBlock) -> None:
+    busy = block(BARE, 1000)
+    busy = replace(busy, metrics=replace(busy.metrics, client_cpu_share=0.8))
+    found = client_of([block(PENSTOCK, 900), busy])
+    assert found is not None
+    assert Client(round(found.lag_ms_p99, 6), found.cpu_share) == Client(1.0, 0.8)
+    assert client_of([]) is None
 
 
 def test_the_table_has_a_line_per_row_with_intervals(block: MeasuredBlock) -> None:
     lines = markdown(run(block)).splitlines()
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    penstock = next(line for line in lines if "penstock" in line)
-    assert penstock.startswith("| 16 | penstock | 1,500 | 0.950× (0.900 … 1.000) | 25.0 ms | +5.0 ms (+5.0 … +5.0) |")
+    penstock = next(line for line in lines if "| penstock" in line)
+    assert penstock.startswith(
+        "| 16 clients | penstock | 1,500 | 0.950× (0.900 … 1.000) | 25.0 ms | +5.0 ms (+5.0 … +5.0) |"
+    )
+
+
+def test_what_was_cut_short_says_so_first(block: MeasuredBlock) -> None:
+    text = markdown(replace(summarise([block(BARE, 1000)]), stopped="interrupted"))
+    assert "- Not complete: interrupted.\n" in text
 
 
 def test_the_origin_stands_below_the_table(block: MeasuredBlock) -> None:
