@@ -25,7 +25,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.arms import Target
+from benchmarks.arms import ArmFailed, Target
 from benchmarks.arms.child import Child, free_port, serves
 from benchmarks.calls import Address
 from benchmarks.estimates import Estimate, estimate, ratios
@@ -37,6 +37,7 @@ from benchmarks.runner import Runner
 from benchmarks.schedule import Block, Point
 from benchmarks.suite import Load
 from models.catalog import Catalog, ModelStore
+from models.errors import PenstockError
 
 MOCK = "serving.testing:FakeEngine"
 SCRIPT = {"ttft_s": 0.02, "tpot_s": 0.005, "tokens": OUTPUT_TOKENS}
@@ -74,13 +75,13 @@ def command(
         for round in range(repetitions)
         for count in counts
     ]
-    found: dict[tuple[int, str], list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory(prefix="agreement-") as scratch, mock(Path(scratch)) as target:
-        for block, ours, theirs in both(
-            track(blocks, console=console, description="rounds"), target, folder=Path(scratch)
-        ):
-            for figure in FIGURES:
-                found.setdefault((block.point.clients or 0, figure), []).append((ours[figure], theirs[figure]))
+    try:
+        found = _pairs(track(blocks, console=console, description="rounds"))
+    except (ArmFailed, LoadFailed, PenstockError) as error:
+        console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
+        if isinstance(error, ArmFailed) and error.log:
+            console.print(error.log, markup=False, highlight=False, soft_wrap=True)  # its file goes with the folder
+        raise typer.Exit(1) from None
     rows = [_row(clients, figure, pairs=pairs) for (clients, figure), pairs in found.items()]
     config = {"mock": SCRIPT, "clients": counts, "output_tokens": OUTPUT_TOKENS}
     requests = 2 * sum(block.point.requests for block in blocks)
@@ -92,6 +93,16 @@ def command(
         ),
     )
     console.print((out / "table.md").read_text(), markup=False, highlight=False)
+
+
+def _pairs(blocks: Iterable[Block]) -> dict[tuple[int, str], list[tuple[float, float]]]:
+    """Clients and figure → what both measured, round by round."""
+    found: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    with tempfile.TemporaryDirectory(prefix="agreement-") as scratch, mock(Path(scratch)) as target:
+        for block, ours, theirs in both(blocks, target, folder=Path(scratch)):
+            for figure in FIGURES:
+                found.setdefault((block.point.clients or 0, figure), []).append((ours[figure], theirs[figure]))
+    return found
 
 
 def both(

@@ -64,7 +64,7 @@ def probed(order: BenchOrder) -> Address:
     """The target, once it has answered the suite's first question; raises the sentence that says why it did not."""
     if order.out is not None:
         prepare(order.out)
-    address = reach(order.url, key=order.key, model=order.model, api=order.suite.api)
+    address = reach(order.url, key=order.key, model=order.model, api=order.suite.api, many=order.load.models)
     first = Runner(address, order.load, seed=order.seed, heard=lambda _: None)
     require_answer(address, first.body(Order(order.seed, number=-1), Arrival(0.0)))
     return address
@@ -80,6 +80,7 @@ def config(order: BenchOrder, address: Address) -> dict[str, Any]:
         "load": order.load.model_dump(mode="json"),
         "target": address.url,
         "model": address.model,
+        "models": list(address.models) or None,
     }
 
 

@@ -25,6 +25,7 @@ class Call:
     """One request. Times are seconds since the run's start on the client's monotonic clock.
 
     `chunks_s` holds the arrival of every piece of content. `error` is None for an answer that came to its end.
+    `model` is what the server says that it was, `asked_model` what it was asked for.
     """
 
     number: int
@@ -42,16 +43,26 @@ class Call:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    asked_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where requests go. `url` has no path behind the host but what stands before `/v1`."""
+    """Where requests go. `url` has no path behind the host but what stands before `/v1`.
+
+    `models`: the names that requests are spread over, and `model` the pattern that they fit; empty where it is one.
+    """
 
     url: str
     model: str
     key: str | None = None
     api: str = "chat"
+    models: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What is asked, for people."""
+        return f"{len(self.models):,} models like {self.model}" if self.models else f"Model {self.model}"
 
     @property
     def endpoint(self) -> str:

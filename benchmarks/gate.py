@@ -21,7 +21,7 @@ CONDITION = re.compile(r"\s*([a-z][\w.-]*)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*(x?
 COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
     {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 )
-SAME = ("suite", "size", "api", "slos", "load", "model")
+SAME = ("suite", "size", "api", "slos", "load", "model", "models")
 """What two runs must share, or their figures do not compare. The address may differ."""
 
 
@@ -106,9 +106,14 @@ def _verdict(condition: Condition, ours: float | None, *, theirs: float | None) 
 
 def _require_alike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     first, second = ours["config"], theirs["config"]
-    differ = [name for name in SAME if first.get(name) != second.get(name)]
+    differ = [name for name in SAME if _set(first.get(name)) != _set(second.get(name))]
     if differ:
         raise ConfigurationError(f"The two runs do not compare: they differ in {', '.join(differ)}.")
+
+
+def _set(value: Any) -> Any:
+    """Without the fields that are not set: a baseline may be older than a field."""
+    return {name: one for name, one in value.items() if one is not None} if isinstance(value, Mapping) else value
 
 
 def _origin(folder: Path) -> Mapping[str, Any]:

@@ -130,7 +130,7 @@ def measure(run: Run, load: Load, *, slos: Sequence[Slo]) -> Metrics:
         unfinished=len(sent) - len(ended),
         errors=dict(Counter(call.error for call in ended if call.error)),
         finish_reasons=dict(Counter(call.finish_reason or "none" for call in done)),
-        models=dict(Counter(call.model or "unknown" for call in done)),
+        models=dict(Counter(call.model or "unknown" for call in done).most_common()),
         input_tokens=sum(call.input_tokens or 0 for call in done),
         output_tokens=output,
         cached_tokens=sum(call.cached_tokens or 0 for call in done),

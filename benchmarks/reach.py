@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 
 from benchmarks.calls import Address, message_of
+from benchmarks.many_models import ManyModels
 from models.errors import ConfigurationError, InvalidKey, Unavailable
 
 PATIENCE_S = 30.0
@@ -21,17 +22,20 @@ class Refused(ConfigurationError):
     default_code = "suite_refused"
 
 
-def reach(url: str, *, key: str | None, model: str | None, api: str) -> Address:
-    """The target as an address; without a model it is the first one that it lists."""
+def reach(url: str, *, key: str | None, model: str | None, api: str, many: ManyModels | None = None) -> Address:
+    """The target as an address; without a model it is the first one that it lists, or with `many` all that fit."""
     base = (url if "://" in url else f"http://{url}").rstrip("/").removesuffix("/v1")
     if "@" in base:
         raise ConfigurationError("An address holds no secret here, because it is written down. Use --key.")
+    if many is not None and model is not None:
+        raise ConfigurationError(f"This suite asks for every model like {many.like!r}. Leave --model out.")
     answer = _call(Address(base, model or "", key), f"{base}/v1/models")
+    if many is not None:
+        return Address(base, many.like, key, api, many.among(_listed(answer)))
     if model is None:
-        try:
-            model = str(answer.json()["data"][0]["id"])
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise Refused(f"{base!r} does not list its models. Name one with --model.") from None
+        model = next(iter(_listed(answer)), None)
+    if model is None:
+        raise Refused(f"{base!r} does not list its models. Name one with --model.")
     return Address(base, model, key, api)
 
 
@@ -41,6 +45,14 @@ def require_answer(address: Address, body: dict[str, Any]) -> None:
     answer = _call(address, address.endpoint, body={**short, "max_tokens": 1, "stream": False})
     if not answer.is_success:
         raise Refused(f"The target refuses this suite: {message_of(answer.text)} (status {answer.status_code}).")
+
+
+def _listed(answer: httpx2.Response) -> list[str]:
+    """The names of a model list; none where it is in another shape."""
+    try:
+        return [str(entry["id"]) for entry in answer.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _call(address: Address, url: str, *, body: dict[str, Any] | None = None) -> httpx2.Response:

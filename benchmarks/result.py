@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ LATENCIES = (
     ("tokens/s per user", "user_tokens_per_s", ""),
     ("client lag", "lag_ms", "ms"),
 )
+TOP_MODELS = 5
 HEAD = ("", "n", "mean", "p50", "p90", "p99", "p99.9")
 
 
@@ -72,7 +74,7 @@ def sentences(metrics: Metrics, *, stopped: str | None) -> Iterator[str]:
         f"{metrics.requests_per_s:.2f} requests/s, {metrics.tokens_per_s:,.1f} tokens/s."
     )
     if len(metrics.models) > 1:
-        yield f"Served by {', '.join(f'{model} ({count:,})' for model, count in metrics.models.items())}."
+        yield f"Served by {_served(metrics.models)}."
     for one in metrics.goodput:
         yield f"Goodput of {one.slo}: {one.share:.1%} of the requests, {one.per_s:.2f} a second."
     if metrics.cached_tokens:
@@ -86,6 +88,13 @@ def sentences(metrics: Metrics, *, stopped: str | None) -> Iterator[str]:
         yield f"Beware: {metrics.client_limited}."
     if stopped is not None:
         yield f"Not complete: {stopped}."
+
+
+def _served(models: Mapping[str, int]) -> str:
+    """The models that answered most, and what the rest of a long list comes to."""
+    shown = ", ".join(f"{model} ({count:,})" for model, count in islice(models.items(), TOP_MODELS))
+    rest = list(models.values())[TOP_MODELS:]
+    return f"{len(models):,} models: {shown}, and {len(rest):,} more ({sum(rest):,})" if rest else shown
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

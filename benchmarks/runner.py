@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.calls import OUT_OF_FILES, UNREACHABLE, Address, Call, Caller
+from benchmarks.many_models import Popularity
 from benchmarks.prompts import Order, ask
 from benchmarks.suite import Load
 from benchmarks.workloads import Arrival, arrivals
@@ -54,6 +55,7 @@ class Runner:
     def __init__(self, address: Address, load: Load, *, seed: int, heard: Callable[[Call], None]) -> None:
         self._address = address
         self._load = load
+        self._popularity = None if load.models is None else Popularity(address.models, zipf=load.models.zipf)
         self._seed = seed
         self._heard = heard
         self._failing_since: float | None = None
@@ -123,7 +125,7 @@ class Runner:
             one = self._next(due)
             if one is None:
                 return
-            call = await self._send(caller, Call(one.number), body=one.body)
+            call = await self._send(caller, Call(one.number, asked_model=one.body["model"]), body=one.body)
             if call.error in (UNREACHABLE, OUT_OF_FILES):
                 await asyncio.sleep(PAUSE_S)
 
@@ -135,7 +137,8 @@ class Runner:
             await asyncio.sleep(max(0.0, one.at_s - caller.clock()))
             if self.run.stopped is not None:
                 return
-            group.create_task(self._send(caller, Call(one.number, due_s=one.at_s), body=one.body))
+            call = Call(one.number, due_s=one.at_s, asked_model=one.body["model"])
+            group.create_task(self._send(caller, call, body=one.body))
 
     async def _send(self, caller: Caller, call: Call, *, body: Mapping[str, Any]) -> Call:
         self.run.calls.append(call)
@@ -149,7 +152,7 @@ class Runner:
         question = ask(self._load.prompts, order)
         text = {"messages": question.messages} if self._address.api == "chat" else {"prompt": question.text}
         return {
-            "model": self._address.model,
+            "model": self._address.model if self._popularity is None else self._popularity.model(order),
             **text,
             "max_tokens": arrival.answer_tokens or self._load.answer_tokens,
             "stream": True,

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from benchmarks.many_models import ManyModels
 from benchmarks.prompts import AnyPrompts
 from benchmarks.workloads import AnyWorkload
 from models.config import Frozen
@@ -40,6 +41,7 @@ class Load(Frozen):
 
     prompts: AnyPrompts = Field(description="What is asked; see benchmarks/prompts.")
     workload: AnyWorkload = Field(description="When it is asked; see benchmarks/workloads.")
+    models: ManyModels | None = Field(None, description="Ask for many of the target's models, not for one.")
     answer_tokens: int = Field(ge=1, le=100_000, description="`max_tokens` of every request.")
     requests: int | None = Field(None, ge=1, description="Stop sending after so many.")
     duration_s: float | None = Field(None, gt=0, description="Stop sending after so long.")

@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": "serving.commands.doctor",
     "chat": "serving.commands.chat",
     "keys": "serving.commands.keys",
+    "records": "serving.commands.records",
     "models": "serving.commands.models",
     "router": "serving.commands.router",
     "config": "serving.commands.config",

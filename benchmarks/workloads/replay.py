@@ -1,4 +1,4 @@
-"""Workload `replay`: the times and sizes of a trace file, as BurstGPT (CSV) and Mooncake (JSONL) write them.
+"""Workload `replay`: the times and sizes of a trace file, as BurstGPT (CSV), Mooncake (JSONL) and our records say them.
 
 Reads the file as the run goes on. The texts are not in such traces: the suite's prompts are drawn in these sizes.
 """
@@ -22,6 +22,7 @@ WORDS_PER_TOKEN = 0.75
 COLUMNS = (
     ("Timestamp", "Request tokens", "Response tokens", 1.0),  # BurstGPT: seconds
     ("timestamp", "input_length", "output_length", 1000.0),  # Mooncake: milliseconds
+    ("started_at", "prompt_tokens", "completion_tokens", 1.0),  # `penstock records export`: seconds
 )
 
 
@@ -29,7 +30,7 @@ class Settings(WorkloadSettings):
     """An open loop at the times of a trace."""
 
     kind: Literal["replay"] = Field("replay", description="Open loop at recorded times and sizes.")
-    file: Path = Field(description="Trace: BurstGPT's CSV columns, or Mooncake's JSON lines.")
+    file: Path = Field(description="Trace: BurstGPT's CSV, Mooncake's JSON lines, or `penstock records export`.")
     speed: float = Field(1.0, gt=0, description="Twice as fast is 2.")
 
     @field_validator("file")

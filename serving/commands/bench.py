@@ -194,7 +194,7 @@ def _show(outcome: Outcome) -> None:
     table = Table(*HEAD, box=None)
     for row in latency_rows(outcome.metrics):
         table.add_row(*row)
-    console.print(f"Model {outcome.address.model}", markup=False)
+    console.print(outcome.address.title, markup=False)
     console.print(table)
     for line in sentences(outcome.metrics, stopped=outcome.stopped):
         console.print(line, markup=False)

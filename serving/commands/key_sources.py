@@ -13,10 +13,8 @@ import httpx2
 
 from models.clock import SystemClock
 from models.errors import InvalidRequest, NotFound, PenstockError, Unavailable
-from serving.commands.options import profile_of
-from serving.commands.target import target_of
-from serving.settings import load_settings
-from serving.state import NoStack, StateDir
+from serving.commands.target import store_url_of, target_of
+from serving.state import StateDir
 from serving.store.keys import KeyRow
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin, KeySpec
@@ -119,16 +117,8 @@ async def open_keys(state: StateDir, environment: Mapping[str, str]) -> AsyncGen
         async with httpx2.AsyncClient(base_url=target.url, headers=headers, timeout=PATIENCE_S) as client:
             yield RemoteKeys(client)
     else:
-        async with Store.open(_store_url(state)) as store:
+        async with Store.open(store_url_of(state)) as store:
             yield StoredKeys(KeyAdmin(store.keys, clock=SystemClock()))
-
-
-def _store_url(state: StateDir) -> str:
-    """The store of a stack that has been started once: making a key first would swallow the first admin key."""
-    settings = load_settings(profile_of(None, state)).store
-    if settings.url is None and not state.database.exists():
-        raise NoStack(f"No stack has been started from {str(state.path)!r}. Start one with `penstock up`.")
-    return state.store_url(settings)
 
 
 def _shown(row: KeyRow) -> dict[str, Any]:

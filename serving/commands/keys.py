@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,17 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.clock import SystemClock
-from models.errors import InvalidRequest
 from models.types import Role
 from serving.commands.key_sources import open_keys
-from serving.commands.options import JsonOption, StateOption, environment, state_of
+from serving.commands.options import JsonOption, StateOption, environment, span_s, state_of
 from serving.commands.terminal import err, out, print_json
 from serving.tenancy.keys import KeySpec
 
 app = typer.Typer(help="The keys of a stack.", no_args_is_help=True)
-
-SPAN = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @app.command()
@@ -49,7 +44,7 @@ def create(
         role=cast(Role, role),
         models=tuple(model) if model else None,
         concurrency=concurrency,
-        expires_at=None if expires is None else SystemClock().now() + _seconds(expires),
+        expires_at=None if expires is None else SystemClock().now() + span_s(expires, option="expires"),
         name=name,
     )
     made = asyncio.run(_create(spec, state_dir))
@@ -111,13 +106,6 @@ async def _revoke(key_id: str, state_dir: Path | None) -> None:
 async def _keep_text(org: str, state_dir: Path | None, *, keep: bool) -> None:
     async with open_keys(state_of(state_dir), environment()) as keys:
         await keys.keep_text(org, keep)
-
-
-def _seconds(span: str) -> float:
-    found = SPAN.fullmatch(span)
-    if found is None:
-        raise InvalidRequest("--expires wants a number and one of s, m, h, d, w, such as 30d.", param="expires")
-    return float(int(found[1]) * SECONDS[found[2]])
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
 
+from models.errors import InvalidRequest
 from serving.state import StateDir
+
+SPAN = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+SECONDS = MappingProxyType({"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800})
 
 StateOption = Annotated[
     Path | None,
@@ -36,6 +42,14 @@ def state_of(given: Path | None) -> StateDir:
 def environment() -> Mapping[str, str]:
     """The environment, for the commands that look for more than the state folder there."""
     return os.environ
+
+
+def span_s(text: str, *, option: str) -> float:
+    """A span of time as people write it for this option: `30d`. In seconds."""
+    found = SPAN.fullmatch(text)
+    if found is None:
+        raise InvalidRequest(f"--{option} wants a number and one of s, m, h, d, w, such as 30d.", param=option)
+    return float(int(found[1]) * SECONDS[found[2]])
 
 
 def profile_of(given: str | None, state: StateDir) -> str:

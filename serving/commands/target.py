@@ -1,4 +1,4 @@
-"""Which stack a client command talks to: a remote one by `PENSTOCK_URL`, or the one of the state folder.
+"""Which stack a client command talks to: a remote one by `PENSTOCK_URL`, or the one of the state folder and its store.
 
 Owns the command line's own key: made on first use, kept in the state folder for its owner, so that `penstock chat`
 works right after `penstock up`. Whoever can read that folder can make keys anyway.
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from models.clock import SystemClock
 from models.errors import ConfigurationError
+from serving.commands.options import profile_of
 from serving.settings import load_settings
-from serving.state import StackInfo, StateDir
+from serving.state import NoStack, StackInfo, StateDir
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin, KeySpec, digest
 
@@ -37,6 +38,14 @@ def target_of(state: StateDir, environment: Mapping[str, str]) -> Target:
         return Target(url.rstrip("/").removesuffix("/v1"), key)
     info = state.running()
     return Target(info.url, key or asyncio.run(_own_key(state, info)))
+
+
+def store_url_of(state: StateDir) -> str:
+    """The store of a stack that has been started once: making a key first would swallow the first admin key."""
+    settings = load_settings(profile_of(None, state)).store
+    if settings.url is None and not state.database.exists():
+        raise NoStack(f"No stack has been started from {str(state.path)!r}. Start one with `penstock up`.")
+    return state.store_url(settings)
 
 
 async def _own_key(state: StateDir, info: StackInfo) -> str:

@@ -5,14 +5,17 @@ Does not decide when a batch is written, or what happens while the database is d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Double, String, delete, func, literal, select, tuple_
 
 from serving.store.database import Database
 from serving.store.schema import FEEDBACK, RECORDS
-from serving.telemetry.record import FIELDS, AttemptTrace, CallRecord, record_values
+from serving.telemetry.record import FIELDS, AttemptTrace, CallOutline, CallRecord, record_values
+
+PAGE = 1000
 
 
 class RecordTable:
@@ -46,6 +49,24 @@ class RecordTable:
         async with self._database.transaction("read") as connection:
             found = await connection.execute(select(RECORDS).order_by(RECORDS.c.started_at.desc()).limit(limit))
             return [record_from_row(mapping) for mapping in found.mappings()]
+
+    async def outlines(self, begin: float, end: float, *, page: int = PAGE) -> AsyncGenerator[CallOutline]:
+        """The calls that began in a span, oldest first. No transaction stays open between two pages."""
+        place = (RECORDS.c.started_at, RECORDS.c.uid)
+        columns = [RECORDS.c[field.name] for field in fields(CallOutline)]
+        query = select(*columns, RECORDS.c.uid).where(RECORDS.c.started_at < end).order_by(*place).limit(page)
+        last = (begin, "")
+        while True:
+            after = tuple_(literal(last[0], Double), literal(last[1], String))
+            async with self._database.transaction("read") as connection:
+                found = (
+                    await connection.execute(query.where(RECORDS.c.started_at >= last[0], tuple_(*place) > after))
+                ).all()
+            for *values, _ in found:
+                yield CallOutline(*values)
+            if len(found) < page:
+                return
+            last = (found[-1].started_at, found[-1].uid)
 
     async def delete_before(self, started_at: float, *, limit: int) -> int:
         """Delete at most `limit` of the oldest records before a moment, with their feedback; returns how many."""

@@ -56,6 +56,22 @@ class CallRecord:
     uid: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
+@dataclass(frozen=True, slots=True)
+class CallOutline:
+    """A call as a load that can be repeated: when, by whom it was answered, how large. No text and no caller."""
+
+    started_at: float
+    kind: str
+    stream: bool
+    served_model: str | None
+    tier: str | None
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    ttft_ms: float | None
+    latency_ms: float | None
+
+
 FIELDS = tuple(entry.name for entry in fields(CallRecord))
 TRACE_FIELDS = tuple(entry.name for entry in fields(AttemptTrace))
 

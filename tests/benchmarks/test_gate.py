@@ -66,6 +66,7 @@ def test_one_failed_condition_of_several_is_enough(tmp_path: Path) -> None:
     [
         ({"config": {**CONFIG, "model": "n"}}, "they differ in model"),
         ({"config": {**CONFIG, "load": {}}}, "they differ in load"),
+        ({"config": {**CONFIG, "models": ["a-1", "a-2"]}}, "they differ in models"),
         ({"stopped": "interrupted"}, "is not complete: interrupted"),
         ({"config": {**CONFIG, "objective": {}}}, "is no result of `penstock bench run`"),
     ],
@@ -78,6 +79,11 @@ def test_runs_that_do_not_compare_are_refused(tmp_path: Path, other: dict[str, A
 def test_another_address_of_the_same_load_compares(tmp_path: Path) -> None:
     base = stored(tmp_path / "base", config={**CONFIG, "target": "http://b"})
     assert gate(stored(tmp_path / "run"), base, "errors > 0").exit_code == 0
+
+
+def test_a_baseline_that_is_older_than_a_field_compares(tmp_path: Path) -> None:
+    newer = {**CONFIG, "models": None, "load": {"answer_tokens": 8, "models": None}}
+    assert gate(stored(tmp_path / "run", config=newer), stored(tmp_path / "base"), "errors > 0").exit_code == 0
 
 
 @pytest.mark.parametrize("condition", ["", "ttft", "ttft_ms_p50 > fast", "ttft_ms_p50 = 3", "> 1"])

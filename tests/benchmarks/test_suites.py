@@ -25,7 +25,7 @@ GOOD: dict[str, Any] = {
 
 def test_every_shipped_suite_opens_with_its_command_and_has_both_sizes() -> None:
     names = suite_names()
-    assert len(names) >= 9
+    assert len(names) >= 10
     for name in names:
         suite = load_suite(name)
         assert (SUITES / f"{name}.yaml").read_text().startswith(f"# penstock bench run {name} --target ")
@@ -42,6 +42,8 @@ def test_every_shipped_suite_opens_with_its_command_and_has_both_sizes() -> None
         ("sizes.cpu.prompts.words", [5, 3], "words"),
         ("sizes.cpu.prompts.colour", "red", "colour"),
         ("sizes.cpu.answer_tokens", "many", "sizes.cpu.answer_tokens"),
+        ("sizes.cpu.models", {"zipf": 1}, "sizes.cpu.models.like"),
+        ("sizes.cpu.models", {"like": "a-*", "zipf": -1}, "sizes.cpu.models.zipf"),
         ("sizes.cpu.requests", None, "requests or duration_s is needed"),
         ("sizes.cpu.workload", {"kind": "replay", "file": "nowhere.csv"}, "there is no trace 'nowhere.csv'"),
         ("slos", [{"name": "none"}], "a limit is needed"),
@@ -72,7 +74,7 @@ def test_what_is_no_suite_is_a_sentence(tmp_path: Path, text: str) -> None:
 
 
 def test_an_unknown_suite_names_the_shipped_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r"Unknown suite 'nothing'\. Shipped: burst, chat-long"):
+    with pytest.raises(ConfigurationError, match=r"Unknown suite 'nothing'\. Shipped: adapters-zipf, burst, chat-long"):
         load_suite("nothing")
 
 

@@ -25,7 +25,20 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def test_help_lists_every_command(penstock: Run) -> None:
     text = penstock("--help").stdout
-    for name in ("up", "down", "status", "logs", "doctor", "chat", "keys", "models", "config", "demo", "router"):
+    for name in (
+        "up",
+        "down",
+        "status",
+        "logs",
+        "doctor",
+        "chat",
+        "keys",
+        "records",
+        "models",
+        "config",
+        "demo",
+        "router",
+    ):
         assert f"│ {name} " in text
 
 

@@ -101,6 +101,16 @@ async def test_the_newest_calls_come_first(store: Store) -> None:
     assert [record.id for record in await store.records.recent(2)] == ["req-4", "req-3"]
 
 
+async def test_outlines_of_a_span_come_oldest_first_page_by_page_each_once(store: Store) -> None:
+    twins = [replace(numbered(n), started_at=3.0) for n in (7, 5, 6)]
+    await store.records.add([numbered(4), *twins, numbered(1), numbered(0), numbered(9)])
+    for page in (1, 2, 3, 100):
+        found = [one async for one in store.records.outlines(1.0, 9.0, page=page)]
+        assert [one.started_at for one in found] == [1.0, 3.0, 3.0, 3.0, 4.0]
+    assert (found[0].prompt_tokens, found[0].served_model) == (7, "demo-small")
+    assert [one async for one in store.records.outlines(10.0, 20.0)] == []
+
+
 async def test_old_records_go_in_batches_and_take_their_feedback_along(store: Store) -> None:
     await store.records.add([numbered(n) for n in range(5)])
     await store.feedback.put(opinion(record_id="req-0"))
