@@ -43,8 +43,9 @@ lock: setup ## Pin every package again (both sets)
 	$(LOCK) --overrides overrides-cpu.txt --extra cpu $(UNINSTALLED) -o requirements-cpu.txt
 	env -u UV_FIND_LINKS -u PIP_FIND_LINKS $(LOCK) --extra gpu -o requirements-gpu.txt
 
-docs: setup ## Write docs/configuration.md and docs/api.md from the code
+docs: setup ## Write docs/configuration.md and docs/api.md from the code, the tables of README.md from results
 	.venv/bin/penstock config docs
+	.venv/bin/python -m benchmarks.figures README.md
 
 clean: ## Remove .venv and caches
 	rm -rf .venv .venv-setup.log .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -31,8 +31,9 @@ from benchmarks.prompts import ask
 from benchmarks.result import prepare
 from benchmarks.saturation import saturated
 from benchmarks.schedule import Block, Plan, Point
+from benchmarks.stages import Stages, edge_of, stages, within
 from benchmarks.suite import Load, Suite
-from benchmarks.summary import Summary, client_of, faults_of, markdown, rows_of
+from benchmarks.summary import Row, Summary, client_of, faults_of, markdown, rows_of
 from models.catalog import Catalog, ModelStore, engine_arguments
 from models.errors import ConfigurationError
 
@@ -97,7 +98,7 @@ def compare(order: CompareOrder, console: Console) -> Summary:
         with Comparison(bench, console=console, out=order.out) as comparison:
             comparison.start(names, null=order.null)
             stopped = _measure(comparison, order, sender=sender_of(order, bench))
-            summary = _summary(comparison, order, stopped=stopped)
+            summary = _summary(comparison, order, stopped=stopped, since_s=time.time() - started)
     counts = {"rounds": order.repetitions, "blocks": len(comparison.measured)}
     counts |= {"requests": sum(one.metrics.completed for one in comparison.measured)}
     found = origin(config=_config(order, bench), seeds=[order.seed], counts=counts, started=started)
@@ -169,18 +170,40 @@ def _profile(comparison: Comparison, order: CompareOrder, *, sender: Sender) -> 
         (order.out / "gateway-profile.json").write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
 
 
-def _summary(comparison: Comparison, order: CompareOrder, *, stopped: str | None) -> Summary:
+def _summary(comparison: Comparison, order: CompareOrder, *, stopped: str | None, since_s: float) -> Summary:
     memory = {name: watched.memory_bytes() for name, watched in comparison.watched.items()}
+    rows = rows_of(comparison.measured, memory=memory, seed=order.seed)
     return Summary(
         suite=order.name,
         engine=MOCK if order.mock else order.card,
         reference=comparison.reference,
-        rows=rows_of(comparison.measured, memory=memory, seed=order.seed),
+        rows=rows,
         client=client_of(comparison.measured),
         cores={name: watched.cores() for name, watched in comparison.watched.items() if watched.known},
         failed=comparison.failed,
         faulty=faults_of(comparison.measured),
+        stages=_stages(comparison, rows, since_s=since_s) if PENSTOCK in comparison.up else None,
         stopped=stopped,
+    )
+
+
+def _stages(comparison: Comparison, rows: Sequence[Row], *, since_s: float) -> Stages | None:
+    """The budget of what the stack adds where it is driven least: there nothing waits for anything else."""
+    arm, reference = comparison.arm(PENSTOCK), comparison.reference
+    assert isinstance(arm, Penstock)
+    least = [row for row in rows if row.clients is not None][:1]
+    there = {row.arm: row.ttft_ms_p50 for row in rows if least and row.load == least[0].load}
+    if PENSTOCK not in there or reference not in there or reference == PENSTOCK:
+        return None
+    spans = [
+        one.span for one in comparison.measured if one.block.arm == PENSTOCK and one.block.point.name == least[0].load
+    ]
+    return stages(
+        within(arm.records(since_s), spans),
+        load=least[0].load,
+        through_ms=there[PENSTOCK],
+        direct_ms=there[reference],
+        edge_ms=edge_of(arm.target, comparison.arm(reference).target),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,19 +22,23 @@ from benchmarks.workloads import WORKLOADS
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One block. `usage` is None where the arm's processes cannot be seen; a block with a fault counts in no figure."""
+    """One block. `usage` is None where the arm's processes cannot be seen; a block with a fault counts in no figure.
+
+    `span`: from when to when, in seconds since the epoch.
+    """
 
     block: Block
     metrics: Metrics
     usage: Usage | None
     fault: str | None = None
+    span: tuple[float, float] = (0.0, 0.0)
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""
         point = {"clients": self.block.point.clients, "rate": self.block.point.rate}
         block = {"round": self.block.round, "arm": self.block.arm, "seed": self.block.seed, **point}
         usage = None if self.usage is None else asdict(self.usage)
-        return {**block, "fault": self.fault, "usage": usage, "metrics": self.metrics.as_json()}
+        return {**block, "fault": self.fault, "span": self.span, "usage": usage, "metrics": self.metrics.as_json()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +55,14 @@ class Sender:
         load = self._load(block)
         address = Address(target.url, target.model, target.key, self.suite.api)
         runner = Runner(address, load, seed=block.seed, heard=heard)
-        before = watched.usage()
+        before, began = watched.usage(), time.time()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             loop.run(runner.go())
-        after = watched.usage()
+        after, ended = watched.usage(), time.time()
         used = after.since(before) if after is not None and before is not None else None
         metrics = measure(runner.run, load, slos=self.suite.slos)
-        return Measured(block, metrics, used, self._fault(metrics, load, stopped=runner.run.stopped))
+        fault = self._fault(metrics, load, stopped=runner.run.stopped)
+        return Measured(block, metrics, used, fault, (began, ended))
 
     def _load(self, block: Block) -> Load:
         """The suite's load, driven as the point says."""

@@ -15,6 +15,7 @@ from benchmarks.measuring import Measured
 from benchmarks.metrics import Metrics
 from benchmarks.result import markdown_table
 from benchmarks.schedule import Point
+from benchmarks.stages import Stages
 from benchmarks.usage import Usage
 
 HEAD = (
@@ -79,7 +80,7 @@ class Summary:
     cores: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     faulty: tuple[str, ...] = ()
-    stages: Mapping[str, Any] | None = None
+    stages: Stages | None = None
     stopped: str | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def markdown(summary: Summary, origin: Mapping[str, Any] | None = None) -> str:
     head = [name.format(reference=summary.reference) for name in HEAD]
     lines = [_line(row, reference=summary.reference) for row in summary.rows]
     lines += [("–", arm, "did not start", *[""] * (len(HEAD) - 4), "0") for arm in summary.failed]
-    parts = [markdown_table(head, lines), "\n".join(f"- {note}" for note in notes(summary))]
+    parts = [markdown_table(head, lines), "\n".join(f"- {note}" for note in notes(summary)), _budget(summary.stages)]
     if origin is not None:
         parts.append(_origin_line(origin))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -203,6 +204,17 @@ def notes(summary: Summary) -> list[str]:
     if cores:
         found.append("Engines compute on core " + ", ".join(f"{where} ({arm})" for arm, where in cores.items()) + ".")
     return found
+
+
+def _budget(stages: Stages | None) -> str:
+    """The stage budget as a table of its own."""
+    if stages is None:
+        return ""
+    rows = [(row.stage, f"{row.ms:+.2f} ms", row.what) for row in stages.rows]
+    rows.append(("sum", f"{stages.sum_ms:+.2f} ms", f"closes to within {stages.closes_within:.0%} of the line below"))
+    rows.append(("through − direct", f"{stages.through_minus_direct_ms:+.2f} ms", "as the clients saw it"))
+    title = f"What is added to the first token, {stages.load}, from {stages.calls:,} records of the stack:"
+    return f"{title}\n\n{markdown_table(('stage', 'p50', 'what'), rows)}"
 
 
 def _line(row: Row, *, reference: str) -> tuple[str, ...]:

@@ -93,6 +93,11 @@ class Penstock:
         """The gateway's, which carries the engines' own."""
         return scraped(self.target) if self.target.url else None
 
+    def records(self, since_s: float) -> list[dict[str, Any]]:
+        """What the stack wrote of its calls, as far back as that; nothing where it cannot be read."""
+        command = ("records", "export", "--since", f"{int(since_s) + 1}s", "--state-dir", str(self._state))
+        return [json.loads(line) for line in self._run(*command).stdout.splitlines()]
+
     def stop(self) -> None:
         """End the stack if it is ours."""
         if self._ours:
@@ -102,11 +107,15 @@ class Penstock:
     def _up(self) -> dict[str, Any]:
         self._ours = True
         port = ["--port", str(free_port())]
-        started = self._run("up", "--detach", "--profile", self._bench.profile, *port)
+        started = self._run("up", "--detach", "--profile", self._bench.profile, *port, *self._options)
         if started.returncode != 0:
             lines = started.stderr.strip().splitlines()
             raise ArmFailed(self.name, "`penstock up` failed", log="\n".join(lines[-LOG_LINES:]))
         return dict(json.loads(started.stdout))
+
+    @property
+    def _options(self) -> tuple[str, ...]:
+        return ("--json", "--state-dir", str(self._state))
 
     def _new_key(self) -> str:
         made = self._call("keys", "create", "--org", "benchmark", "--user", "data-plane", "--role", "admin")
@@ -115,12 +124,12 @@ class Penstock:
         return str(made["key"])
 
     def _call(self, *command: str) -> dict[str, Any] | None:
-        done = self._run(*command)
+        done = self._run(*command, *self._options)
         return dict(json.loads(done.stdout)) if done.returncode == 0 else None
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self._command, *command, "--json", "--state-dir", str(self._state)],
+            [self._command, *command],
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -24,7 +24,7 @@ from serving.api.generation_request import Arrival
 from serving.api.patience import hanging_up, patience
 from serving.api.sse import EventStream
 from serving.engines.answer import Answer
-from serving.telemetry.record import CallRecord
+from serving.telemetry.record import CallRecord, timed
 
 # A whole answer of many choices may be 64 MiB; what the client has not read waits here, and not in the socket's buffer.
 PIECE_BYTES = 64 * 1024
@@ -52,10 +52,12 @@ class Generation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call."""
         deps, call = self._deps, call_of(scope)
-        caller = await authorize(scope, deps.keys, roles=INFERENCE)
+        with timed(call.record, "key", clock=deps.clock):
+            caller = await authorize(scope, deps.keys, roles=INFERENCE)
         with deps.limiter.hold(caller) as widen:
             arrival = Arrival(call.id, call.received, _traceparent(scope))
-            request = await self._bodies.read(scope, receive, reader=lambda body: self._reader.read(body, arrival))
+            with timed(call.record, "parse", clock=deps.clock):
+                request = await self._bodies.read(scope, receive, reader=lambda body: self._reader.read(body, arrival))
             self._note(request, call)
             self._check_model(request, caller)
             widen(request.generations)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 from models.clock import Clock, SystemClock
 from models.types import GenerationRequest, Plan, Principal
 from serving.engines.answer import Answer
-from serving.telemetry.record import CallRecord
+from serving.telemetry.record import CallRecord, timed
 
 
 class Planner(Protocol):
@@ -39,18 +37,10 @@ class Pipeline:
     async def answer(self, request: GenerationRequest, caller: Principal, *, record: CallRecord) -> Answer:
         """One request from the validated body to its answer, or a `PenstockError`."""
         record.requested_model = request.model
-        with self._timed(record, "route"):
+        with timed(record, "route", clock=self._clock):
             plan = self._router.plan(request, caller)
         record.route_policy = plan.route.policy
         record.route_reason = plan.route.reason
         record.route_score = plan.route.score
-        with self._timed(record, "engine_start"):
+        with timed(record, "engine_start", clock=self._clock):
             return await self._engines.start(plan, request, caller=caller, record=record)
-
-    @contextmanager
-    def _timed(self, record: CallRecord, stage: str) -> Iterator[None]:
-        started = self._clock.monotonic()
-        try:
-            yield
-        finally:
-            record.stages_ms[stage] = (self._clock.monotonic() - started) * 1000

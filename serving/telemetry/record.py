@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from models.clock import Clock
 
 
 @dataclass(slots=True)
@@ -70,10 +74,22 @@ class CallOutline:
     completion_tokens: int
     ttft_ms: float | None
     latency_ms: float | None
+    stages_ms: dict[str, float]
 
 
 FIELDS = tuple(entry.name for entry in fields(CallRecord))
 TRACE_FIELDS = tuple(entry.name for entry in fields(AttemptTrace))
+
+
+@contextmanager
+def timed(record: CallRecord | None, stage: str, *, clock: Clock) -> Iterator[None]:
+    """Note how long the block took, also when it ends in an error."""
+    started = clock.monotonic()
+    try:
+        yield
+    finally:
+        if record is not None:
+            record.stages_ms[stage] = (clock.monotonic() - started) * 1000
 
 
 def record_values(record: CallRecord) -> dict[str, Any]:
