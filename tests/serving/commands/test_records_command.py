@@ -69,7 +69,7 @@ def test_the_calls_of_a_span_come_oldest_first_with_their_sizes(penstock: Run, k
     assert [(one["prompt_tokens"], one["completion_tokens"]) for one in found] == [(40, 12), (7, 12), (40, 3)]
     assert found[0].keys() == {
         *("started_at", "kind", "stream", "served_model", "tier", "prompt_tokens", "cached_tokens"),
-        *("completion_tokens", "ttft_ms", "latency_ms"),
+        *("completion_tokens", "ttft_ms", "latency_ms", "stages_ms"),
     }
     assert "secret" not in done.stdout
 
