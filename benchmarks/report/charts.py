@@ -6,6 +6,7 @@ a series is called stands in the page's legend, and is told by colour, marker an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -215,7 +216,7 @@ def _scale(axes: Axes, scale: Scale, *, xs: Sequence[float], ys: Sequence[float]
         axes.set_ylim(-0.02, 1.04)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
         return
-    axes.set_ylim(0, 1.08 * max((y for y in ys if y == y), default=0.0) or 1.0)
+    axes.set_ylim(0, 1.08 * max((y for y in ys if math.isfinite(y)), default=0.0) or 1.0)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=scale.whole))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 

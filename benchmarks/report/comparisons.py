@@ -38,8 +38,9 @@ class Compared:
         found = folder.as_shape(Comparison)
         samples: dict[int, dict[str, Samples]] = {load: {arm: Samples() for arm in found.arms} for load in found.loads}
         for line, call in folder.calls():
-            arms = samples.setdefault(int(line.get("clients") or 0), {})
-            arms.setdefault(str(line.get("arm")), Samples()).add(call)
+            clients = line.get("clients")
+            if isinstance(clients, int):
+                samples.setdefault(clients, {}).setdefault(str(line.get("arm")), Samples()).add(call)
         return cls(folder, name, at, found, samples)
 
 

@@ -66,13 +66,13 @@ class Folder:
         """Every stored call, with the fields of its line that are none of a call's: its arm, its trial."""
         if not self.has_calls:
             return
-        file = self.path / CALLS
+        file, shape = self.path / CALLS, TypeAdapter(Call)
         try:
             with gzip.open(file, "rt", encoding="utf-8") as raw:
                 for line in raw:
-                    values = json.loads(line)
+                    values = _values(line)
                     own = {name: values.pop(name) for name in Call.__slots__ if name in values}
-                    yield values, Call(**own)
+                    yield values, shape.validate_python(own)
         except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError) as error:
             raise ConfigurationError(f"{str(file)!r} cannot be read.", detail=str(error)) from error
 
@@ -88,9 +88,17 @@ class Folder:
 
 def _object(file: Path) -> Mapping[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = _values(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{str(file)!r} cannot be read.", detail=str(error)) from error
     if not isinstance(found, Mapping):
         raise ConfigurationError(f"{str(file)!r} holds no JSON object.")
     return found
+
+
+def _values(text: str) -> Any:
+    """JSON, with half characters, which no file can hold, as question marks."""
+    found = json.loads(text)
+    if "\\ud" not in text.lower():
+        return found
+    return json.loads(json.dumps(found, ensure_ascii=False).encode(errors="replace"))

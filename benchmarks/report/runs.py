@@ -104,9 +104,9 @@ def load_words(workload: Mapping[str, Any]) -> str:
     if "clients" in workload:
         return f"{workload['clients']} client{'s' if workload['clients'] != 1 else ''}"
     if "rate" in workload:
-        return f"{kind}, {workload['rate']:g}/s"
+        return f"{kind}, {workload['rate']}/s"
     if "rate_from" in workload:
-        return f"{kind}, {workload['rate_from']:g} to {workload.get('rate_to', 0):g}/s"
+        return f"{kind}, {workload['rate_from']} to {workload.get('rate_to')}/s"
     return kind
 
 

@@ -54,7 +54,9 @@ class Traffic:
     pieces_s: array[float] = field(default_factory=_doubles)
 
     def add(self, call: Call) -> None:
-        """Take a call in."""
+        """Take a call in; one that was never sent is none."""
+        if not call.sent_s and not call.ended_s:
+            return
         self.sent_s.append(call.sent_s)
         self.pieces_s.extend(call.chunks_s)
         if call.ended_s:

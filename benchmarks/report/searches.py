@@ -36,7 +36,9 @@ class Searched:
         """The search of a folder."""
         by_rate: dict[float, Samples] = {}
         for line, call in folder.calls():
-            by_rate.setdefault(float(line.get("rate") or 0.0), Samples()).add(call, due=True)
+            rate = line.get("rate")
+            if isinstance(rate, int | float):
+                by_rate.setdefault(float(rate), Samples()).add(call, due=True)
         objective, goodput = folder.config.get("objective"), folder.config.get("goodput")
         stopped = folder.summary.get("stopped")
         return cls(

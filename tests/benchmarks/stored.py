@@ -71,6 +71,18 @@ def store_run(folder: Path, made: Sequence[Call], *, clients: int = 4, **more: A
     return metrics
 
 
+def store_runs(base: Path, *, detail: str) -> dict[Path, Metrics]:
+    """Runs at 1, 4 and 16 clients; the last one with failures of this detail, and with a busy client."""
+    found = {}
+    for clients in (1, 4, 16):
+        made, crowded = calls(clients, seconds=6.0, seed=clients), clients == 16
+        for call in made[1::9] if crowded else []:
+            call.error, call.detail, call.chunks_s = "status 503", detail, []
+        share = 0.95 if crowded else 0.2
+        found[base / f"at-{clients}"] = store_run(base / f"at-{clients}", made, clients=clients, cpu_share=share)
+    return found
+
+
 def store_search(folder: Path, *, knee: float = 9.0) -> Found:
     """A result of `bench slo`: the project's own search over a server that can do `knee` requests a second."""
     chance, lines = random.Random(5), []
