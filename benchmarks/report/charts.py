@@ -15,16 +15,17 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from benchmarks.report.svg import BAD, INK, MUTED, RULE, inline, series_colour
+from benchmarks.report.svg import BAD, INK, MUTED, RULE, SERIES, inline, series_colour
 
 WIDTH, HEIGHT = 420, 264
 ROW, FRAME = 25, 78
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LONGEST_NAME = 30
-LOG_FROM = 12.0
+LOG_FROM, STEEP = 12.0, 40.0
 SIGNS = "–—−…’×≤"
 STYLE: Mapping[Any, Any] = MappingProxyType(
     {
@@ -91,6 +92,7 @@ class Scale:
     title: str
     x: str
     log_x: bool = False
+    log_y: bool = False
     share: bool = False
     whole: bool = False
     inside: tuple[float, float] | None = None
@@ -118,10 +120,15 @@ class Stage:
     total: bool = False
 
 
-def is_wide(values: Sequence[float]) -> bool:
+def marker_of(style: int) -> str:
+    """The marker of a series in matplotlib's letters; where colours come again, it is another one."""
+    return MARKERS[(style + style // SERIES) % len(MARKERS)]
+
+
+def is_wide(values: Sequence[float], *, factor: float = LOG_FROM) -> bool:
     """Whether a logarithmic axis shows more of these."""
     positive = [value for value in values if value > 0]
-    return len(positive) == len(values) > 0 and max(positive) / min(positive) > LOG_FROM
+    return len(positive) == len(values) > 0 and max(positive) / min(positive) > factor
 
 
 def lines(series: Sequence[Line], *, scale: Scale, name: str, label: str, marks: Sequence[Mark] = ()) -> str:
@@ -141,7 +148,7 @@ def intervals(rows: Sequence[Interval], *, scale: Scale, line: float, name: str,
         for at, row in enumerate(rows):
             colour = series_colour(row.style)
             axes.plot([row.low, row.high], [at, at], color=colour, linewidth=2.2, solid_capstyle="butt")
-            axes.plot([row.median], [at], color=colour, marker=MARKERS[row.style % len(MARKERS)], markersize=7)
+            axes.plot([row.median], [at], color=colour, marker=marker_of(row.style), markersize=7)
         axes.axvline(line, color=INK, linewidth=1.1, dashes=(4, 3))
         _names(axes, [row.name for row in rows])
         axes.set_title(scale.title)
@@ -184,7 +191,7 @@ def _line(axes: Axes, one: Line, *, number: int) -> None:
         axes.stairs(one.ys, one.xs, fill=True, color=colour, alpha=0.18, linewidth=0)
         axes.stairs(one.ys, one.xs, color=colour, linewidth=1.4, baseline=None)
         return
-    marker = "none" if one.shape == "line" else MARKERS[(one.style or 0) % len(MARKERS)]
+    marker = "none" if one.shape == "line" else marker_of(one.style or 0)
     axes.plot(
         one.xs,
         one.ys,
@@ -202,13 +209,8 @@ def _scale(axes: Axes, scale: Scale, *, xs: Sequence[float], ys: Sequence[float]
     axes.set_xlabel(scale.x)
     if scale.log_x:
         axes.set_xscale("log")
-        decades = max(xs) / min(xs) > 100 if xs else False
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 2.0, 5.0)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    else:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        _logarithmic(axes.xaxis, xs)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     if scale.inside is not None:
         begin, end = scale.inside
         _shade(axes, begin, end=end)
@@ -216,9 +218,21 @@ def _scale(axes: Axes, scale: Scale, *, xs: Sequence[float], ys: Sequence[float]
         axes.set_ylim(-0.02, 1.04)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
         return
-    axes.set_ylim(0, 1.08 * max((y for y in ys if math.isfinite(y)), default=0.0) or 1.0)
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=scale.whole))
+    if scale.log_y:
+        axes.set_yscale("log")
+        _logarithmic(axes.yaxis, ys)
+    else:
+        axes.set_ylim(0, 1.08 * max((y for y in ys if math.isfinite(y)), default=0.0) or 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=scale.whole))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def _logarithmic(axis: Axis, values: Sequence[float]) -> None:
+    """Round values as ticks, and no others."""
+    decades = max(values) / min(values) > 100
+    axis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _shade(axes: Axes, begin: float, *, end: float) -> None:
@@ -264,4 +278,4 @@ def _plain(text: str) -> str:
     plain = "".join(
         letter if letter.isprintable() and (ord(letter) < 0x250 or letter in SIGNS) else "?" for letter in text
     )
-    return plain if len(plain) <= LONGEST_NAME else plain[: LONGEST_NAME - 1] + "…"
+    return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 8]}…{plain[-7:]}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.arms import Comparison, Estimate, Row, Stages
-from benchmarks.report.charts import Interval, Line, Mark, Scale, Stage, budget, intervals, lines
+from benchmarks.report.charts import STEEP, Interval, Line, Mark, Scale, Stage, budget, intervals, is_wide, lines
 from benchmarks.report.exhibits import arm_keys, distributions, failures
 from benchmarks.report.folder import Folder
 from benchmarks.report.page import Exhibit, Key, Notice, Page, Section, Table, number, short
@@ -150,7 +150,8 @@ def _curve(one: Compared) -> Exhibit:
                 drawn.append(Line([x for x, _ in points], [y for _, y in points], style, dashed=dashed, shape="points"))
         if any(len(line.xs) for line in drawn):
             label = f"{title} over output tokens per second for {', '.join(found.arms)} at {_loads(found)} clients."
-            scale = Scale(title, "output tokens/s")
+            steep = is_wide([y for line in drawn for y in line.ys], factor=STEEP)
+            scale = Scale(f"{title}{', logarithmic' if steep else ''}", "output tokens/s", log_y=steep)
             pictures.append(lines(drawn, scale=scale, name=f"arms-{word}-{one.at}", label=label))
     keys = (*arm_keys(found.arms), Key("p50"), Key("p99", dashed=True))
     return Exhibit(

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from benchmarks.report.charts import MARKERS
+from benchmarks.report.charts import marker_of
 from benchmarks.report.folder import Folder
 from benchmarks.report.svg import SERIES
 from benchmarks.result import markdown_table
@@ -72,7 +72,7 @@ class Key:
     @property
     def marker(self) -> str:
         """The name of its marker in matplotlib; none where it has none."""
-        return MARKERS[(self.style or 0) % len(MARKERS)] if self.marked else ""
+        return marker_of(self.style or 0) if self.marked else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.metrics import Metrics, Spread
-from benchmarks.report.charts import Line, Scale, is_wide, lines
+from benchmarks.report.charts import STEEP, Line, Scale, is_wide, lines
 from benchmarks.report.exhibits import arm_keys, distributions, failures, over_time
 from benchmarks.report.folder import Folder
 from benchmarks.report.page import Exhibit, Fact, Key, Notice, Page, Section, Table, number, short
@@ -182,10 +182,12 @@ def _curve(runs: Sequence[Ran]) -> Iterator[Section]:
             if (points := _points(of, field, percentile=percentile))
         ]
         if drawn:
+            steep = is_wide([y for one in drawn for y in one.ys], factor=STEEP)
+            title = f"{word}, ms{', logarithmic' if steep else ''}"
             pictures.append(
                 lines(
                     drawn,
-                    scale=Scale(f"{word}, ms", "output tokens/s"),
+                    scale=Scale(title, "output tokens/s", log_y=steep),
                     name=f"curve-{field}",
                     label=f"{word} over output tokens per second at {len(runs)} loads: {_ends(runs, field)}.",
                 )
