@@ -19,6 +19,7 @@ from benchmarks.gate import Condition, judge
 from benchmarks.knee import HEAD as KNEE_HEAD
 from benchmarks.knee import KneeOrder, find_knee, trial_row
 from benchmarks.knee import sentences as knee_sentences
+from benchmarks.report import write_report
 from benchmarks.result import HEAD, latency_rows, sentences
 from benchmarks.suite import Load, Slo, Suite, load_suite, seconds, suite_names
 from models.errors import ConfigurationError
@@ -142,6 +143,23 @@ def gate(
             out().print(one.sentence, markup=False, style="red" if one.failed else None)
     if any(one.failed for one in verdicts):
         raise typer.Exit(1)
+
+
+@app.command("report")
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of `bench run`, `slo` or `compare`, of one kind.")],
+    *,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The page.", show_default="report.html in the first folder")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make one HTML page of stored results, with charts, and a Markdown text beside it."""
+    written = write_report(folders, out=to)
+    if as_json:
+        print_json(written.as_json())
+    else:
+        out().print(f"{written.html}\n{written.markdown}", markup=False)
 
 
 def _seed(given: int | None, suite: Suite) -> int:
