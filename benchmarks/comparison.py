@@ -156,5 +156,5 @@ def _append(raw: IO[str], one: Measured) -> None:
 
 def call_line(block: Block, call: Call) -> str:
     """A call with the block that it belongs to, as `calls.jsonl.gz` holds it."""
-    point = {"clients": block.point.clients, "rate": block.point.rate}
-    return json.dumps({**asdict(call), "arm": block.arm, "round": block.round, **point})
+    place = {"arm": block.arm, "round": block.round, "load": block.point.name}
+    return json.dumps({**asdict(call), **place})

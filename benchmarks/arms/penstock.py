@@ -63,6 +63,8 @@ class Penstock:
         self.target = Target(str(running["url"]), self._bench.card, key)
         if not serves(self.target):
             raise ArmFailed(self.name, "the stack is up but does not answer a completion")
+        if self._ours and not self.processes():
+            raise ArmFailed(self.name, "the stack is up but its processes were not found")
         return self.target
 
     def engine(self) -> EngineProcesses | None:

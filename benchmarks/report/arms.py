@@ -30,10 +30,11 @@ class Versus:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An arm at a number of clients. What was not measured is None."""
+    """An arm at a load: so many clients, or so many requests a second. What was not measured is None."""
 
     arm: str
-    clients: int
+    load: str
+    clients: int | None = None
     blocks: int | None = None
     tokens_per_s: float | None = None
     requests_per_s: float | None = None
@@ -42,6 +43,7 @@ class Row:
     tpot_ms_p50: float | None = None
     cpu_s_per_1000_requests: float | None = None
     front_cpu_us_per_chunk: float | None = None
+    front_cpu_ms_per_request: float | None = None
     memory_bytes: float | None = None
     gpu_s_per_1000_requests: float | None = None
     versus: Mapping[str, Versus] = field(default_factory=dict)
@@ -63,7 +65,15 @@ class Stages:
     sum_ms: float
     through_minus_direct_ms: float
     closes_within: float | None = None
-    clients: int | None = None
+    load: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """How the measuring itself was, at its worst: how late it was, and how much of a core it used."""
+
+    lag_ms_p99: float
+    cpu_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class Comparison:
     faulty: tuple[str, ...] = ()
     stages: Stages | None = None
     stopped: str | None = None
-    client_limited: str | None = None
+    client: Client | None = None
 
     @property
     def arms(self) -> list[str]:
@@ -86,9 +96,9 @@ class Comparison:
         return list(dict.fromkeys(row.arm for row in self.rows))
 
     @property
-    def loads(self) -> list[int]:
-        """The numbers of clients, ascending."""
-        return sorted({row.clients for row in self.rows})
+    def loads(self) -> list[str]:
+        """The loads, in their order."""
+        return list(dict.fromkeys(row.load for row in self.rows))
 
     def ratios(self) -> Iterator[tuple[Row, str, Versus]]:
         """Every row against every other arm that it was held against."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.metrics import CPU_LIMIT, LAG_LIMIT_MS
 from benchmarks.report.arms import Comparison, Estimate, Row, Stages
 from benchmarks.report.charts import STEEP, Interval, Line, Mark, Scale, Stage, budget, intervals, is_wide, lines
 from benchmarks.report.exhibits import arm_keys, distributions, failures
@@ -17,6 +18,7 @@ KIND = "compare"
 COSTS = (
     ("CPU s per 1,000 requests", "cpu_s_per_1000_requests", 1.0),
     ("front CPU µs per chunk", "front_cpu_us_per_chunk", 1.0),
+    ("front CPU ms per request", "front_cpu_ms_per_request", 1.0),
     ("GPU s per 1,000 requests", "gpu_s_per_1000_requests", 1.0),
     ("memory, MiB", "memory_bytes", 2**20),
 )
@@ -24,23 +26,23 @@ COSTS = (
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One comparison. `samples`: clients → arm → what its calls say; `at` keeps names on the page apart."""
+    """One comparison. `samples`: load → arm → what its calls say; `at` keeps names on the page apart."""
 
     folder: Folder
     name: str
     at: int
     found: Comparison
-    samples: Mapping[int, Mapping[str, Samples]]
+    samples: Mapping[str, Mapping[str, Samples]]
 
     @classmethod
     def read(cls, folder: Folder, *, name: str, at: int) -> Compared:
         """The comparison of a folder."""
         found = folder.as_shape(Comparison)
-        samples: dict[int, dict[str, Samples]] = {load: {arm: Samples() for arm in found.arms} for load in found.loads}
+        samples: dict[str, dict[str, Samples]] = {load: {arm: Samples() for arm in found.arms} for load in found.loads}
         for line, call in folder.calls():
-            clients = line.get("clients")
-            if isinstance(clients, int):
-                samples.setdefault(clients, {}).setdefault(str(line.get("arm")), Samples()).add(call)
+            load = line.get("load")
+            if isinstance(load, str):
+                samples.setdefault(load, {}).setdefault(str(line.get("arm")), Samples()).add(call)
         return cls(folder, name, at, found, samples)
 
 
@@ -72,7 +74,7 @@ def page(folders: Sequence[Folder], *, names: Sequence[str]) -> Page:
 
 
 def _about(found: Comparison) -> str:
-    return f"{len(found.arms)} arms at {', '.join(map(str, found.loads))} clients; the reference is {found.reference}"
+    return f"{len(found.arms)} arms at {_loads(found)}; the reference is {found.reference}"
 
 
 def _notices(one: Compared, *, alone: bool) -> Iterator[Notice]:
@@ -85,8 +87,9 @@ def _notices(one: Compared, *, alone: bool) -> Iterator[Notice]:
     for sentence in found.faulty:
         yield Notice("Counts in no figure", f"{where}{short(sentence)}")
     yield from _failures(one, where=where)
-    if found.client_limited:
-        yield Notice("Beware", f"{where}{short(found.client_limited)}.", failed=False)
+    if found.client is not None and (found.client.cpu_share > CPU_LIMIT or found.client.lag_ms_p99 > LAG_LIMIT_MS):
+        worst = f"used {found.client.cpu_share:.0%} of a core and was {found.client.lag_ms_p99:.0f} ms late (p99)"
+        yield Notice("Beware", f"{where}at its worst the measuring client {worst}.", failed=False)
     if not one.folder.has_calls:
         yield Notice("Beware", f"{where}no raw calls lie beside the figures: no distribution.", failed=False)
 
@@ -111,9 +114,7 @@ def _sentences(one: Compared, *, alone: bool) -> Iterator[str]:
     for row, other, versus in found.ratios():
         if other == found.reference and versus.throughput is not None:
             of = versus.throughput
-            best[row.arm] = (
-                f"{row.arm} at {row.clients} clients: {of.said(2)} × the tokens/s of {other} (95 % interval)."
-            )
+            best[row.arm] = f"{row.arm} at {row.load}: {of.said(2)} × the tokens/s of {other} (95 % interval)."
     yield from (f"{where}{short(line)}" for line in best.values())
 
 
@@ -135,7 +136,7 @@ def _sections(one: Compared, *, alone: bool) -> Iterator[Section]:
 
 
 def _curve(one: Compared) -> Exhibit:
-    """Latency over throughput, a line per arm and a point per number of clients."""
+    """Latency over throughput, a line per arm and a point per load."""
     found = one.found
     latencies = (
         ("TTFT, ms", "ttft", (("ttft_ms_p50", False), ("ttft_ms_p99", True))),
@@ -149,13 +150,13 @@ def _curve(one: Compared) -> Exhibit:
                 points = _points(found, arm, field=field)
                 drawn.append(Line([x for x, _ in points], [y for _, y in points], style, dashed=dashed, shape="points"))
         if any(len(line.xs) for line in drawn):
-            label = f"{title} over output tokens per second for {', '.join(found.arms)} at {_loads(found)} clients."
+            label = f"{title} over output tokens per second for {', '.join(found.arms)} at {_loads(found)}."
             steep = is_wide([y for line in drawn for y in line.ys], factor=STEEP)
             scale = Scale(f"{title}{', logarithmic' if steep else ''}", "output tokens/s", log_y=steep)
             pictures.append(lines(drawn, scale=scale, name=f"arms-{word}-{one.at}", label=label))
     keys = (*arm_keys(found.arms), Key("p50"), Key("p99", dashed=True))
     return Exhibit(
-        "Latency over throughput: one line per arm, one point per number of clients",
+        "Latency over throughput: one line per arm, one point per number of clients that wait",
         tuple(pictures),
         _table(found),
         keys,
@@ -163,18 +164,18 @@ def _curve(one: Compared) -> Exhibit:
 
 
 def _loads(found: Comparison) -> str:
-    return ", ".join(map(str, found.loads))
+    return ", ".join(found.loads)
 
 
 def _points(found: Comparison, arm: str, *, field: str) -> list[tuple[float, float]]:
-    rows = sorted((row for row in found.rows if row.arm == arm), key=lambda row: row.clients)
+    rows = [row for row in found.rows if row.arm == arm and row.clients is not None]
     values = [(row.tokens_per_s, getattr(row, field)) for row in rows]
     return [(x, y) for x, y in values if x is not None and y is not None]
 
 
 def _table(found: Comparison) -> Table:
     """Every figure of every arm; those that were not measured stand below."""
-    head = ("arm", "clients", "blocks", "tokens/s", "requests/s", "TTFT p50", "TTFT p99", "TPOT p50")
+    head = ("arm", "load", "blocks", "tokens/s", "requests/s", "TTFT p50", "TTFT p99", "TPOT p50")
     none = ("—",) * (len(head) - 1)
     missing = [(f"{short(arm)} (not measured)", *none) for arm in found.failed if arm not in found.arms]
     return Table(head, (*map(_figures, found.rows), *missing))
@@ -184,7 +185,7 @@ def _figures(row: Row) -> tuple[str, ...]:
     blocks = "—" if row.blocks is None else str(row.blocks)
     latencies = (row.ttft_ms_p50, row.ttft_ms_p99, row.tpot_ms_p50)
     speed = (number(row.tokens_per_s), number(row.requests_per_s, digits=2))
-    return (row.arm, str(row.clients), blocks, *speed, *map(number, latencies))
+    return (row.arm, row.load, blocks, *speed, *map(number, latencies))
 
 
 def _costs(found: Comparison) -> Exhibit | None:
@@ -194,9 +195,9 @@ def _costs(found: Comparison) -> Exhibit | None:
         return None
     titles = tuple(title for title, _, _ in counted)
     rows = tuple(
-        (row.arm, str(row.clients), *(_cost(row, field, unit=unit) for _, field, unit in counted)) for row in found.rows
+        (row.arm, row.load, *(_cost(row, field, unit=unit) for _, field, unit in counted)) for row in found.rows
     )
-    table = Table(("arm", "clients", *titles), rows)
+    table = Table(("arm", "load", *titles), rows)
     return Exhibit("Processor time and memory of each arm", (), table, (), "A dash where it was not counted.")
 
 
@@ -214,7 +215,7 @@ def _ratios(one: Compared) -> Exhibit | None:
     rows = tuple(
         (
             f"{row.arm} / {other}",
-            str(row.clients),
+            row.load,
             _said(versus.throughput, 3),
             _said(versus.ttft_gap_ms, 1),
             _rounds(versus.throughput or versus.ttft_gap_ms),
@@ -235,21 +236,21 @@ def _ratios(one: Compared) -> Exhibit | None:
             pictures.append(
                 intervals(drawn, scale=Scale(title, unit), line=line, name=f"forest-{unit}-{one.at}", label=f"{label}.")
             )
-    table = Table(("arm / other", "clients", "tokens/s, ratio", "TTFT gap, ms", "rounds"), rows)
+    table = Table(("arm / other", "load", "tokens/s, ratio", "TTFT gap, ms", "rounds"), rows)
     note = (
         "Median over rounds with its 95 % interval. An interval that crosses the dashed line shows no difference. "
-        "In the picture a row is an arm · its clients."
+        "In the picture a row is an arm · its load."
     )
     return Exhibit(f"Against {found.reference}, with intervals", tuple(pictures), table, (), note)
 
 
 def _intervals(found: Comparison, field: str) -> Iterator[Interval]:
-    """A row per arm and number of clients; arms stand together."""
+    """A row per arm and load; arms stand together."""
     for style, arm in enumerate(found.arms):
         for row, other, versus in found.ratios():
             of: Estimate | None = getattr(versus, field)
             if row.arm == arm and other == found.reference and of is not None:
-                yield Interval(f"{arm} · {row.clients}", of.median, of.low, of.high, style)
+                yield Interval(f"{arm} · {row.load}", of.median, of.low, of.high, style)
 
 
 def _said(of: Estimate | None, digits: int) -> str:
@@ -271,12 +272,12 @@ def _stages(one: Compared, found: Stages) -> Exhibit:
         Stage("sum of the stages", 0.0, found.sum_ms, total=True),
         Stage("through − direct", 0.0, outside, total=True),
     ]
-    clients = "" if found.clients is None else f" at {found.clients} client{'s' if found.clients != 1 else ''}"
+    load = "" if found.load is None else f" at {found.load}"
     apart = abs(found.sum_ms - outside) / abs(outside) if outside else 0.0
-    label = f"Stages{clients}: " + ", ".join(f"{row.stage} {row.ms:.3g} ms" for row in found.rows)
+    label = f"Stages{load}: " + ", ".join(f"{row.stage} {row.ms:.3g} ms" for row in found.rows)
     picture = budget(
         steps,
-        scale=Scale(f"Added time per request{clients}", "ms"),
+        scale=Scale(f"Added time per request{load}", "ms"),
         closing=Mark(outside, "through − direct"),
         name=f"stages-{one.at}",
         label=f"{label}; sum {found.sum_ms:.3g} ms, measured from outside {outside:.3g} ms.",
@@ -303,7 +304,7 @@ def _stages(one: Compared, found: Stages) -> Exhibit:
     )
 
 
-def _distribution(one: Compared, load: int) -> Exhibit | None:
-    """Latencies of every arm at one number of clients, all blocks together."""
-    caption = f"Latencies at {load} client{'s' if load != 1 else ''}, all rounds together"
-    return distributions(one.samples[load], caption=caption, name=f"latency-{one.at}-{load}")
+def _distribution(one: Compared, load: str) -> Exhibit | None:
+    """Latencies of every arm at one load, all blocks together."""
+    caption = f"Latencies at {load}, all rounds together"
+    return distributions(one.samples[load], caption=caption, name=f"latency-{one.at}-{list(one.samples).index(load)}")

@@ -16,6 +16,7 @@ from benchmarks.metrics import Metrics, measure
 from benchmarks.origin import origin
 from benchmarks.result import markdown, write
 from benchmarks.runner import Run
+from benchmarks.schedule import Point
 from benchmarks.slo_search import Search, Trial
 from benchmarks.suite import Load, Slo, load_suite
 
@@ -110,7 +111,7 @@ def comparison(**more: Any) -> dict[str, Any]:
     rows = [_row(arm, clients) for clients in (1, 4, 16) for arm in ARMS]
     stages = [("parse", 0.21), ("key", 0.34), ("route", 0.12), ("plan", 0.08), ("forward", 0.95), ("frames", 0.41)]
     budget = {
-        "clients": 1,
+        "load": Point(clients=1).name,
         "rows": [{"stage": stage, "ms": ms} for stage, ms in stages],
         "sum_ms": 2.11,
         "through_minus_direct_ms": 2.2,
@@ -130,14 +131,15 @@ def _row(arm: str, clients: int) -> dict[str, Any]:
     costs = {"cpu_s_per_1000_requests": 4.1 * slower, "memory_bytes": 2**30, "gpu_s_per_1000_requests": None}
     figures = {"blocks": 5, "tokens_per_s": speed, "requests_per_s": speed / 24, "tpot_ms_p50": 3.1 * slower}
     front = {"front_cpu_us_per_chunk": None if arm == "bare-vllm" else 41.5 * slower}
-    return {"arm": arm, "clients": clients, **figures, **latencies, **costs, **front, "versus": against}
+    place = {"arm": arm, "load": Point(clients=clients).name, "clients": clients, "rate": None}
+    return {**place, **figures, **latencies, **costs, **front, "versus": against}
 
 
 def store_comparison(folder: Path, summary: dict[str, Any]) -> None:
     """A result of `bench compare`."""
     slower = {"bare-vllm": 1.0, "ray-serve-llm": 1.4, "penstock": 1.1}
     lines = [
-        {"arm": arm, "round": round_, "clients": clients, **asdict(call)}
+        {"arm": arm, "round": round_, "load": Point(clients=clients).name, **asdict(call)}
         for arm in ARMS
         for clients in (1, 4, 16)
         for round_ in (0, 1)

@@ -151,11 +151,11 @@ def test_a_comparison_shows_every_arm_with_the_figures_of_its_summary(
     assert len(summary["rows"]) == 9
     for row in summary["rows"]:
         speed = [f"{row['tokens_per_s']:,.1f}", f"{row['requests_per_s']:,.2f}", f"{row['ttft_ms_p50']:,.1f}"]
-        assert page.row(row["arm"], str(row["clients"]), "5")[3:6] == speed
+        assert page.row(row["arm"], row["load"], "5")[3:6] == speed
         for other, of in row["versus"].items():
             ratio = of["throughput"]
             said = f"{ratio['median']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
-            assert page.row(f"{row['arm']} / {other}", str(row["clients"]))[2] == said
+            assert page.row(f"{row['arm']} / {other}", row["load"])[2] == said
 
 
 def test_a_comparison_names_at_the_top_what_did_not_start_and_what_counts_in_no_figure(
@@ -190,7 +190,7 @@ def test_a_comparison_without_its_optional_parts_is_a_page(tmp_path: Path, made:
     store_comparison(tmp_path / "arms", summary)
     page = Parsed(made(tmp_path / "arms").html)
     assert not {"Ratios", "What it costs", "Where the time goes"} & set(page.text.split("\n"))
-    assert page.row("penstock", "4")[6] == "—"
+    assert page.row("penstock", "4 clients")[6] == "—"
     assert {label.split(" ")[0] for label in page.pictures} == {"TTFT,", "TPOT", "Cumulative"}
 
 
