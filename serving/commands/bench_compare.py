@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from benchmarks.arms import ArmFailed
 from benchmarks.compare import CompareOrder, compare
 from benchmarks.comparison import Unequal
 from benchmarks.schedule import Point
+from benchmarks.stored import HEAD, changes
 from benchmarks.suite import load_suite
 from benchmarks.summary import markdown
 from models.errors import ConfigurationError, PenstockError
@@ -20,6 +23,7 @@ from serving.commands.terminal import err, out, print_json
 
 ARMS = ("bare-vllm", "penstock")
 MOCK = "mock"
+SUITE = "data-plane"
 
 
 app = typer.Typer()
@@ -27,9 +31,12 @@ app = typer.Typer()
 
 @app.command("compare")
 def compare_servers(
-    suite: Annotated[str, typer.Argument(help="Name of a shipped suite, or a YAML file.")] = "data-plane",
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(help="A suite to measure, or two folders of results.", show_default="data-plane"),
+    ] = None,
     *,
-    to: Annotated[Path, typer.Option("--out", help="Folder for the result.")],
+    to: Annotated[Path | None, typer.Option("--out", help="Folder for the result; needed to measure.")] = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(help="A server to start, penstock@REVISION, or NAME=URL of one that runs; repeat it."),
@@ -50,8 +57,15 @@ def compare_servers(
 ) -> None:
     """Start servers of one engine and measure them in turn: ratios with intervals, in one run.
 
-    With --state-dir the Penstock arm is the stack that runs there.
+    With --state-dir the Penstock arm is the stack that runs there. With two folders of `bench run` or `bench compare`
+    nothing is measured: their figures are held against each other.
     """
+    suite, *others = what or [SUITE]
+    if others:
+        _show_stored([suite, *others], as_json=as_json)
+        return
+    if to is None:
+        raise ConfigurationError("Name a folder for the result: --out DIR.")
     order = CompareOrder(
         name=Path(suite).stem,
         suite=load_suite(suite),
@@ -70,6 +84,10 @@ def compare_servers(
         half_saturation=half_saturation,
         profile_gateway=profile_gateway,
     )
+    _measure(order, as_json=as_json)
+
+
+def _measure(order: CompareOrder, *, as_json: bool) -> None:
     with interruptible():
         try:
             summary = compare(order, err())
@@ -81,6 +99,19 @@ def compare_servers(
         out().print(markdown(summary), markup=False, highlight=False, soft_wrap=True)
     if summary.stopped is not None or summary.failed:
         raise typer.Exit(INTERRUPTED if summary.stopped else 1)
+
+
+def _show_stored(names: list[str], *, as_json: bool) -> None:
+    if len(names) != 2:
+        raise ConfigurationError("Name one suite, or two folders of results.")
+    found = changes(*map(Path, names))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    table = Table(*HEAD, box=None)
+    for one in found:
+        table.add_row(*one.as_row())
+    out().print(table)
 
 
 def _points(text: str) -> tuple[Point, ...]:
