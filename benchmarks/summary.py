@@ -38,7 +38,7 @@ class Row:
 
     CPU figures are None where the arm's processes cannot be seen. `front_cpu_us_per_chunk`: microseconds of CPU in what
     a request passes before the engine, for each chunk that reached the client. `cpu_s_per_1000_requests`: of all its
-    processes, the engine's too.
+    processes, the engine's too. `gpu_s_per_1000_requests`: seconds of the GPUs that it held.
     """
 
     arm: str
@@ -139,7 +139,7 @@ def _row(arm: str, by_arm: Mapping[str, list[Measured]], *, point: Point, memory
         front_cpu_us_per_chunk=_used(own, lambda used, one: 1e6 * used.front_s / _chunks(one)),
         front_cpu_ms_per_request=_used(own, lambda used, one: 1e3 * used.front_s / one.completed),
         memory_bytes=memory,
-        gpu_s_per_1000_requests=None,
+        gpu_s_per_1000_requests=_cards(own),
         versus={other: one for other, one in versus.items() if one is not None},
     )
 
@@ -160,6 +160,12 @@ def _versus(own: list[Measured], others: list[Measured], *, seed: int) -> Versus
 def _used(own: list[Measured], value: Callable[[Usage, Metrics], float]) -> float | None:
     found = [value(one.usage, one.metrics) for one in own if one.usage is not None]
     return median(found) if len(found) == len(own) else None
+
+
+def _cards(own: list[Measured]) -> float | None:
+    """Seconds of cards that an arm held, whether busy or not: what they cost, per 1,000 requests."""
+    held = [(one.usage.cards or 0) * one.metrics.window_s * 1e3 / one.metrics.completed for one in own if one.usage]
+    return median(held) if len(held) == len(own) and any(held) else None
 
 
 def _throughput(one: Measured) -> float:

@@ -5,7 +5,8 @@ A server that somebody else started shows nothing: absent, not zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import subprocess
+from collections.abc import Iterable, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,18 +15,27 @@ import psutil
 from benchmarks.arms import Arm
 from benchmarks.processes import allowed_cores
 
+COMPUTING = ("nvidia-smi", "--query-compute-apps=pid,gpu_uuid", "--format=csv,noheader")
+SMI_LIMIT_S = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds, user and system. `front_s`: of what a request passes before the engine; `all_s`: of everything."""
+    """CPU seconds, user and system. `front_s`: of what a request passes before the engine; `all_s`: of everything.
+
+    `cards`: the GPUs that its processes hold; None where the machine has none.
+    """
 
     front_s: float
     engine_s: float
     all_s: float
+    cards: int | None = None
 
     def since(self, before: Usage) -> Usage:
         """What was used in between."""
-        return Usage(self.front_s - before.front_s, self.engine_s - before.engine_s, self.all_s - before.all_s)
+        return Usage(
+            self.front_s - before.front_s, self.engine_s - before.engine_s, self.all_s - before.all_s, self.cards
+        )
 
 
 class Watched:
@@ -36,6 +46,7 @@ class Watched:
         self._front = arm.front()
         engine = arm.engine()
         self._engine = {one.pid: one for one in (engine.core, *engine.workers)} if engine is not None else {}
+        self._cards = cards_of({process.pid for process in self._all})
 
     @property
     def known(self) -> bool:
@@ -46,7 +57,7 @@ class Watched:
         """Since the processes began; None where it is not known."""
         if not self.known:
             return None
-        return Usage(_cpu_s(self._front), _cpu_s(self._engine.values()), _cpu_s(self._all))
+        return Usage(_cpu_s(self._front), _cpu_s(self._engine.values()), _cpu_s(self._all), self._cards)
 
     def memory_bytes(self) -> int | None:
         """Proportional set size of all processes together: shared pages count once. None where it is not known."""
@@ -58,6 +69,16 @@ class Watched:
             "engine": "; ".join(sorted({allowed_cores(one) for one in self._engine.values()})),
             "front": "; ".join(sorted({allowed_cores(one) for one in self._front})),
         }
+
+
+def cards_of(pids: Set[int]) -> int | None:
+    """How many GPUs these processes compute on, from `nvidia-smi`; None where there is no such command."""
+    try:
+        done = subprocess.run(COMPUTING, capture_output=True, text=True, check=False, timeout=SMI_LIMIT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = [line.split(", ") for line in done.stdout.splitlines()]
+    return len({line[1] for line in lines if len(line) == 2 and line[0].isdigit() and int(line[0]) in pids})
 
 
 def _cpu_s(processes: Iterable[psutil.Process]) -> float:

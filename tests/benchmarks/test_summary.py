@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from benchmarks.measuring import Measured
 from benchmarks.summary import Client, Row, Summary, client_of, faults_of, markdown, rows_of
 from benchmarks.usage import Usage
@@ -79,9 +81,15 @@ def test_cpu_time_is_told_per_piece_and_per_thousand_requests_and_absent_where_i
     found = row(summary, PENSTOCK)
     assert found.front_cpu_us_per_chunk == 100
     assert (found.cpu_s_per_1000_requests, found.memory_bytes) == (50, 3 * 2**30)
+    assert found.gpu_s_per_1000_requests is None
     assert row(summary, BARE).front_cpu_us_per_chunk is None
     lines = [line for line in markdown(summary).splitlines() if line.startswith("| 16 clients")]
     assert [line.count("absent") for line in lines] == [0, 2]
+
+
+def test_card_seconds_are_those_that_were_held(block: MeasuredBlock) -> None:
+    found = row(summarise([block(PENSTOCK, 12288, usage=Usage(1.0, 1.0, 2.0, cards=2))]), PENSTOCK)
+    assert found.gpu_s_per_1000_requests == pytest.approx(1000 * 2 * 1.0 / 192)
 
 
 def test_the_client_is_judged_at_its_worst(block: MeasuredBlock) -> None:
