@@ -24,6 +24,7 @@ from benchmarks.knee import sentences as knee_sentences
 from benchmarks.result import HEAD, latency_rows, sentences
 from benchmarks.suite import Load, Slo, Suite, load_suite, seconds, suite_names
 from models.errors import ConfigurationError
+from serving.commands.bench_cost import cost
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import target_of
 from serving.commands.terminal import err, out, print_json
@@ -39,6 +40,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the re
 SuiteArgument = Annotated[str, typer.Argument(help="Name of a shipped suite, or a YAML file.")]
 
 app = typer.Typer(help="Measure an OpenAI-compatible server.", no_args_is_help=True)
+app.command("cost")(cost)
 
 
 @app.command("suites")
