@@ -78,6 +78,7 @@ class Pass:
 
 
 FULL = (Pass("calls", 5, 5), Pass("allocations", 5, 5), Pass("cpu", 30, 5))
+QUICK = (Pass("calls", 2, 2), Pass("allocations", 1, 2), Pass("cpu", 2, 2))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.cost.measure import FULL, Served, blocks, measure
+from benchmarks.cost.measure import FULL, QUICK, Served, blocks, measure
 from benchmarks.cost.result import HEAD, config, summarise, table_rows, write
 from benchmarks.result import prepare
 from models.catalog import Catalog
@@ -25,7 +25,7 @@ from serving.settings import load_settings
 from serving.store.store import Store
 from serving.telemetry.log import configure_log
 from serving.tenancy.keys import KeyAdmin, KeySpec
-from serving.testing import StaticDirectory, serve
+from serving.testing import AsgiApp, StaticDirectory, serve
 
 PROFILE = "cpu-demo"
 CARD = "demo-small"
@@ -33,7 +33,9 @@ TOKEN = "t" * 64
 
 
 @asynccontextmanager
-async def open_counted(engine_url: str, folder: Path, *, clock: Clock) -> AsyncIterator[Served]:
+async def open_counted(
+    engine_url: str, folder: Path, *, clock: Clock, around: Callable[[AsgiApp], AsgiApp] = lambda app: app
+) -> AsyncIterator[Served]:
     """The gateway of a profile with everything on: keys, records in SQLite, timers, metrics. It logs into a file."""
     settings, catalog = load_settings(PROFILE), Catalog.load(None)
     cards = {card: catalog.card(card) for card in (settings.tiers.small, settings.tiers.large)}
@@ -52,7 +54,7 @@ async def open_counted(engine_url: str, folder: Path, *, clock: Clock) -> AsyncI
     )
     with (folder / "log").open("w") as log:
         try:
-            async with open_gateway(parts) as app, serve(app, timeout_keep_alive=3600) as url:
+            async with open_gateway(parts) as app, serve(around(app), timeout_keep_alive=3600) as url:
                 configure_log(stream=log)
                 yield Served(int(url.rpartition(":")[2]), key, CARD)
         finally:
@@ -62,16 +64,17 @@ async def open_counted(engine_url: str, folder: Path, *, clock: Clock) -> AsyncI
 def cost(
     *,
     to: Annotated[Path | None, typer.Option("--out", help="Folder for the result: figures, functions, origin.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Count less often: a fifth of the time.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Count what a request costs in the gateway: calls, allocations, bytes, CPU time. Takes about a minute."""
+    passes, started = QUICK if quick else FULL, time.time()
     if to is not None:
         prepare(to)
-    started = time.time()
-    with _progress(blocks(FULL)) as heard:
-        samples = measure(open_counted, FULL, heard=heard)
+    with _progress(blocks(passes)) as heard:
+        samples = measure(open_counted, passes, heard=heard)
     if to is not None:
-        write(to, samples, passes=FULL, asked=config(FULL, profile=PROFILE, model=CARD), started=started)
+        write(to, samples, passes=passes, asked=config(passes, profile=PROFILE, model=CARD), started=started)
     if as_json:
         print_json(summarise(samples))
         return
