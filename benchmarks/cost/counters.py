@@ -14,9 +14,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Protocol
+
+from models.errors import ConfigurationError
 
 Figures = dict[str, float]
 READ_BUFFER_BYTES = 256 * 1024
@@ -26,7 +29,9 @@ MEMORY_INTERVAL_MS = 60_000
 
 
 class Count(Protocol):
-    """One way to count."""
+    """One way to count. `functions`: what was called in the last window and how often; empty where that is not seen."""
+
+    functions: Counter[str]
 
     def open(self) -> Any:
         """A context manager around everything, the gateway's start included."""
@@ -38,7 +43,7 @@ class Count(Protocol):
 
 
 class Calls:
-    """Calls of Python and C functions, in every thread. A resumed coroutine is a call. `functions` says of what."""
+    """Calls of Python and C functions, in every thread. A resumed coroutine is a call."""
 
     def __init__(self) -> None:
         self._listener = _Listener()
@@ -91,12 +96,15 @@ class Allocations:
     """How often memory is asked for, Python's own allocator included, and how many bytes but for read buffers."""
 
     def __init__(self, folder: Path) -> None:
+        self.functions: Counter[str] = Counter()
         self._folder = folder
         self._number = 0
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Nothing to prepare."""
+        """Raises `ConfigurationError` where memray is not installed."""
+        if find_spec("memray") is None:
+            raise ConfigurationError("Counting allocations needs memray, which comes with the extra 'bench'.")
         yield
 
     @contextmanager
@@ -124,6 +132,9 @@ class Allocations:
 
 class ProcessorTime:
     """CPU seconds of this process, all threads, as microseconds."""
+
+    def __init__(self) -> None:
+        self.functions: Counter[str] = Counter()
 
     @contextmanager
     def open(self) -> Iterator[None]:

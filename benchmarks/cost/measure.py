@@ -125,14 +125,17 @@ class Peer:
 def peer() -> Iterator[Peer]:
     """Start the other process; it ends with the block."""
     command = (sys.executable, "-m", "benchmarks.cost.peer")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as process:
         assert process.stdout is not None
-        engine_port, control_port = json.loads(process.stdout.readline())
-        yield Peer(engine_port, control_port)
+        ports = process.stdout.readline()
+        if not ports:
+            raise ConfigurationError("The process that holds the engine and the client did not start.")
+        yield Peer(*json.loads(ports))
 
 
 def measure(opener: Opener, passes: Sequence[Pass] = FULL, *, heard: Callable[[], None] = lambda: None) -> Samples:
-    """Everything, in turn. `heard` is called behind every block; `blocks(passes)` says how many there will be."""
+    """Everything, in turn. `heard` is called behind every block, `blocks(passes)` times in all."""
     samples = Samples()
     with peer() as other, tempfile.TemporaryDirectory(prefix="penstock-cost-") as scratch:
         for number, one in enumerate(passes):
@@ -182,9 +185,9 @@ class _Counting:
         await ask(scenario, 1)
         with count.window() as all_of_it:
             sizes = await ask(scenario, requests)
-        if isinstance(count, Calls):
+        if count.functions:
             self._samples.functions[scenario.name] = count.functions
-            self._samples.add(scenario.name, {name: size / requests for name, size in sizes.items()})
+        self._samples.add(scenario.name, {name: size / requests for name, size in sizes.items()})
         with count.window() as nothing:
             await ask(scenario, 0)
         self._samples.add(scenario.name, {name: (all_of_it[name] - nothing[name]) / requests for name in nothing})
