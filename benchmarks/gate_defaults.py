@@ -23,7 +23,7 @@ RUN_ADVISES = (
 COUNTED = {"calls": 1.05, "allocations": 1.05, "allocated_bytes": 1.10}
 BYTES = 1.01
 CPU_BLOCKS = {"cpu_us_min": 1.35}
-CPU_ADVISES = {"cpu_us_min": 1.15, "cpu_us_p50": 1.25}
+CPU_ADVISES = {"cpu_us_min": 1.20, "cpu_us_p50": 1.35}
 
 
 def blocks(run: Stored, baseline: Stored) -> list[Condition]:

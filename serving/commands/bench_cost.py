@@ -67,7 +67,7 @@ def cost(
     quick: Annotated[bool, typer.Option("--quick", help="Count less often: a fifth of the time.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Count what a request costs in the gateway: calls, allocations, bytes, CPU time. Takes about a minute."""
+    """Count what a request costs in the gateway: calls, allocations, bytes, CPU time. Takes a minute or two."""
     passes, started = QUICK if quick else FULL, time.time()
     if to is not None:
         prepare(to)

@@ -145,7 +145,7 @@ def counted(folder: Path, costs: Mapping[str, float] = COSTS, **origin: Any) -> 
         ({"calls": 1060.0}, {"python": "3.12.1"}, "Warning"),
         ({"allocations": 2200.0}, {}, "Failed"),
         ({"bytes_to_client": 304.0}, {}, "Failed"),
-        ({"cpu_us_min": 60.0}, {}, "Warning"),
+        ({"cpu_us_min": 62.0}, {}, "Warning"),
         ({"cpu_us_min": 70.0}, {}, "Failed"),
         ({"cpu_us_min": 70.0}, {"hardware": {"processor": "B"}}, "Warning"),
         ({"cpu_us_p50": 90.0}, {}, "Warning"),
