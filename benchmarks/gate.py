@@ -1,7 +1,8 @@
-"""The regression gate: a stored run against a baseline, condition by condition. Pure but for reading two folders.
+"""The regression gate: a stored result against a baseline, condition by condition. Pure but for reading two folders.
 
-A condition says when to fail: `ttft_ms_p50 > 1.10x` (against the baseline's figure) or `errors > 0` (as it is). Names
-are those of `summary.json`, nested ones with underscores; a figure that is missing fails the gate: it was not measured.
+A condition says when to fail, or to warn: `ttft_ms_p50 > 1.10x` (against the baseline's figure) or `errors > 0` (as it
+is). Names are those of `summary.json`, nested ones with underscores; a figure that is missing meets its condition: it
+was not measured. Which conditions hold where none is named: `gate_defaults.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,13 +22,13 @@ CONDITION = re.compile(r"\s*([a-z][\w.-]*)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?)\s*(x?
 COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
     {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}
 )
-SAME = ("suite", "size", "api", "slos", "load", "model", "models")
-"""What two runs must share, or their figures do not compare. The address may differ."""
+SAME = ("kind", "suite", "size", "api", "slos", "load", "profile", "model", "models", "requests")
+"""What two results must share, or their figures do not compare. The address may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """When to fail. `relative`: `limit` is a factor of the baseline's figure."""
+    """When to fail or to warn. `relative`: `limit` is a factor of the baseline's figure."""
 
     figure: str
     sign: str
@@ -55,16 +56,39 @@ class Verdict:
     value: float | None
     baseline: float | None
     sentence: str
+    warned: bool = False
 
 
-def judge(run: Path, baseline: Path, *, conditions: Sequence[Condition]) -> list[Verdict]:
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A result as it lies in its folder."""
+
+    folder: Path
+    origin: Mapping[str, Any]
+    summary: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Stored:
+        """Raises `ConfigurationError` for a folder that holds no result of `bench run` or `bench cost`."""
+        return cls(folder, _origin(folder), _json(folder / "summary.json"))
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Every number by its name."""
+        return dict(figures(self.summary))
+
+
+def judge(
+    run: Stored, baseline: Stored, *, conditions: Sequence[Condition], warnings: Sequence[Condition] = ()
+) -> list[Verdict]:
     """Every condition in turn; raises `ConfigurationError` when the two do not compare."""
-    _require_alike(_origin(run), _origin(baseline))
-    ours, theirs = (dict(figures(_json(folder / "summary.json"))) for folder in (run, baseline))
+    _require_alike(run.origin, baseline.origin)
+    ours, theirs = run.figures, baseline.figures
     verdicts = [_verdict(one, _figure(ours, one), theirs=_figure(theirs, one)) for one in conditions]
-    for folder in (run, baseline):
-        if limited := _json(folder / "summary.json").get("client_limited"):
-            verdicts.append(Verdict("client", False, None, None, f"Beware of {str(folder)!r}: {limited}."))
+    verdicts += [_advice(_verdict(one, _figure(ours, one), theirs=_figure(theirs, one))) for one in warnings]
+    for stored in (run, baseline):
+        if limited := stored.summary.get("client_limited"):
+            verdicts.append(Verdict("client", False, None, None, f"Beware of {str(stored.folder)!r}: {limited}."))
     return verdicts
 
 
@@ -104,6 +128,12 @@ def _verdict(condition: Condition, ours: float | None, *, theirs: float | None) 
     return Verdict(str(condition), failed, ours, theirs, said)
 
 
+def _advice(verdict: Verdict) -> Verdict:
+    """The same verdict, where it only warns."""
+    said = verdict.sentence.replace("Failed: ", "Warning: ", 1).replace(", fails if ", ", warns if ", 1)
+    return replace(verdict, failed=False, warned=verdict.failed, sentence=said)
+
+
 def _require_alike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     first, second = ours["config"], theirs["config"]
     differ = [name for name in SAME if _set(first.get(name)) != _set(second.get(name))]
@@ -121,7 +151,7 @@ def _origin(folder: Path) -> Mapping[str, Any]:
         raise ConfigurationError(f"{str(folder)!r} is not a result: it has no origin.json.")
     found: Mapping[str, Any] = _json(folder / "origin.json")
     if "stopped" not in found or "objective" in found["config"]:
-        raise ConfigurationError(f"{str(folder)!r} is no result of `penstock bench run`.")
+        raise ConfigurationError(f"{str(folder)!r} is no result of `penstock bench run` or `penstock bench cost`.")
     if found.get("stopped") is not None:
         raise ConfigurationError(f"The run in {str(folder)!r} is not complete: {found['stopped']}.")
     return found

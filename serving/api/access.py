@@ -55,4 +55,4 @@ def _other_credential(scope: Scope) -> bool:
 
 
 def _is_token(value: bytes) -> bool:
-    return all(0x20 <= byte < 0x7F for byte in value)
+    return value.isascii() and value.decode("ascii").isprintable()

@@ -6,7 +6,7 @@ Owns the order gate → routes → error envelope → record. Does not own route
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -48,11 +48,11 @@ class Edge:
         call = self._call(scope)
         attach(scope, call)
 
-        async def stamp(message: Message) -> None:
+        def stamp(message: Message) -> Awaitable[None]:  # no coroutine of its own: per-token code
             call.saw(message)
             if message["type"] == "http.response.start":
                 message = {**message, "headers": stamped(message.get("headers", ()), call.id)}
-            await send(message)
+            return send(message)
 
         try:
             self._gate.check(scope, Connection(send).target)

@@ -132,5 +132,7 @@ def _retry_after(seconds: float | None) -> int:
 def echo(value: str) -> str:
     """At most 64 characters of what the caller sent, in ASCII."""
     escaped = value.encode("ascii", "backslashreplace").decode("ascii")
-    printable = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in escaped[:ECHO_LIMIT])
+    printable = escaped[:ECHO_LIMIT]
+    if not printable.isprintable():
+        printable = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in printable)
     return printable if len(printable) <= ECHO_LIMIT else printable[: ECHO_LIMIT - 3] + "..."

@@ -68,7 +68,8 @@ class EventStream:
                     await asyncio.sleep(0)
                 # The last event ends the answer at once: a client closes behind it, and is not "gone" for that.
                 await self._write(event, more=not event.endswith(DONE))
-                self._note_first_event()
+                if self._sent == 1:
+                    self._note_first_event()
             if not self._call.complete:
                 raise UpstreamError("The stream ended without its end mark.", code="upstream_lost")
         except PenstockError as error:

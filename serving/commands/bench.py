@@ -15,7 +15,8 @@ from rich.table import Table
 
 from benchmarks.bench import BenchOrder, Outcome, bench
 from benchmarks.calls import Call
-from benchmarks.gate import Condition, judge
+from benchmarks.gate import Condition, Stored, judge
+from benchmarks.gate_defaults import advises, blocks
 from benchmarks.knee import HEAD as KNEE_HEAD
 from benchmarks.knee import KneeOrder, find_knee, trial_row
 from benchmarks.knee import sentences as knee_sentences
@@ -24,6 +25,7 @@ from benchmarks.result import HEAD, latency_rows, sentences
 from benchmarks.suite import Load, Slo, Suite, load_suite, seconds, suite_names
 from models.errors import ConfigurationError
 from serving.commands.bench_compare import app as compare_app
+from serving.commands.bench_cost import cost
 from serving.commands.interruption import INTERRUPTED, interruptible
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import target_of
@@ -39,6 +41,7 @@ SuiteArgument = Annotated[str, typer.Argument(help="Name of a shipped suite, or 
 
 app = typer.Typer(help="Measure an OpenAI-compatible server.", no_args_is_help=True)
 app.add_typer(compare_app)
+app.command("cost")(cost)
 
 
 @app.command("suites")
@@ -128,20 +131,30 @@ def slo(
 
 @app.command("gate")
 def gate(
-    result: Annotated[Path, typer.Argument(help="Folder of `bench run --out`.")],
+    result: Annotated[Path, typer.Argument(help="Folder of `bench run --out` or `bench cost --out`.")],
     *,
-    baseline: Annotated[Path, typer.Option(help="Folder of the run to compare with.")],
-    fail_if: Annotated[list[str], typer.Option(help="'ttft_ms_p50 > 1.10x' or 'ttft_ms_p99 > 500'; repeat it.")],
+    baseline: Annotated[Path, typer.Option(help="Folder of the result to compare with.")],
+    fail_if: Annotated[list[str] | None, typer.Option(help="'ttft_ms_p50 > 1.10x' or 'errors > 0'; repeat it.")] = None,
+    warn_if: Annotated[list[str] | None, typer.Option(help="The same, and the exit code stays 0.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="A warning fails too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare a run with a baseline; exit code 1 when a condition is met."""
-    verdicts = judge(result, baseline, conditions=[Condition.read(text) for text in fail_if])
+    """Compare a result with a baseline; exit code 1 when a condition is met.
+
+    Without a condition, costs that are counted fail and times warn.
+    """
+    run, base = Stored.read(result), Stored.read(baseline)
+    blocking = [Condition.read(text) for text in fail_if] if fail_if else blocks(run, base)
+    advising = [Condition.read(text) for text in warn_if or ()] if fail_if or warn_if else advises(run, base)
+    verdicts = judge(run, base, conditions=blocking, warnings=advising)
+    failed = any(one.failed or (strict and one.warned) for one in verdicts)
     if as_json:
-        print_json({"failed": any(one.failed for one in verdicts), "conditions": [asdict(one) for one in verdicts]})
+        print_json({"failed": failed, "conditions": [asdict(one) for one in verdicts]})
     else:
         for one in verdicts:
-            out().print(one.sentence, markup=False, style="red" if one.failed else None)
-    if any(one.failed for one in verdicts):
+            style = "red" if one.failed else "yellow" if one.warned else None
+            out().print(one.sentence, markup=False, style=style)
+    if failed:
         raise typer.Exit(1)
 
 

@@ -4,6 +4,7 @@ Ray.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -41,10 +42,10 @@ class WithoutRequestId:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
 
-        async def send_without(message: Message) -> None:
+        def send_without(message: Message) -> Awaitable[None]:  # no coroutine of its own: per-token code
             if message["type"] == "http.response.start":
                 message["headers"] = [pair for pair in message["headers"] if pair[0] != b"x-request-id"]
-            await send(message)
+            return send(message)
 
         await self._app(scope, receive, send_without)
 

@@ -109,6 +109,8 @@ class EventReader:
         if end == 1:
             self._tail += data
             return self._hold()
+        if end == len(data) and data.find(b"\n\n") == end - 2:  # one whole event: what an engine writes at a time
+            return data if self._passes(data[:-2]) else b""
         self._tail += data[end:]
         events = data[: end - 2].split(b"\n\n")
         kept = [event for event in events if self._passes(event)]

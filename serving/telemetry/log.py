@@ -15,8 +15,9 @@ import structlog
 
 from serving.telemetry.record import CallRecord, record_values
 
-KEY = re.compile(r"sk-penstock-[A-Za-z0-9_-]+")
-BLACK = "sk-penstock-…"
+MARK = "sk-penstock-"
+KEY = re.compile(MARK + r"[A-Za-z0-9_-]+")
+BLACK = f"{MARK}…"
 TEXTS = ("prompt_text", "answer_text")
 
 
@@ -46,7 +47,7 @@ def log_call(record: CallRecord) -> None:
 def redact(value: Any) -> Any:
     """The same value with every key in it blacked out, however deep."""
     if isinstance(value, str):
-        return KEY.sub(BLACK, value)
+        return KEY.sub(BLACK, value) if MARK in value else value
     if isinstance(value, dict):
         return {redact(key): redact(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
