@@ -30,14 +30,16 @@ def blocks(run: Stored, baseline: Stored) -> list[Condition]:
     """The conditions that fail the gate. Processor time of another processor does not, nor calls of another Python."""
     if not _is_cost(baseline):
         return [Condition.read(text) for text in RUN_BLOCKS]
-    factors = (COUNTED if _same_python(run, baseline) else {}) | (CPU_BLOCKS if _same_processor(run, baseline) else {})
+    cpu = CPU_BLOCKS if _same_processor(run, baseline) and _has_cpu(run) else {}
+    factors = (COUNTED if _same_python(run, baseline) else {}) | cpu
     return [*_cost_conditions(baseline, factors), *_byte_conditions(baseline)]
 
 
 def advises(run: Stored, baseline: Stored) -> list[Condition]:
     """The conditions that warn; those on what neither of the two has measured are left out."""
     if _is_cost(baseline):
-        return list(_cost_conditions(baseline, CPU_ADVISES | ({} if _same_python(run, baseline) else COUNTED)))
+        factors = (CPU_ADVISES if _has_cpu(run) else {}) | ({} if _same_python(run, baseline) else COUNTED)
+        return list(_cost_conditions(baseline, factors))
     measured = {*run.figures, *baseline.figures}
     return [one for one in map(Condition.read, RUN_ADVISES) if one.figure in measured]
 
@@ -62,6 +64,11 @@ def _scenarios(stored: Stored) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _is_cost(stored: Stored) -> bool:
     return bool(stored.origin["config"].get("kind") == "cost")
+
+
+def _has_cpu(stored: Stored) -> bool:
+    """A quick count has none."""
+    return any(figure.endswith("cpu_us_min") for figure in stored.figures)
 
 
 def _same_python(run: Stored, baseline: Stored) -> bool:

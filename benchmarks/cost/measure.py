@@ -79,7 +79,7 @@ class Pass:
 
 
 FULL = (Pass("calls", 5, 5), Pass("allocations", 5, 5), Pass("cpu", 15, 10))
-QUICK = (Pass("calls", 2, 2), Pass("allocations", 1, 2), Pass("cpu", 1, 3))
+QUICK = (Pass("calls", 2, 2), Pass("allocations", 1, 2))
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ async def open_counted(
 def cost(
     *,
     to: Annotated[Path | None, typer.Option("--out", help="Folder for the result: figures, functions, origin.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Count less often: a fifth of the time.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Count less often, and no CPU time.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Count what a request costs in the gateway: calls, allocations, bytes, CPU time. Takes a minute or two."""

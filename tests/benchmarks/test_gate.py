@@ -173,6 +173,12 @@ def test_a_cost_that_is_not_counted_any_more_fails(tmp_path: Path) -> None:
     assert (done.exit_code, sentences(done, "Failed")) == (1, ["Failed: the run has no figure 'chat_calls'."])
 
 
+def test_a_quick_count_has_no_processor_time_to_judge(tmp_path: Path) -> None:
+    quick = {name: value for name, value in COSTS.items() if "cpu" not in name}
+    done = gate(counted(tmp_path / "run", quick), counted(tmp_path / "base"))
+    assert (done.exit_code, "cpu" in done.stdout) == (0, False)
+
+
 def test_costs_and_a_run_do_not_compare(tmp_path: Path) -> None:
     done = gate(counted(tmp_path / "run"), stored(tmp_path / "base"))
     assert (done.exit_code, "they differ in kind" in done.output) == (1, True)
