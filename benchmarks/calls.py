@@ -76,13 +76,16 @@ class Address:
 
 
 class Caller:
-    """Sends requests over one pool of connections. Use `clock` for the run's time."""
+    """Sends requests over one pool of connections. Use `clock` for the run's time.
+
+    `started_at`: the zero of that clock, in seconds since the epoch.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, address: Address, *, timeout_s: float) -> None:
         self._session = session
         self._address = address
         self._timeout_s = timeout_s
-        self._start = time.perf_counter()
+        self._start, self.started_at = time.perf_counter(), time.time()
 
     def clock(self) -> float:
         """Seconds since the start."""

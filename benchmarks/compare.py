@@ -11,8 +11,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from benchmarks.prompts import ask
 from benchmarks.result import prepare
 from benchmarks.saturation import saturated
 from benchmarks.schedule import Block, Plan, Point
-from benchmarks.stages import Stages, edge_of, stages, within
+from benchmarks.stages import Seen, Stages, paired, stages
 from benchmarks.suite import Load, Suite
 from benchmarks.summary import Row, Summary, client_of, faults_of, markdown, rows_of
 from models.catalog import Catalog, ModelStore, engine_arguments
@@ -51,6 +51,7 @@ MOCK_TTFT_S, MOCK_TPOT_S = 0.02, 0.005
 WARM_UP = Point(clients=8)
 PROFILED = Point(clients=16)
 PROFILED_BLOCKS = 3
+ALONE = Point(clients=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,29 +183,35 @@ def _summary(comparison: Comparison, order: CompareOrder, *, stopped: str | None
         cores={name: watched.cores() for name, watched in comparison.watched.items() if watched.known},
         failed=comparison.failed,
         faulty=faults_of(comparison.measured),
-        stages=_stages(comparison, rows, since_s=since_s) if PENSTOCK in comparison.up else None,
+        stages=_stages(comparison, order.out, rows=rows, since_s=since_s) if PENSTOCK in comparison.up else None,
         stopped=stopped,
     )
 
 
-def _stages(comparison: Comparison, rows: Sequence[Row], *, since_s: float) -> Stages | None:
-    """The budget of what the stack adds where it is driven least: there nothing waits for anything else."""
+def _stages(comparison: Comparison, out: Path, *, rows: Sequence[Row], since_s: float) -> Stages | None:
+    """The budget of what the stack adds for one client; None where that was not measured."""
     arm, reference = comparison.arm(PENSTOCK), comparison.reference
     assert isinstance(arm, Penstock)
-    least = [row for row in rows if row.clients is not None][:1]
-    there = {row.arm: row.ttft_ms_p50 for row in rows if least and row.load == least[0].load}
-    if PENSTOCK not in there or reference not in there or reference == PENSTOCK:
+    seen = {row.arm: row.ttft_ms_p50 for row in rows if row.load == ALONE.name}
+    if PENSTOCK not in seen or reference not in seen or reference == PENSTOCK:
         return None
-    spans = [
-        one.span for one in comparison.measured if one.block.arm == PENSTOCK and one.block.point.name == least[0].load
-    ]
-    return stages(
-        within(arm.records(since_s), spans),
-        load=least[0].load,
-        through_ms=there[PENSTOCK],
-        direct_ms=there[reference],
-        edge_ms=edge_of(arm.target, comparison.arm(reference).target),
-    )
+    blocks = {
+        one.block.round: one.span
+        for one in comparison.measured
+        if one.block == replace(one.block, point=ALONE, arm=PENSTOCK)
+    }
+    calls = list(_alone(out, blocks))
+    pairs = list(paired(arm.records(since_s), calls, spans=list(blocks.values())))
+    return stages(pairs, load=ALONE.name, through_ms=seen[PENSTOCK], direct_ms=seen[reference])
+
+
+def _alone(out: Path, spans: Mapping[int, tuple[float, float]]) -> Iterator[Seen]:
+    """The calls of one client to the stack, on the clock of the machine. `spans`: of each round."""
+    with gzip.open(out / "calls.jsonl.gz", "rt", encoding="utf-8") as raw:
+        for call in map(json.loads, raw):
+            if (call["arm"], call["load"]) == (PENSTOCK, ALONE.name) and call["chunks_s"]:
+                zero = spans[call["round"]][0]
+                yield Seen(zero + call["sent_s"], zero + call["chunks_s"][0])
 
 
 def _write(out: Path, summary: Summary, *, found: dict[str, Any]) -> None:

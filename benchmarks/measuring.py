@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from benchmarks.workloads import WORKLOADS
 class Measured:
     """One block. `usage` is None where the arm's processes cannot be seen; a block with a fault counts in no figure.
 
-    `span`: from when to when, in seconds since the epoch.
+    `span`: from the zero of its clock to its end, in seconds since the epoch.
     """
 
     block: Block
@@ -55,14 +54,14 @@ class Sender:
         load = self._load(block)
         address = Address(target.url, target.model, target.key, self.suite.api)
         runner = Runner(address, load, seed=block.seed, heard=heard)
-        before, began = watched.usage(), time.time()
+        before = watched.usage()
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
             loop.run(runner.go())
-        after, ended = watched.usage(), time.time()
+        after, began = watched.usage(), runner.run.started_at
         used = after.since(before) if after is not None and before is not None else None
         metrics = measure(runner.run, load, slos=self.suite.slos)
         fault = self._fault(metrics, load, stopped=runner.run.stopped)
-        return Measured(block, metrics, used, fault, (began, ended))
+        return Measured(block, metrics, used, fault, (began, began + runner.run.ended_s))
 
     def _load(self, block: Block) -> Load:
         """The suite's load, driven as the point says."""

@@ -40,9 +40,13 @@ class _Due:
 
 @dataclass(slots=True)
 class Run:
-    """What was seen. `stopped` is the reason when it did not come to its end; `cpu_share` is of one core."""
+    """What was seen. `stopped` is the reason when it did not come to its end; `cpu_share` is of one core.
+
+    `started_at`: the zero of all its times, in seconds since the epoch.
+    """
 
     calls: list[Call] = field(default_factory=list)
+    started_at: float = 0.0
     ended_s: float = 0.0
     cpu_share: float = 0.0
     loop_lag_s: list[float] = field(default_factory=list)
@@ -69,6 +73,7 @@ class Runner:
         timeout = aiohttp.ClientTimeout(total=None)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             caller = Caller(session, self._address, timeout_s=self._load.timeout_s)
+            self.run.started_at = caller.started_at
             ticking = asyncio.create_task(self._tick())
             self._work = asyncio.create_task(self._send_all(caller))
             try:

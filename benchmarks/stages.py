@@ -1,24 +1,26 @@
 """Where the time goes that a gateway adds: the stages of its own records, held against what its clients saw.
 
-The stages come from the stack's records, the sum they are held against from the clients of both servers: two sources
-that know nothing of each other. What no record can hold, the way to the gateway's first line and back, is measured
-beside them: a request without an engine, through the stack and straight.
+Two sources: the stack's records (when a request reached its first line, how long each step took) and the client's calls
+(when it was sent, when the first piece of content was there). One client at a time: then the n-th record of a block is
+its n-th call, and nothing waits for anything else. Both clocks are this machine's.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import httpx2
-
-from benchmarks.arms import Target
-
-PROBES = 200
 STEPS = ("key", "parse", "route")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One call of the client: when it was sent and when its first content was there, in seconds since the epoch."""
+
+    sent: float
+    first: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,55 +45,50 @@ class Stages:
 
 
 def stages(
-    records: Sequence[Mapping[str, Any]], *, load: str, through_ms: float, direct_ms: float, edge_ms: float
+    pairs: Sequence[tuple[Seen, Mapping[str, Any]]], *, load: str, through_ms: float, direct_ms: float
 ) -> Stages | None:
-    """The budget of calls with these records; None without any.
+    """The budget of calls and their records; None without any.
 
-    `through_ms`, `direct_ms`: the clients' median time to the first token. `edge_ms`: from `edge_of`.
+    `through_ms`, `direct_ms`: the median time to the first token as the clients of both servers saw it.
     """
-    taken = [one for one in records if one["stream"] and one["ttft_ms"] and "first_token" in one["stages_ms"]]
+    taken = [(seen, one) for seen, one in pairs if one["ttft_ms"] and "first_token" in one["stages_ms"]]
     if not taken:
         return None
-    own = {step: median(one["stages_ms"].get(step, 0.0) for one in taken) for step in STEPS}
-    engine = median(one["stages_ms"]["first_token"] for one in taken)
-    pick = median(one["stages_ms"]["engine_start"] - one["stages_ms"]["first_token"] for one in taken)
-    rest = median(one["ttft_ms"] - one["stages_ms"]["engine_start"] - _before(one) for one in taken)
+    steps = {step: median(one["stages_ms"].get(step, 0.0) for _, one in taken) for step in STEPS}
+    engine = median(one["stages_ms"]["first_token"] for _, one in taken)
+    pick = median(one["stages_ms"]["engine_start"] - one["stages_ms"]["first_token"] for _, one in taken)
+    rest = median(one["ttft_ms"] - one["stages_ms"]["engine_start"] - _before(one) for _, one in taken)
     rows = (
-        Stage("edge", edge_ms, "HAProxy and the replica's server, there and back"),
-        Stage("key", own["key"], "who calls"),
-        Stage("parse", own["parse"], "the body read and checked"),
-        Stage("route", own["route"], "the plan of attempts"),
+        Stage(
+            "in", median(1e3 * (one["started_at"] - seen.sent) for seen, one in taken), "HAProxy, the replica's server"
+        ),
+        Stage("key", steps["key"], "who calls"),
+        Stage("parse", steps["parse"], "the body read and checked"),
+        Stage("route", steps["route"], "the plan of attempts"),
         Stage("pick", pick, "the replica chosen"),
-        Stage("connect", engine - direct_ms, "the gateway as the engine's client: beyond the engine's own time"),
-        Stage("deliver", rest, "between the steps, and the first piece written"),
+        Stage("engine", engine - direct_ms, "as the gateway sees it, less all that a direct client sees"),
+        Stage("deliver", rest, "between the steps, up to the first piece"),
+        Stage("out", median(_out_ms(seen, one) for seen, one in taken), "from there to the client"),
     )
     total, added = float(sum(row.ms for row in rows)), through_ms - direct_ms
     return Stages(load, len(taken), rows, total, added, abs(total - added) / abs(added) if added else 0.0)
 
 
-def within(records: Iterable[Mapping[str, Any]], spans: Sequence[tuple[float, float]]) -> list[Mapping[str, Any]]:
-    """The records of calls that began in one of these spans (seconds since the epoch)."""
-    return [one for one in records if any(begin <= one["started_at"] <= end for begin, end in spans)]
-
-
-def edge_of(through: Target, direct: Target) -> float:
-    """Milliseconds that a request without an engine takes longer through the stack than straight; medians, in turn."""
-    with httpx2.Client() as client:
-        there, straight = (_asker(client, target) for target in (through, direct))
-        pairs = [(there(), straight()) for _ in range(PROBES)]
-    return median(pair[0] for pair in pairs) - median(pair[1] for pair in pairs)
+def paired(
+    records: Sequence[Mapping[str, Any]], calls: Iterable[Seen], *, spans: Sequence[tuple[float, float]]
+) -> Iterator[tuple[Seen, Mapping[str, Any]]]:
+    """Each call with its record, block by block (`spans`); a block in which their numbers differ is left out."""
+    every = sorted(calls, key=lambda seen: seen.sent)
+    for begin, end in spans:
+        sent = [seen for seen in every if begin <= seen.sent <= end]
+        found = sorted((one for one in records if begin <= one["started_at"] <= end), key=lambda one: one["started_at"])
+        if len(sent) == len(found):
+            yield from zip(sent, found, strict=True)
 
 
 def _before(record: Mapping[str, Any]) -> float:
     return float(sum(record["stages_ms"].get(step, 0.0) for step in STEPS))
 
 
-def _asker(client: httpx2.Client, target: Target) -> Callable[[], float]:
-    headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
-
-    def ask() -> float:
-        began = time.perf_counter()
-        client.get(f"{target.url}/v1/models", headers=headers).raise_for_status()
-        return 1000 * (time.perf_counter() - began)
-
-    return ask
+def _out_ms(seen: Seen, record: Mapping[str, Any]) -> float:
+    return float(1e3 * (seen.first - record["started_at"]) - record["ttft_ms"])

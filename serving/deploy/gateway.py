@@ -4,6 +4,7 @@ Ray.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -79,7 +80,10 @@ class GatewayReplica:
             replica=context.replica_id.unique_id,
             gateways=lambda: directory.running(own.name),
         )
-        return WithoutRequestId(await self._open.enter_async_context(open_gateway(parts)))
+        app = WithoutRequestId(await self._open.enter_async_context(open_gateway(parts)))
+        gc.collect()
+        gc.freeze()  # Ray's and our own modules live as long as the process: no collection walks them in mid-stream
+        return app
 
     def record_replica_metadata(self) -> dict[str, Any]:
         """What `penstock status` shows of a gateway."""
