@@ -41,8 +41,9 @@ def origin(*, config: Any, seeds: Sequence[int], counts: dict[str, int], started
 
 
 def commit(repository: Path) -> dict[str, Any]:
-    """The commit, and whether the files differ from it."""
-    return {"commit": _git(repository, "rev-parse", "HEAD"), "dirty": bool(_git(repository, "status", "--porcelain"))}
+    """The commit, and whether the files differ from it: all but results, which change nothing of what runs."""
+    changed = _git(repository, "status", "--porcelain", "--", ".", ":(exclude)benchmarks/results")
+    return {"commit": _git(repository, "rev-parse", "HEAD"), "dirty": bool(changed)}
 
 
 def digest(value: Any) -> str:
