@@ -61,6 +61,11 @@ class Ground:
     ray: RaySettings
 
 
+def listeners_of(scratch: Path) -> Path:
+    """Where the gateways of a stack leave the ports of their own servers, for HAProxy."""
+    return scratch / "g"
+
+
 def stack_environment(
     settings: Settings | Ground, ports: StackPorts, *, paths: StackPaths, inherited: Mapping[str, str]
 ) -> dict[str, str]:

@@ -8,6 +8,7 @@ import gc
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -18,12 +19,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from models.catalog import ModelCard
 from serving.app import GatewayParts, open_gateway
 from serving.engines.directory import ServeDirectory
+from serving.own_server import OwnServer
 from serving.settings import Settings
 
 
 @dataclass(frozen=True)
 class GatewayPlan:
-    """Everything a gateway replica is made from; travels to the replica by value."""
+    """Everything a gateway replica is made from; travels to the replica by value.
+
+    `listeners`: the folder where each gateway leaves the port of its own server for HAProxy; None on a joined cluster,
+    where HAProxy comes through Serve's ingress.
+    """
 
     settings: Settings
     cards: dict[str, ModelCard]
@@ -32,6 +38,7 @@ class GatewayPlan:
     salt_key: str
     store_url: str
     spool: str
+    listeners: str | None
 
 
 class WithoutRequestId:
@@ -80,10 +87,21 @@ class GatewayReplica:
             replica=context.replica_id.unique_id,
             gateways=lambda: directory.running(own.name),
         )
-        app = WithoutRequestId(await self._open.enter_async_context(open_gateway(parts)))
+        app = await self._open.enter_async_context(open_gateway(parts))
+        if plan.listeners is not None:
+            self._listen(app, Path(plan.listeners) / context.replica_id.unique_id)
         gc.collect()
         gc.freeze()  # Ray's and our own modules live as long as the process: no collection walks them in mid-stream
-        return app
+        return WithoutRequestId(app)
+
+    def _listen(self, app: ASGIApp, told: Path) -> None:
+        """A server of our own: Serve's ingress stays for its health checks, and its price is paid by nobody else."""
+        server = OwnServer(app)
+        self._open.push_async_callback(server.stop)  # waits for the calls that run, before what they need is closed
+        written = told.with_suffix(".new")
+        written.write_text(str(server.address[1]))
+        written.rename(told)
+        self._open.callback(told.unlink, missing_ok=True)
 
     def record_replica_metadata(self) -> dict[str, Any]:
         """What `penstock status` shows of a gateway."""

@@ -5,7 +5,8 @@ script that runs this module. Changed in the file, each because Serve has no set
 listen on loopback only and Serve's list of routes is not public, the public listener has an address of its own, a
 client that is slow with its headers is dropped, headers that Serve would trust are checked, the header block may be
 as long as the gateway accepts, and what HAProxy itself answers is JSON in the shape of every other error. While no
-gateway is known that is 503, not Serve's 404. Not ours to shape: the pages for a request that HAProxy could not even
+gateway is known that is 503, not Serve's 404. Calls go to each gateway's own server, past Serve's ingress, which is
+asked for its health only. Not ours to shape: the pages for a request that HAProxy could not even
 read (400, 408), which no errorfile replaces.
 """
 
@@ -36,6 +37,11 @@ REQUEST_RULES = """\
     http-request del-header x-request-id unless { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9-]{1,64}$ }
 """
 
+# A gateway's line, not changed yet: its name ends in the id of its replica, the port is that of Serve's ingress.
+GATEWAY = re.compile(
+    r"^(?P<start> +server SERVE_REPLICA\S*-(?P<replica>\w+) [\w.]+):(?P<port>\d+) check(?! port)", re.MULTILINE
+)
+
 # status → (reason, code, message, further header lines)
 ANSWERS: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
     400: ("Bad Request", "invalid_value", "The request is not valid HTTP.", ()),
@@ -50,12 +56,17 @@ ANSWERS: dict[int, tuple[str, str, str, tuple[str, ...]]] = {
 
 
 def harden(
-    configuration: str, errors: Path, *, listen: str | None = None, header_timeout_s: int = HEADER_TIMEOUT_S
+    configuration: str,
+    errors: Path,
+    *,
+    listen: str | None = None,
+    gateways: Path | None = None,
+    header_timeout_s: int = HEADER_TIMEOUT_S,
 ) -> str:
     """The configuration that HAProxy shall read; the same text when it was hardened before.
 
     `listen` is the address of the public listener. Serve has one setting for it and for the gateways behind it, which
-    stay on loopback. None leaves what Serve wrote.
+    stay on loopback. None leaves what Serve wrote. `gateways` is the folder where they leave their ports.
     """
     pages = r"^(frontend prometheus|listen stats)\n( +bind )[^\s:]*:"  # the public listener keeps its address
     text = re.sub(pages, r"\g<1>\n\g<2>127.0.0.1:", configuration, flags=re.M)
@@ -64,6 +75,8 @@ def harden(
     if listen is not None:
         address = f"[{listen}]" if ":" in listen else listen
         text = re.sub(r"^(frontend http_frontend\n +bind )\S+:", rf"\g<1>{address}:", text, flags=re.M)
+    if gateways is not None:
+        text = GATEWAY.sub(lambda found: _past_ingress(found, gateways), text)
     text = re.sub(r"^\s*errorfile .*\n", "", text, flags=re.M)
     text = re.sub(r"^\s*(?:timeout http-request|tune\.http\.maxhdr) .*\n", "", text, flags=re.M)
     # Spliced bodies hide a client's leaving on a reused server connection: its engine went on to the end (measured).
@@ -80,6 +93,14 @@ def harden(
     )
 
 
+def _past_ingress(found: re.Match[str], gateways: Path) -> str:
+    """A gateway's line with its own server's port; as it is where the gateway has none."""
+    told = gateways / found["replica"]
+    if not told.exists():
+        return found[0]
+    return f"{found['start']}:{told.read_text()} check port {found['port']}"
+
+
 def write_errors(folder: Path) -> None:
     """One raw HTTP answer per status that HAProxy gives by itself."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,20 +113,29 @@ def write_errors(folder: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Harden the file after `-f`, then exec the real binary under the same process id; `--listen ADDRESS` is ours."""
-    listen = None
-    if "--listen" in arguments:
-        at = arguments.index("--listen")
-        listen = arguments[at + 1]
-        arguments = arguments[:at] + arguments[at + 2 :]
+    """Harden the file after `-f`, then exec the real binary under the same process id.
+
+    `--listen ADDRESS` and `--gateways FOLDER` are ours.
+    """
+    listen, arguments = _taken("--listen", arguments)
+    gateways, arguments = _taken("--gateways", arguments)
     if "-f" in arguments:
         file = Path(arguments[arguments.index("-f") + 1])
         errors = file.parent / "errors"
         write_errors(errors)
-        file.write_text(harden(file.read_text(), errors, listen=listen))
+        told = Path(gateways) if gateways is not None else None
+        file.write_text(harden(file.read_text(), errors, listen=listen, gateways=told))
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # or the package would name this script again
     binary = get_haproxy_binary()
     os.execv(binary, [binary, *arguments])
+
+
+def _taken(option: str, arguments: list[str]) -> tuple[str | None, list[str]]:
+    """The value of an option, and the arguments without it."""
+    if option not in arguments:
+        return None, arguments
+    at = arguments.index(option)
+    return arguments[at + 1], [*arguments[:at], *arguments[at + 2 :]]
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from models.catalog import Catalog, ModelStore
 from models.errors import PenstockError
 from serving.deploy.applications import APPLICATION, GATEWAY, engine_deployment, stack_application
 from serving.deploy.cause import cause_of
+from serving.deploy.environment import listeners_of
 from serving.deploy.gateway import GatewayPlan
 from serving.deploy.logs import session_logs
 from serving.deploy.retire import as_found
@@ -101,6 +102,7 @@ def launch(order: LaunchOrder) -> None:
         salt_key=order.salt_key,
         store_url=order.store_url,
         spool=order.spool,
+        listeners=str(listeners_of(Path(order.scratch))) if order.scratch is not None else None,
     )
     application = stack_application(plan, models=ModelStore(Path(order.models)), claims=order.claims)
     _keep_versions(application)

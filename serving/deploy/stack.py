@@ -26,7 +26,7 @@ from typing import Any
 from models.catalog import Catalog, ModelStore
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError
-from serving.deploy.environment import Ground, StackPaths, StackPorts, stack_environment
+from serving.deploy.environment import Ground, StackPaths, StackPorts, listeners_of, stack_environment
 from serving.deploy.launch_process import Report, run_launch
 from serving.deploy.logs import keep_logs
 from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, require_place, stack_processes, start_node
@@ -308,9 +308,12 @@ def environment_of(state: StateDir, settings: Settings | Ground, *, ports: Stack
     """The environment of every process of this stack."""
     paths = _paths(state)
     _own_folder(paths.scratch)
-    (paths.scratch / "h").mkdir(mode=0o700, exist_ok=True)
-    listen = shlex.join(["--listen", settings.http.host]) if settings.ray.address is None else ""
-    paths.haproxy.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m serving.deploy.haproxy {listen} "$@"\n')
+    gateways = listeners_of(paths.scratch)
+    for folder in (paths.scratch / "h", gateways):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    ours = ("--listen", settings.http.host, "--gateways", str(gateways)) if settings.ray.address is None else ()
+    command = f'exec "{sys.executable}" -m serving.deploy.haproxy {shlex.join(ours)} "$@"'
+    paths.haproxy.write_text(f"#!/bin/sh\n{command}\n")
     paths.haproxy.chmod(0o700)
     if settings.ray.address is None:
         state.secret("ray-token")

@@ -10,16 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import ray.util
-import uvicorn
 from ray.serve.llm import LLMConfig, LLMServer
 
 from serving.engines.autoscaling import LOAD
@@ -27,6 +25,7 @@ from serving.engines.cores import CoreClaim, claim_cores, moved
 from serving.engines.door import DoorSettings, EngineDoor
 from serving.engines.one_process import BOUND_CORES, OneProcessEngine
 from serving.engines.parentage import claim_children
+from serving.own_server import OwnServer
 from serving.periodic import Periodic
 
 log = logging.getLogger("ray.serve")
@@ -49,15 +48,6 @@ class ReplicaSettings:
     claims: str
     loopback: bool
     keep_alive_s: float = 75.0
-
-
-class QuietServer(uvicorn.Server):
-    """uvicorn without its signal handlers: the process belongs to Ray."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the process's handlers alone."""
-        yield
 
 
 async def _every(seconds: float) -> AsyncIterator[None]:
@@ -86,26 +76,14 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         app = await self.engine.build_asgi_app()
         self._door = EngineDoor(app, token=self._replica.token, settings=self._replica.door)
         host = "127.0.0.1" if self._replica.loopback else ray.util.get_node_ip_address()
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # or asyncio leaves Nagle on
-        listener.bind((host, 0))
-        listener.listen(2048)
-        self._address = listener.getsockname()
-        config = uvicorn.Config(
-            self._door,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            timeout_keep_alive=int(self._replica.keep_alive_s),
-        )
-        self._server = QuietServer(config)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
+        self._server = OwnServer(self._door, host=host, keep_alive_s=self._replica.keep_alive_s)
         self._watching = asyncio.create_task(self._exit_with_engine())
         await self._background.enter_async_context(Periodic(self._take_free_cores, every_s=CORES_INTERVAL_S))
         await self._warm_up()
 
     def record_replica_metadata(self) -> dict[str, Any]:
         """What Serve tells every gateway about this replica."""
-        host, port = self._address[:2]
+        host, port = self._server.address
         return {
             "base_url": f"http://{host}:{port}",
             "pid": os.getpid(),
@@ -168,6 +146,5 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         await self._door.drained()
         self._watching.cancel()
         await self._background.aclose()
-        self._server.should_exit = True
-        await self._serving
+        await self._server.stop()
         self.engine._engine_client.shutdown()

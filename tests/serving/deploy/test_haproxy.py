@@ -201,6 +201,25 @@ def test_serves_real_template_is_hardened_too(tmp_path: Path) -> None:
     assert {line.split()[1] for line in text.splitlines() if "errorfile" in line} == {str(code) for code in ANSWERS}
 
 
+def test_calls_go_to_a_gateways_own_server_and_health_checks_to_serves_ingress(tmp_path: Path) -> None:
+    """A gateway that left no port (on another node, or older) keeps Serve's."""
+    name, address = "SERVE_REPLICA_penstock-gateway-t161miyx", "127.0.0.1:29200"
+    text = real_text(tmp_path).replace("server g ::1:9 check", f"server {name} {address} check")
+    servers = [line for line in text.splitlines() if f" server {name}" in line]
+    assert len(servers) == 1
+    told = tmp_path / "g"
+    told.mkdir()
+    write_errors(tmp_path / "errors")
+    assert servers[0] in harden(text, tmp_path / "errors", gateways=told)
+    (told / "t161miyx").write_text("4711")
+    hardened = harden(text, tmp_path / "errors", gateways=told)
+    host, port = address.split(":")
+    assert f" server {name} {host}:4711 check port {port} " in hardened
+    assert harden(hardened, tmp_path / "errors", gateways=told) == hardened
+    (tmp_path / "haproxy.cfg").write_text(hardened)
+    assert check(tmp_path / "haproxy.cfg").returncode == 0, check(tmp_path / "haproxy.cfg").stderr
+
+
 def test_the_module_becomes_haproxy_under_the_same_id(tmp_path: Path) -> None:
     file = tmp_path / "haproxy.cfg"
     file.write_text(Edge(tmp_path).serves_text)
