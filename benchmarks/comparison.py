@@ -157,4 +157,5 @@ def _append(raw: IO[str], one: Measured) -> None:
 def call_line(block: Block, call: Call) -> str:
     """A call with the block that it belongs to, as `calls.jsonl.gz` holds it."""
     place = {"arm": block.arm, "round": block.round, "load": block.point.name}
-    return json.dumps({**asdict(call), **place})
+    stamps = [round(stamp, 6) for stamp in call.chunks_s]
+    return json.dumps({**asdict(call), "chunks_s": stamps, **place})

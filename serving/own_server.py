@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from starlette.types import ASGIApp
+
+from serving.engines.door import AsgiApp
 
 BACKLOG = 2048
 LOOPBACK = "127.0.0.1"
@@ -29,7 +30,7 @@ class QuietServer(uvicorn.Server):
 class OwnServer:
     """Serves an ASGI app on a free port of `host`, from `OwnServer(...)` (inside a running loop) until `stop`."""
 
-    def __init__(self, app: ASGIApp, *, host: str = LOOPBACK, keep_alive_s: float = 75.0) -> None:
+    def __init__(self, app: AsgiApp, *, host: str = LOOPBACK, keep_alive_s: float = 75.0) -> None:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # or asyncio leaves Nagle on
         listener.bind((host, 0))
         listener.listen(BACKLOG)

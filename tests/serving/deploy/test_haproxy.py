@@ -214,7 +214,7 @@ def test_calls_go_to_a_gateways_own_server_and_health_checks_to_serves_ingress(t
     (told / "t161miyx").write_text("4711")
     hardened = harden(text, tmp_path / "errors", gateways=told)
     host, port = address.split(":")
-    assert f" server {name} {host}:4711 check port {port} " in hardened
+    assert f" server {name} {host}:4711 check port {port}" in hardened
     assert harden(hardened, tmp_path / "errors", gateways=told) == hardened
     (tmp_path / "haproxy.cfg").write_text(hardened)
     assert check(tmp_path / "haproxy.cfg").returncode == 0, check(tmp_path / "haproxy.cfg").stderr
