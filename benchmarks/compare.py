@@ -123,7 +123,7 @@ def bench_of(order: CompareOrder, folder: Path) -> Bench:
         folder=folder,
         environment=environment,
         profile=order.profile,
-        state=state,
+        state=None if order.mock else state,  # a stack that runs has its engines already
         cores=str(max(os.sched_getaffinity(0))),
         mock=json.dumps(script) if order.mock else None,
         key=order.key,

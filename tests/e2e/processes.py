@@ -74,6 +74,7 @@ def _titled(processes: list[psutil.Process], title: str) -> list[psutil.Process]
     matching = []
     for process in processes:
         with suppress(psutil.Error):
-            if process.cmdline() and process.cmdline()[0].split(".")[0].strip() == title:
+            words = process.cmdline()  # once: it is empty as soon as the process has ended
+            if words and words[0].split(".")[0].strip() == title:
                 matching.append(process)
     return matching
