@@ -33,10 +33,6 @@ def test_a_whole_stack_is_measured_on_a_mock_engine_and_says_where_its_time_goes
     left = [one for one in psutil.process_iter() if one.pid not in before and "ray::" in " ".join(one.cmdline() or ())]
     assert left == [], "the stack of the comparison is gone"
 
-
-def test_its_report_is_one_page(stack: Stack, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    stack.run("bench", "compare", "--engine", "mock", "--arm", "bare-vllm", "--clients", "2", "--out", str(out))
     stack.run("bench", "report", str(out))
     page = (out / "report.html").read_text()
     assert "bare-mock" in page
