@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -19,14 +18,13 @@ from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
-import httpx2
 import typer
 import uvloop
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.arms import ArmFailed, Target
-from benchmarks.arms.child import Child, free_port, serves
+from benchmarks.arms import ArmFailed, Bench, Target
+from benchmarks.arms.mock import MockServer
 from benchmarks.calls import Address
 from benchmarks.estimates import Estimate, estimate, ratios
 from benchmarks.load import OUTPUT_TOKENS, LoadFailed, LoadGenerator, Prompts
@@ -39,7 +37,6 @@ from benchmarks.suite import Load
 from models.catalog import Catalog, ModelStore
 from models.errors import PenstockError
 
-MOCK = "serving.testing:FakeEngine"
 SCRIPT = {"ttft_s": 0.02, "tpot_s": 0.005, "tokens": OUTPUT_TOKENS}
 CARD = "demo-small"  # its tokenizer counts the prompts for vLLM's generator
 SEED = 20_261_125
@@ -127,16 +124,12 @@ def both(
 @contextmanager
 def mock(folder: Path) -> Iterator[Target]:
     """The mock server, in a process of its own."""
-    child, port = Child("mock", folder / "mock.log"), free_port()
-    target = Target(f"http://127.0.0.1:{port}", CARD)
-    command = (sys.executable, "-m", "uvicorn", MOCK, "--factory", "--port", str(port), "--log-level", "warning")
+    model = ModelStore(None).resolve(Catalog.load().card(CARD))
+    server = MockServer(Bench(CARD, model, {}, folder, os.environ, mock=json.dumps(SCRIPT)))
     try:
-        child.start(command, os.environ)
-        child.wait_until(lambda: serves(target))
-        httpx2.post(f"{target.url}/script", json=SCRIPT).raise_for_status()
-        yield target
+        yield server.start()
     finally:
-        child.stop()
+        server.stop()
 
 
 def measured(block: Block, target: Target) -> dict[str, Any]:

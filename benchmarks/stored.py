@@ -18,7 +18,9 @@ import numpy as np
 from benchmarks.calls import Call
 from benchmarks.estimates import CONFIDENCE, RESAMPLES, Estimate
 from benchmarks.metrics import tpot_s
+from benchmarks.report.folder import Folder
 from benchmarks.result import read_calls
+from benchmarks.schedule import Point
 from models.errors import ConfigurationError
 
 SEED = 1
@@ -135,19 +137,14 @@ def _blocks(folder: Path) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for line in (folder / "blocks.jsonl").read_text().splitlines():
         block = json.loads(line)
-        load = f"{block['clients']} clients" if block["clients"] is not None else f"{block['rate']:.1f} requests/s"
+        load = Point(block["clients"], block["rate"]).name
         if block["fault"] is None and block["metrics"]["ttft_ms"] is not None:
             found.setdefault((block["arm"], load), []).append(block["metrics"])
     return found
 
 
 def _origin(folder: Path) -> Mapping[str, Any]:
-    try:
-        found: Mapping[str, Any] = json.loads((folder / "origin.json").read_text())
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"{str(folder)!r} is not a result: it has no origin.json.", detail=str(error)
-        ) from error
+    found = Folder.read(folder).origin
     if "load" not in found.get("config", {}):
         raise ConfigurationError(f"{str(folder)!r} is no result of `bench run` or `bench compare`.")
     if found.get("stopped") is not None:

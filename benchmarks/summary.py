@@ -5,7 +5,7 @@ Pure. A block with a fault counts in no figure and is named; an arm that did not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -82,6 +82,22 @@ class Summary:
     faulty: tuple[str, ...] = ()
     stages: Stages | None = None
     stopped: str | None = None
+
+    @property
+    def arms(self) -> list[str]:
+        """The arms that were measured, in their order."""
+        return list(dict.fromkeys(row.arm for row in self.rows))
+
+    @property
+    def loads(self) -> list[str]:
+        """The loads, in their order."""
+        return list(dict.fromkeys(row.load for row in self.rows))
+
+    def ratios(self) -> Iterator[tuple[Row, str, Versus]]:
+        """Every row against every other arm that it was held against."""
+        for row in self.rows:
+            for other, versus in row.versus.items():
+                yield row, other, versus
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.estimates import Estimate
 from benchmarks.metrics import CPU_LIMIT, LAG_LIMIT_MS
-from benchmarks.report.arms import Comparison, Estimate, Row, Stages
 from benchmarks.report.charts import STEEP, Interval, Line, Mark, Scale, Stage, budget, intervals, is_wide, lines
 from benchmarks.report.exhibits import arm_keys, distributions, failures
 from benchmarks.report.folder import Folder
 from benchmarks.report.page import Exhibit, Key, Notice, Page, Section, Table, number, short
 from benchmarks.report.samples import Samples
+from benchmarks.stages import Stages
+from benchmarks.summary import Row, Summary
 
 KIND = "compare"
 COSTS = (
@@ -31,13 +33,13 @@ class Compared:
     folder: Folder
     name: str
     at: int
-    found: Comparison
+    found: Summary
     samples: Mapping[str, Mapping[str, Samples]]
 
     @classmethod
     def read(cls, folder: Folder, *, name: str, at: int) -> Compared:
         """The comparison of a folder."""
-        found = folder.as_shape(Comparison)
+        found = folder.as_shape(Summary)
         samples: dict[str, dict[str, Samples]] = {load: {arm: Samples() for arm in found.arms} for load in found.loads}
         for line, call in folder.calls():
             load = line.get("load")
@@ -73,7 +75,7 @@ def page(folders: Sequence[Folder], *, names: Sequence[str]) -> Page:
     )
 
 
-def _about(found: Comparison) -> str:
+def _about(found: Summary) -> str:
     return f"{len(found.arms)} arms at {_loads(found)}; the reference is {found.reference}"
 
 
@@ -112,9 +114,10 @@ def _sentences(one: Compared, *, alone: bool) -> Iterator[str]:
     found, where = one.found, "" if alone else f"{one.name}: "
     best: dict[str, str] = {}
     for row, other, versus in found.ratios():
-        if other == found.reference and versus.throughput is not None:
-            of = versus.throughput
-            best[row.arm] = f"{row.arm} at {row.load}: {of.said(2)} × the tokens/s of {other} (95 % interval)."
+        if other == found.reference and row.clients is not None:
+            best[row.arm] = (
+                f"{row.arm} at {row.load}: {_said(versus.throughput, 2)} × the tokens/s of {other} (95 % interval)."
+            )
     yield from (f"{where}{short(line)}" for line in best.values())
 
 
@@ -163,17 +166,17 @@ def _curve(one: Compared) -> Exhibit:
     )
 
 
-def _loads(found: Comparison) -> str:
+def _loads(found: Summary) -> str:
     return ", ".join(found.loads)
 
 
-def _points(found: Comparison, arm: str, *, field: str) -> list[tuple[float, float]]:
+def _points(found: Summary, arm: str, *, field: str) -> list[tuple[float, float]]:
     rows = [row for row in found.rows if row.arm == arm and row.clients is not None]
     values = [(row.tokens_per_s, getattr(row, field)) for row in rows]
     return [(x, y) for x, y in values if x is not None and y is not None]
 
 
-def _table(found: Comparison) -> Table:
+def _table(found: Summary) -> Table:
     """Every figure of every arm; those that were not measured stand below."""
     head = ("arm", "load", "blocks", "tokens/s", "requests/s", "TTFT p50", "TTFT p99", "TPOT p50")
     none = ("—",) * (len(head) - 1)
@@ -188,7 +191,7 @@ def _figures(row: Row) -> tuple[str, ...]:
     return (row.arm, row.load, blocks, *speed, *map(number, latencies))
 
 
-def _costs(found: Comparison) -> Exhibit | None:
+def _costs(found: Summary) -> Exhibit | None:
     """Processor time and memory, where they were counted."""
     counted = [cost for cost in COSTS if any(getattr(row, cost[1]) is not None for row in found.rows)]
     if not counted:
@@ -209,7 +212,7 @@ def _cost(row: Row, field: str, *, unit: float) -> str:
 def _ratios(one: Compared) -> Exhibit | None:
     """Throughput and time to first token against other arms, with intervals; the reference's own in the picture."""
     found = one.found
-    every = [(row, other, versus) for row, other, versus in found.ratios() if versus.throughput or versus.ttft_gap_ms]
+    every = list(found.ratios())
     if not every:
         return None
     rows = tuple(
@@ -218,7 +221,7 @@ def _ratios(one: Compared) -> Exhibit | None:
             row.load,
             _said(versus.throughput, 3),
             _said(versus.ttft_gap_ms, 1),
-            _rounds(versus.throughput or versus.ttft_gap_ms),
+            str(versus.throughput.count),
         )
         for row, other, versus in every
     )
@@ -244,21 +247,18 @@ def _ratios(one: Compared) -> Exhibit | None:
     return Exhibit(f"Against {found.reference}, with intervals", tuple(pictures), table, (), note)
 
 
-def _intervals(found: Comparison, field: str) -> Iterator[Interval]:
+def _intervals(found: Summary, field: str) -> Iterator[Interval]:
     """A row per arm and load; arms stand together."""
     for style, arm in enumerate(found.arms):
         for row, other, versus in found.ratios():
-            of: Estimate | None = getattr(versus, field)
-            if row.arm == arm and other == found.reference and of is not None:
+            of: Estimate = getattr(versus, field)
+            if row.arm == arm and other == found.reference:
                 yield Interval(f"{arm} · {row.load}", of.median, of.low, of.high, style)
 
 
-def _said(of: Estimate | None, digits: int) -> str:
-    return "—" if of is None else of.said(digits)
-
-
-def _rounds(of: Estimate | None) -> str:
-    return "—" if of is None else str(of.count)
+def _said(of: Estimate, digits: int) -> str:
+    """The median with its interval."""
+    return f"{of.median:,.{digits}f} [{of.low:,.{digits}f}, {of.high:,.{digits}f}]"
 
 
 def _stages(one: Compared, found: Stages) -> Exhibit:
@@ -272,8 +272,7 @@ def _stages(one: Compared, found: Stages) -> Exhibit:
         Stage("sum of the stages", 0.0, found.sum_ms, total=True),
         Stage("through − direct", 0.0, outside, total=True),
     ]
-    load = "" if found.load is None else f" at {found.load}"
-    apart = abs(found.sum_ms - outside) / abs(outside) if outside else 0.0
+    load = f" at {found.load}"
     label = f"Stages{load}: " + ", ".join(f"{row.stage} {row.ms:.3g} ms" for row in found.rows)
     picture = budget(
         steps,
@@ -283,22 +282,21 @@ def _stages(one: Compared, found: Stages) -> Exhibit:
         label=f"{label}; sum {found.sum_ms:.3g} ms, measured from outside {outside:.3g} ms.",
     )
     rows = [
-        (row.stage, number(row.ms, digits=3), f"{row.ms / found.sum_ms:.0%}" if found.sum_ms else "—")
+        (row.stage, number(row.ms, digits=3), f"{row.ms / found.sum_ms:.0%}" if found.sum_ms else "—", row.what)
         for row in found.rows
     ]
     rows += [
-        ("sum of the stages", number(found.sum_ms, digits=3), "100%"),
-        ("through − direct", number(outside, digits=3), "—"),
+        ("sum of the stages", number(found.sum_ms, digits=3), "100%", ""),
+        ("through − direct", number(outside, digits=3), "—", "as the clients saw it"),
     ]
-    allowed = "" if found.closes_within is None else f" The run itself says: closes within {found.closes_within:.1%}."
     note = (
         "The dashed line is what was measured from outside: through the front minus direct. "
-        f"The sum is {apart:.1%} away from it.{allowed}"
+        f"The sum is {found.closes_within:.1%} away from it."
     )
     return Exhibit(
         "The budget of a request, stage by stage",
         (picture,),
-        Table(("stage", "ms", "of the sum"), tuple(rows)),
+        Table(("stage", "ms", "of the sum", "what"), tuple(rows)),
         (),
         note,
     )

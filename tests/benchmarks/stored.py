@@ -112,12 +112,21 @@ def comparison(**more: Any) -> dict[str, Any]:
     stages = [("parse", 0.21), ("key", 0.34), ("route", 0.12), ("plan", 0.08), ("forward", 0.95), ("frames", 0.41)]
     budget = {
         "load": Point(clients=1).name,
-        "rows": [{"stage": stage, "ms": ms} for stage, ms in stages],
+        "calls": 160,
+        "rows": [{"stage": stage, "ms": ms, "what": f"the {stage}"} for stage, ms in stages],
         "sum_ms": 2.11,
         "through_minus_direct_ms": 2.2,
         "closes_within": 0.041,
     }
-    whole = {"suite": "chat-short", "reference": "bare-vllm", "engine": "demo-large", "rows": rows, "stages": budget}
+    lag = {"lag_ms_p99": 2.0, "cpu_share": 0.2}
+    whole = {
+        "client": lag,
+        "suite": "chat-short",
+        "reference": "bare-vllm",
+        "engine": "demo-large",
+        "rows": rows,
+        "stages": budget,
+    }
     return {**whole, "failed": {}, "faulty": [], **more}
 
 
@@ -128,7 +137,13 @@ def _row(arm: str, clients: int) -> dict[str, Any]:
     gap = {"median": 9 * (slower - 1), "low": 6 * (slower - 1), "high": 14 * (slower - 1), "count": 5}
     against = {} if arm == "bare-vllm" else {"bare-vllm": {"throughput": ratio, "ttft_gap_ms": gap}}
     latencies = {"ttft_ms_p50": 9 * slower + clients, "ttft_ms_p99": 21 * slower + 4 * clients}
-    costs = {"cpu_s_per_1000_requests": 4.1 * slower, "memory_bytes": 2**30, "gpu_s_per_1000_requests": None}
+    costs = {
+        "front_cpu_ms_per_request": None,
+        "requests": 160,
+        "cpu_s_per_1000_requests": 4.1 * slower,
+        "memory_bytes": 2**30,
+        "gpu_s_per_1000_requests": None,
+    }
     figures = {"blocks": 5, "tokens_per_s": speed, "requests_per_s": speed / 24, "tpot_ms_p50": 3.1 * slower}
     front = {"front_cpu_us_per_chunk": None if arm == "bare-vllm" else 41.5 * slower}
     place = {"arm": arm, "load": Point(clients=clients).name, "clients": clients, "rate": None}

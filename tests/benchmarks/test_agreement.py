@@ -19,7 +19,7 @@ def measured_without(module: str, folder: Path) -> Any:
 @pytest.mark.parametrize(
     ("module", "sentence"),
     [
-        ("uvicorn", "Arm 'mock' did not start: its process ended"),
+        ("uvicorn", "Arm 'bare-mock' did not start: its process ended"),
         ("vllm", "the load generator ended:"),
     ],
 )

@@ -174,7 +174,7 @@ def test_the_budget_of_stages_has_its_closing_line(
     compared: tuple[Path, dict[str, Any]], made: Callable[..., Written]
 ) -> None:
     page = Parsed(made(compared[0]).html)
-    assert page.row("forward") == ["forward", "0.950", "45%"]
+    assert page.row("forward") == ["forward", "0.950", "45%", "the forward"]
     assert page.row("through − direct") == ["through − direct", "2.200", "—"]
     assert any("sum 2.11 ms, measured from outside 2.2 ms" in label for label in page.pictures)
     assert "The sum is 4.1% away from it." in page.text

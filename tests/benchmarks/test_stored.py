@@ -34,6 +34,7 @@ def blocks(folder: Path, tokens_per_s: list[float], **more: Any) -> Path:
     ]
     lines.append({**lines[0], "fault": "cut", "metrics": {"tokens_per_s": 9e9, "ttft_ms": None}})
     (folder / "blocks.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "summary.json").write_text("{}")
     (folder / "origin.json").write_text(json.dumps({"config": {"suite": "s", "load": {}, **more}, "stopped": None}))
     return folder
 
@@ -70,7 +71,7 @@ def test_what_does_not_compare_is_a_sentence(runs: tuple[Path, Path], tmp_path: 
     for pair, said in (
         ((one, blocks(tmp_path / "two", [1.0], suite="t")), "they differ in suite"),
         ((runs[0], one), "they differ in suite, size, load"),
-        ((one, tmp_path / "none"), "is not a result"),
+        ((one, tmp_path / "none"), "is no folder"),
     ):
         with pytest.raises(ConfigurationError, match=said):
             changes(*pair)
