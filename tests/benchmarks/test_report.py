@@ -175,7 +175,7 @@ def test_the_budget_of_stages_has_its_closing_line(
 ) -> None:
     page = Parsed(made(compared[0]).html)
     assert page.row("forward") == ["forward", "0.950", "45%", "the forward"]
-    assert page.row("through − direct") == ["through − direct", "2.200", "—"]
+    assert page.row("through − direct") == ["through − direct", "2.200", "—", "as the clients saw it"]
     assert any("sum 2.11 ms, measured from outside 2.2 ms" in label for label in page.pictures)
     assert "The sum is 4.1% away from it." in page.text
 
