@@ -212,7 +212,8 @@ def _cost(row: Row, field: str, *, unit: float) -> str:
 def _ratios(one: Compared) -> Exhibit | None:
     """Throughput and time to first token against other arms, with intervals; the reference's own in the picture."""
     found = one.found
-    every = list(found.ratios())
+    turn = {arm: place for place, arm in enumerate(sorted(found.arms, key=lambda arm: arm == found.reference))}
+    every = [each for each in found.ratios() if turn[each[0].arm] < turn[each[1]]]  # a pair once, the reference below
     if not every:
         return None
     rows = tuple(
