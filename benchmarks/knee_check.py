@@ -37,6 +37,10 @@ HEAD = ("requests/s", "share of good requests by round", "median", "")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+class CheckFailed(Exception):
+    """There is nothing to compare: the search found no knee, or a run did not come to its end."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """What the sweep saw at one rate, round by round."""
@@ -69,10 +73,10 @@ def command(
         settings = config(order, probed(order))
         found = find_knee(searched, heard=lambda trial: console.print(f"{trial.rate:.2f}/s: {trial.share:.1%}"))
         if found.knee.rate is None or found.stopped is not None:
-            raise typer.BadParameter(" ".join(sentences(found, goodput=GOODPUT)))
+            raise CheckFailed(" ".join(sentences(found, goodput=GOODPUT)))
         swept = _sweep(order, found.knee.rate, trial_s=trial_s, rounds=rounds, console=console)
-    except PenstockError as error:
-        console.print(error.public, style="bold red", markup=False, highlight=False, soft_wrap=True)
+    except (CheckFailed, PenstockError) as error:
+        console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     counts = {"trials": len(found.knee.trials), "runs": rounds * len(swept)}
     asked = {**settings, "objective": OBJECTIVE.model_dump(mode="json"), "goodput": GOODPUT, "trial_s": trial_s}
@@ -103,6 +107,8 @@ def _sweep(order: BenchOrder, rate: float, *, trial_s: float, rounds: int, conso
     shares: dict[float, list[float]] = {one: [] for one in rates}
     for number, (_, one) in enumerate(track(runs, console=console, description="sweep")):
         outcome = bench(_run(order, one, trial_s=trial_s, seed=SEED + 7 * (number + 1)), heard=lambda _: None)
+        if outcome.stopped is not None:
+            raise CheckFailed(f"The sweep ended early: {outcome.stopped}.")
         (goodput,) = outcome.metrics.goodput
         shares[one].append(goodput.share)
     return [Rate(one, tuple(seen)) for one, seen in shares.items()]

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.calls import Call
+from benchmarks.priority import Priority
 from benchmarks.runner import Run
 from benchmarks.suite import Load, Slo
 
@@ -72,6 +73,7 @@ class Metrics:
     lag_ms: Spread | None
     client_cpu_share: float
     client_limited: str | None
+    client_priority: Priority = "normal"
 
     def as_json(self) -> dict[str, Any]:
         """For the record."""
@@ -147,7 +149,8 @@ def measure(run: Run, load: Load, *, slos: Sequence[Slo]) -> Metrics:
         goodput=tuple(_goodput(ended, slo, span=span) for slo in slos),
         lag_ms=lag,
         client_cpu_share=run.cpu_share,
-        client_limited=_limited(lag, run.cpu_share),
+        client_limited=_limited(lag, run),
+        client_priority=run.priority,
     )
 
 
@@ -168,11 +171,12 @@ def _lag(run: Run, ended: Sequence[Call]) -> Spread | None:
     return _ms(late or run.loop_lag_s)
 
 
-def _limited(lag: Spread | None, cpu_share: float) -> str | None:
-    if cpu_share > CPU_LIMIT:
-        return f"this client used {cpu_share:.0%} of its core: the figures are its own limit, not the server's"
+def _limited(lag: Spread | None, run: Run) -> str | None:
+    if run.cpu_share > CPU_LIMIT:
+        return f"this client used {run.cpu_share:.0%} of its core: the figures are its own limit, not the server's"
     if lag is not None and lag.p99 > LAG_LIMIT_MS:
-        return f"this client was {lag.p99:.0f} ms late (p99): the machine was too busy to measure"
+        way_out = "; with CAP_SYS_NICE it would go ahead of its neighbours" if run.priority == "normal" else ""
+        return f"this client was {lag.p99:.0f} ms late (p99): the machine was too busy to measure{way_out}"
     return None
 
 

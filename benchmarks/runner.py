@@ -19,6 +19,7 @@ import aiohttp
 
 from benchmarks.calls import OUT_OF_FILES, UNREACHABLE, Address, Call, Caller
 from benchmarks.many_models import Popularity
+from benchmarks.priority import Priority, ahead
 from benchmarks.prompts import Order, ask
 from benchmarks.suite import Load
 from benchmarks.workloads import Arrival, arrivals
@@ -46,6 +47,7 @@ class Run:
     """
 
     calls: list[Call] = field(default_factory=list)
+    priority: Priority = "normal"
     started_at: float = 0.0
     ended_s: float = 0.0
     cpu_share: float = 0.0
@@ -68,6 +70,10 @@ class Runner:
 
     async def go(self) -> Run:
         """The whole run; what was seen so far stays in `run` when it is cancelled."""
+        with ahead() as self.run.priority:
+            return await self._go()
+
+    async def _go(self) -> Run:
         cpu, began = _cpu_s(), time.perf_counter()
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=None)

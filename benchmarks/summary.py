@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.estimates import Estimate, estimate, gaps, ratios
 from benchmarks.measuring import Measured
 from benchmarks.metrics import Metrics
+from benchmarks.priority import Priority
 from benchmarks.result import markdown_table
 from benchmarks.schedule import Point
 from benchmarks.stages import Stages
@@ -62,10 +63,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Whether the measuring itself was in order: the highest lag (p99) and share of a core over all blocks."""
+    """Whether the measuring itself was in order: the highest lag (p99) and share of a core over all blocks.
+
+    `priority`: whether it went ahead of the servers on their cores, in every block.
+    """
 
     lag_ms_p99: float
     cpu_share: float
+    priority: Priority = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,11 @@ def faults_of(blocks: Iterable[Measured]) -> tuple[str, ...]:
 def client_of(blocks: Sequence[Measured]) -> Client | None:
     """How the measuring itself was, at its worst."""
     lags = [one.metrics.lag_ms.p99 for one in blocks if one.metrics.lag_ms is not None]
-    return Client(max(lags), max(one.metrics.client_cpu_share for one in blocks)) if lags else None
+    if not lags:
+        return None
+    ahead = all(one.metrics.client_priority == "real-time" for one in blocks)
+    share = max(one.metrics.client_cpu_share for one in blocks)
+    return Client(max(lags), share, "real-time" if ahead else "normal")
 
 
 def _arms(blocks: Iterable[Measured]) -> list[str]:
@@ -218,9 +227,10 @@ def notes(summary: Summary) -> list[str]:
         each = "; ".join(f"{load}: {_interval(one.throughput, '{:.3f}', unit='×')}" for load, one in nulls)
         found.append(f"Null arm, `{summary.reference}` against itself: {each}.")
     if summary.client is not None:
-        lag, share = summary.client.lag_ms_p99, summary.client.cpu_share
+        lag, share, priority = summary.client.lag_ms_p99, summary.client.cpu_share, summary.client.priority
         found.append(
-            f"The client was at most {lag:.1f} ms late (p99 of a block) and used at most {share:.0%} of a core."
+            f"The client ran at {priority} priority, was at most {lag:.1f} ms late (p99 of a block) and used at most "
+            f"{share:.0%} of a core."
         )
     cores = {arm: where["engine"] for arm, where in summary.cores.items() if where["engine"]}
     if cores:

@@ -116,6 +116,9 @@ def test_a_run_that_the_client_limited_says_so() -> None:
     late = call(1.0, 0.1)
     late.due_s = 0.5
     assert "late" in str(figures(late).client_limited)
+    assert "CAP_SYS_NICE" in str(figures(late).client_limited)
+    ahead = Run(calls=[late], ended_s=2.0, priority="real-time")
+    assert str(measure(ahead, load(), slos=[]).client_limited).endswith("too busy to measure")
     assert figures(call(1.0, 0.1)).client_limited is None
     busy = Run(calls=[call(1.0, 0.1)], ended_s=2.0, cpu_share=0.97)
     assert "97%" in str(measure(busy, load(), slos=[]).client_limited)

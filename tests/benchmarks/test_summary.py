@@ -98,6 +98,10 @@ def test_the_client_is_judged_at_its_worst(block: MeasuredBlock) -> None:
     found = client_of([block(PENSTOCK, 900), busy])
     assert found is not None
     assert Client(round(found.lag_ms_p99, 6), found.cpu_share) == Client(1.0, 0.8)
+    assert found.priority == "normal"
+    first = block(BARE, 1000)
+    first = replace(first, metrics=replace(first.metrics, client_priority="real-time"))
+    assert [client_of(blocks).priority for blocks in ([first], [first, busy])] == ["real-time", "normal"]
     assert client_of([]) is None
 
 
