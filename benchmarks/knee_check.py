@@ -1,8 +1,9 @@
 """`python -m benchmarks.knee_check --target URL --out DIR`: does `bench slo` find what a fine sweep finds?
 
-First the search, then a plain run (`bench run`) at every rate of a grid around its answer, in rounds of shuffled order.
-The sweep's knee is the highest rate that met the objective, together with all below it, in the median of the rounds.
-The two share the client and nothing of how they look. Owns the command.
+In rounds, because a shared machine drifts: a search, then at once a plain run (`bench run`) at every rate of a grid
+around the first search's answer, in shuffled order. The sweep's knee of a round is the rate that parts its runs best:
+as many as possible at or below it met the objective, as many as possible above it did not. The two share the client and
+nothing of how they look. Owns the command.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -31,8 +33,8 @@ SEED = 20_261_125
 OBJECTIVE = Slo.model_validate({"name": "chat", "ttft_ms": 200, "tpot_ms": 50})
 GOODPUT = 0.95
 PRECISION = 0.05
-SPAN, STEP = 0.15, 0.025  # of the found rate: how far to both sides, how fine
-HEAD = ("requests/s", "share of good requests by round", "median", "")
+SPAN, STEP = 0.20, 0.04  # of the first search's rate: how far to both sides, how fine
+HEAD = ("round", "search", "sweep", "apart", "share of good requests at each rate of the sweep")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -42,16 +44,27 @@ class CheckFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
-    """What the sweep saw at one rate, round by round."""
+class Round:
+    """One search, and the sweep behind it: rate (requests per second) → share of good requests."""
 
-    rate: float
-    shares: tuple[float, ...]
+    found: Found
+    shares: Mapping[float, float]
 
     @property
-    def met(self) -> bool:
-        """Whether the median of the rounds met the objective."""
-        return median(self.shares) >= GOODPUT
+    def search(self) -> float:
+        """The search's knee."""
+        assert self.found.knee.rate is not None
+        return self.found.knee.rate
+
+    @property
+    def sweep(self) -> float | None:
+        """The sweep's knee; None where it lies outside of the sweep."""
+        return swept_knee(self.shares)
+
+    @property
+    def apart(self) -> float | None:
+        """How far the search lies above the sweep, as a share of the sweep."""
+        return None if self.sweep is None else self.search / self.sweep - 1
 
 
 @app.command()
@@ -63,35 +76,47 @@ def command(
     suite: Annotated[str, typer.Option(help="Suite whose requests are sent.")] = "chat-short",
     start: Annotated[float, typer.Option(min=0.05, help="Requests per second of the first trial.")] = 20.0,
     trial_s: Annotated[float, typer.Option(min=1, help="Seconds of one trial, and of one run of the sweep.")] = 20.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs at every rate of the sweep.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Searches, each with its sweep.")] = 3,
 ) -> None:
     """Search the knee, sweep around it, and write both and how far they lie apart."""
     console, started = Console(stderr=True), time.time()
     order = BenchOrder(suite, load_suite(suite), "cpu", target, SEED, key=key)
-    searched = KneeOrder(order, OBJECTIVE, GOODPUT, trial_s, start, (0.05, 1000.0), PRECISION)
     try:
         settings = config(order, probed(order))
-        found = find_knee(searched, heard=lambda trial: console.print(f"{trial.rate:.2f}/s: {trial.share:.1%}"))
-        if found.knee.rate is None or found.stopped is not None:
-            raise CheckFailed(" ".join(sentences(found, goodput=GOODPUT)))
-        swept = _sweep(order, found.knee.rate, trial_s=trial_s, rounds=rounds, console=console)
+        done = list(_rounds(order, rounds, start=start, trial_s=trial_s, console=console))
     except (CheckFailed, PenstockError) as error:
         console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    counts = {"trials": len(found.knee.trials), "runs": rounds * len(swept)}
+    counts = {"trials": sum(len(one.found.knee.trials) for one in done), "runs": sum(len(one.shares) for one in done)}
     asked = {**settings, "objective": OBJECTIVE.model_dump(mode="json"), "goodput": GOODPUT, "trial_s": trial_s}
-    _write(out, found, swept=swept, source=origin(config=asked, seeds=[SEED], counts=counts, started=started))
+    _write(out, done, source=origin(config=asked, seeds=[SEED], counts=counts, started=started))
     console.print((out / "table.md").read_text(), markup=False, highlight=False)
 
 
-def swept_knee(rates: list[Rate]) -> float | None:
-    """The highest rate that met the objective together with all below it; None when the lowest did not."""
-    best = None
-    for one in sorted(rates, key=lambda one: one.rate):
-        if not one.met:
-            break
-        best = one.rate
-    return best
+def _rounds(order: BenchOrder, rounds: int, *, start: float, trial_s: float, console: Console) -> Iterator[Round]:
+    rates: list[float] = []
+    for number in range(rounds):
+        seeded = replace(order, seed=SEED + 1_000_000 * number)
+        searched = KneeOrder(seeded, OBJECTIVE, GOODPUT, trial_s, start, (0.05, 1000.0), PRECISION)
+        found = find_knee(searched, heard=lambda trial: console.print(f"{trial.rate:.2f}/s: {trial.share:.1%}"))
+        if found.knee.rate is None or found.stopped is not None:
+            raise CheckFailed(" ".join(sentences(found, goodput=GOODPUT)))
+        rates = rates or grid(found.knee.rate)
+        yield Round(found, _sweep(seeded, rates, trial_s=trial_s, console=console))
+
+
+def swept_knee(shares: Mapping[float, float]) -> float | None:
+    """The rate that parts the runs best into met and not met, the middle one of several that do so equally well.
+
+    None when it lies outside: with every run not met (or met) below (or above) the sweep as good an answer.
+    """
+
+    def agreeing(knee: float) -> int:
+        return sum((share >= GOODPUT) == (rate <= knee) for rate, share in shares.items())
+
+    most = max(map(agreeing, (0.0, *shares)))
+    best = [rate for rate in (0.0, *shares) if agreeing(rate) == most]
+    return None if 0.0 in best or max(shares) in best else median(best)
 
 
 def grid(rate: float) -> list[float]:
@@ -100,18 +125,16 @@ def grid(rate: float) -> list[float]:
     return [rate * (1 + STEP * number) for number in range(-steps, steps + 1)]
 
 
-def _sweep(order: BenchOrder, rate: float, *, trial_s: float, rounds: int, console: Console) -> list[Rate]:
-    rates = grid(rate)
-    shuffled = random.Random(SEED)
-    runs = [(number, one) for number in range(rounds) for one in shuffled.sample(rates, len(rates))]
-    shares: dict[float, list[float]] = {one: [] for one in rates}
-    for number, (_, one) in enumerate(track(runs, console=console, description="sweep")):
-        outcome = bench(_run(order, one, trial_s=trial_s, seed=SEED + 7 * (number + 1)), heard=lambda _: None)
+def _sweep(order: BenchOrder, rates: list[float], *, trial_s: float, console: Console) -> dict[float, float]:
+    shuffled = random.Random(order.seed).sample(rates, len(rates))
+    shares: dict[float, float] = {}
+    for number, rate in enumerate(track(shuffled, console=console, description="sweep")):
+        outcome = bench(_run(order, rate, trial_s=trial_s, seed=order.seed + 7 * (number + 1)), heard=lambda _: None)
         if outcome.stopped is not None:
             raise CheckFailed(f"The sweep ended early: {outcome.stopped}.")
         (goodput,) = outcome.metrics.goodput
-        shares[one].append(goodput.share)
-    return [Rate(one, tuple(seen)) for one, seen in shares.items()]
+        shares[rate] = goodput.share
+    return dict(sorted(shares.items()))
 
 
 def _run(order: BenchOrder, rate: float, *, trial_s: float, seed: int) -> BenchOrder:
@@ -121,34 +144,37 @@ def _run(order: BenchOrder, rate: float, *, trial_s: float, seed: int) -> BenchO
     return replace(order, suite=Suite.model_validate(suite.model_dump()), seed=seed)
 
 
-def _write(out: Path, found: Found, *, swept: list[Rate], source: dict[str, object]) -> None:
-    by_search, by_sweep = found.knee.rate, swept_knee(swept)
-    assert by_search is not None
-    apart = None if by_sweep is None else by_search / by_sweep - 1
+def _write(out: Path, rounds: list[Round], *, source: dict[str, object]) -> None:
+    known = [one.apart for one in rounds if one.apart is not None]
+    apart = median(known) if known else None
     summary = {
-        "search": found.as_json(),
-        "sweep": [asdict(one) for one in swept],
-        "search_rate": by_search,
-        "sweep_rate": by_sweep,
         "apart": apart,
+        "rounds": [
+            {"search": one.search, "sweep": one.sweep, "apart": one.apart, "found": one.found.as_json()}
+            | {"shares": [{"rate": rate, "share": share} for rate, share in one.shares.items()]}
+            for one in rounds
+        ],
     }
     limits = f"{OBJECTIVE.ttft_ms:.0f} ms to the first token and {OBJECTIVE.tpot_ms:.0f} ms per token after it"
-    verdict = (
-        f"The search found {by_search:.1f} requests/s; the sweep's lowest rate already fails."
-        if by_sweep is None or apart is None
-        else f"The search found {by_search:.1f} requests/s, the sweep {by_sweep:.1f}: {apart:+.1%} apart."
+    said = (
+        f"Search and sweep lie {_percent(apart)} apart (median over {len(known)} of {len(rounds)} rounds). "
+        f"Objective: {limits} for {GOODPUT:.0%} of the requests."
     )
     out.mkdir(parents=True, exist_ok=True)
-    table = markdown_table(HEAD, map(_cells, swept))
-    objective = f"Objective: {limits} for {GOODPUT:.0%} of the requests."
+    table = markdown_table(HEAD, (_cells(number, one) for number, one in enumerate(rounds, 1)))
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    (out / "table.md").write_text(f"{table}\n\n{verdict} {objective}\n")
+    (out / "table.md").write_text(f"{table}\n\n{said}\n")
     (out / "origin.json").write_text(json.dumps(source, indent=1) + "\n")
 
 
-def _cells(one: Rate) -> tuple[str, ...]:
-    shares = ", ".join(f"{share:.1%}" for share in one.shares)
-    return (f"{one.rate:.2f}", shares, f"{median(one.shares):.1%}", "met" if one.met else "not met")
+def _cells(number: int, one: Round) -> tuple[str, ...]:
+    shares = ", ".join(f"{rate:.1f}: {share:.0%}" for rate, share in one.shares.items())
+    sweep = "outside" if one.sweep is None else f"{one.sweep:.1f}/s"
+    return (str(number), f"{one.search:.1f}/s", sweep, _percent(one.apart), shares)
+
+
+def _percent(apart: float | None) -> str:
+    return "unknown" if apart is None else f"{apart:+.1%}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The client leaving, as something to race work against.
+"""The client leaving, as the end of whatever is done for it.
 
 A client that half-closes its side counts as gone: uvicorn closes the connection at its end of file.
 """
@@ -6,15 +6,12 @@ A client that half-closes its side counts as gone: uvicorn closes the connection
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
 
 from starlette.types import Receive
 
 from serving.api.call import Call
-
-T = TypeVar("T")
 
 
 class ClientGone(Exception):
@@ -22,38 +19,34 @@ class ClientGone(Exception):
 
 
 @asynccontextmanager
-async def departure(receive: Receive, call: Call) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that ends when the client leaves before the answer is complete; the body must have been read."""
-    task = asyncio.create_task(_until_gone(receive, call))
+async def departure(receive: Receive, call: Call) -> AsyncIterator[Callable[[], None]]:
+    """The block is cancelled when the client leaves before the answer is complete, and ends in `ClientGone`.
+
+    What it yields raises `ClientGone` too, for work that came to an end all the same. The body must have been read. The
+    work stays in the caller's task: a timer without a time, which the leaving sets off, has the standard library's
+    rules for whose cancellation it was.
+    """
+    now = asyncio.get_running_loop().time
     try:
-        yield task
-    finally:
-        await _stop(task)
+        async with asyncio.timeout(None) as stay:
+            watch = asyncio.create_task(_until_gone(receive, call, leave=lambda: stay.reschedule(now())))
+            try:
+                yield lambda: _present(stay)
+            finally:
+                watch.cancel()
+    except TimeoutError:
+        if stay.expired():
+            raise ClientGone from None
+        raise
 
 
-async def race(work: Coroutine[Any, Any, T], gone: asyncio.Task[None]) -> T:
-    """The work's result, or `ClientGone` once the work has been cancelled and has ended."""
-    if gone.done():
-        work.close()
+def _present(stay: asyncio.Timeout) -> None:
+    if stay.expired():
         raise ClientGone
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await _stop(task)
-    if task.cancelled():
-        raise ClientGone
-    return task.result()
 
 
-async def _stop(task: asyncio.Task[Any]) -> None:
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-
-
-async def _until_gone(receive: Receive, call: Call) -> None:
+async def _until_gone(receive: Receive, call: Call, *, leave: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    if call.complete:  # a server says "disconnect" behind a whole answer too
-        await asyncio.Event().wait()
+    if not call.complete:  # a server says "disconnect" behind a whole answer too
+        leave()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import AsyncExitStack
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -17,14 +17,14 @@ from models.types import GenerationRequest, Principal
 from serving.api.access import INFERENCE, authorize
 from serving.api.body import JsonBodies
 from serving.api.call import Call, call_of
-from serving.api.departure import ClientGone, departure, race
+from serving.api.departure import departure
 from serving.api.deps import ApiDependencies
 from serving.api.errors import echo
 from serving.api.generation_request import Arrival
 from serving.api.patience import hanging_up, patience
 from serving.api.sse import EventStream
 from serving.engines.answer import Answer
-from serving.telemetry.record import CallRecord, timed
+from serving.telemetry.record import timed
 
 # A whole answer of many choices may be 64 MiB; what the client has not read waits here, and not in the socket's buffer.
 PIECE_BYTES = 64 * 1024
@@ -61,35 +61,30 @@ class Generation:
             self._note(request, call)
             self._check_model(request, caller)
             widen(request.generations)
-            async with departure(receive, call) as gone:
-                await self._answer(request, caller, call=call, gone=gone, send=send)
+            async with departure(receive, call) as present:
+                await self._answer(request, caller, call=call, present=present, send=send)
 
     async def _answer(
-        self, request: GenerationRequest, caller: Principal, *, call: Call, gone: asyncio.Task[None], send: Send
+        self, request: GenerationRequest, caller: Principal, *, call: Call, present: Callable[[], None], send: Send
     ) -> None:
         if call.record is None:
             raise PenstockError("A generation call has no record.")
-        async with AsyncExitStack() as held:
-            answer = await race(self._begin(request, caller, record=call.record, held=held), gone)
+        answer = await self._deps.pipeline.answer(request, caller, record=call.record)
+        try:
+            present()
             with hanging_up(send, call):
-                await self._deliver(answer, call=call, gone=gone, send=send)
+                await self._deliver(answer, call=call, send=send)
+        finally:
+            if answer.stream is not None:
+                await answer.stream.aclose()  # frees the engine
 
-    async def _deliver(self, answer: Answer, *, call: Call, gone: asyncio.Task[None], send: Send) -> None:
+    async def _deliver(self, answer: Answer, *, call: Call, send: Send) -> None:
         timers, headers = self._deps.timers, _headers(answer)
         if answer.stream is not None:
             stream = EventStream(answer.stream, send, call=call, timers=timers, clock=self._deps.clock)
-            await race(stream.run(headers), gone)
+            await stream.run(headers)
         else:
-            await _send_body(answer.body or b"", headers, send=send, gone=gone, stall_s=timers.write_stall_s)
-
-    async def _begin(
-        self, request: GenerationRequest, caller: Principal, *, record: CallRecord, held: AsyncExitStack
-    ) -> Answer:
-        """The pipeline's answer, its stream held before anything can come between: closing it frees the engine."""
-        answer = await self._deps.pipeline.answer(request, caller, record=record)
-        if answer.stream is not None:
-            held.push_async_callback(answer.stream.aclose)
-        return answer
+            await _send_body(answer.body or b"", headers, send=send, stall_s=timers.write_stall_s)
 
     def _check_model(self, request: GenerationRequest, caller: Principal) -> None:
         """`auto` is a name like any other: a key with a model list needs it in that list."""
@@ -109,7 +104,7 @@ class Generation:
             call.record.traceparent = request.traceparent
 
 
-async def _send_body(body: bytes, headers: Headers, *, send: Send, gone: asyncio.Task[None], stall_s: float) -> None:
+async def _send_body(body: bytes, headers: Headers, *, send: Send, stall_s: float) -> None:
     """Piece by piece, each under the timer of a client that does not read; most answers are one piece."""
     length = (b"content-length", str(len(body)).encode())
     head = [(b"content-type", b"application/json"), length, *headers]
@@ -121,9 +116,7 @@ async def _send_body(body: bytes, headers: Headers, *, send: Send, gone: asyncio
             if not more:
                 return
             restart()
-            await asyncio.sleep(0)  # a send behind the client's leaving does nothing and waits for nothing
-            if gone.done():
-                raise ClientGone
+            await asyncio.sleep(0)  # a send behind the client's leaving waits for nothing: here it is heard of
 
 
 def _headers(answer: Answer) -> Headers:

@@ -45,19 +45,23 @@ class EventStream:
         self._last_sent = self._now()
         self._sending_since: float | None = None
         self._sent = 0
+        self._loop = asyncio.get_running_loop()
+        self._taken = asyncio.timeout(None)
+        self._timer: asyncio.TimerHandle | None = None
+        self._commenting: asyncio.Task[None] | None = None
 
     async def run(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the whole answer. Whoever owns the stream closes it behind this, however it ends."""
-        pump = asyncio.create_task(self._pump(headers))
-        clock = asyncio.create_task(self._keep_time())
+        self._keep_time()
         try:
-            await asyncio.wait({pump, clock}, return_when=asyncio.FIRST_COMPLETED)
-            stalled = not pump.done()
+            async with self._taken:
+                await self._pump(headers)
+        except TimeoutError:
+            if self._taken.expired():
+                raise Stalled from None
+            raise
         finally:
-            pump.cancel()
-            clock.cancel()
-            await asyncio.wait({pump, clock})
-        (clock if stalled else pump).result()
+            self._end_time()
 
     async def _pump(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
@@ -98,24 +102,44 @@ class EventStream:
         if record is not None and record.ttft_ms is None:
             record.ttft_ms = (self._now() - self._call.received) * 1000
 
-    async def _keep_time(self) -> None:
-        """Comments while the engine is silent; raises `Stalled` when the client has not read for too long."""
-        while (left := self._stall_in()) > 0:
-            silence = self._last_sent + self._timers.keep_alive_s - self._now()
-            if self._sending_since is not None or silence > 0:
-                await asyncio.sleep(left if self._sending_since is not None else min(left, silence))
-            else:
-                await self._comment()
-        raise Stalled
+    def _keep_time(self) -> None:
+        """Comments while the engine is silent; sets off `_taken` when the client has not read for too long.
 
-    def _stall_in(self) -> float:
-        """Seconds until a send that is under way counts as stalled."""
-        since = self._now() if self._sending_since is None else self._sending_since
-        return since + self._timers.write_stall_s - self._now()
+        A timer that looks at two stamps, and no task and no timer per event.
+        """
+        now, timers = self._now(), self._timers
+        if self._sending_since is None:
+            due = self._last_sent + timers.keep_alive_s - now
+            if due <= 0:
+                self._comment()
+                due = timers.keep_alive_s
+            left = min(due, timers.write_stall_s)
+        else:
+            left = self._sending_since + timers.write_stall_s - now
+            if left <= 0:
+                self._stalled()
+                return
+        self._timer = self._loop.call_later(left, self._keep_time)
 
-    async def _comment(self) -> None:
-        """Send a keep-alive."""
+    def _end_time(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._commenting is not None:
+            self._commenting.cancel()
+
+    def _stalled(self) -> None:
+        if not self._taken.expired():
+            self._taken.reschedule(self._loop.time())
+
+    def _comment(self) -> None:
+        """Send a keep-alive, unless the last one still waits to be taken."""
         self._last_sent = self._now()
-        if not self._call.complete:
+        if not self._call.complete and (self._commenting is None or self._commenting.done()):
+            self._commenting = self._loop.create_task(self._send_comment())
+
+    async def _send_comment(self) -> None:
+        try:
             async with patience(self._timers.write_stall_s):
                 await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+        except Stalled:
+            self._stalled()
