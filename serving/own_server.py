@@ -36,7 +36,12 @@ class OwnServer:
         listener.listen(BACKLOG)
         self.address: tuple[str, int] = listener.getsockname()[:2]
         config = uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, timeout_keep_alive=int(keep_alive_s)
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # a client could name itself: HAProxy passes such headers on
+            timeout_keep_alive=int(keep_alive_s),
         )
         self._server = QuietServer(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))

@@ -95,6 +95,8 @@ def stack_environment(
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(sockets),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(sockets / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(sockets / "m"),  # else one folder in /tmp for all users
+        # Its own counters stay. Off: a log line per call that a Python process reads for metrics nobody asked for.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.stats),
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(2 * settings.http.max_header_bytes),

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
 
-import aiohttp
-
 from models.clock import Clock, SystemClock
 from models.errors import PenstockError
 from models.types import Attempt, GenerationRequest, Plan, Principal
@@ -23,6 +21,7 @@ from serving.engines.events import EventReader, read_body
 from serving.engines.failures import Failure
 from serving.engines.relay import CLIENT_GONE, Call, Relay
 from serving.engines.upstream import Upstream, read_all
+from serving.engines.wire import Reply
 from serving.settings import TimerSettings
 from serving.telemetry.record import CallRecord
 
@@ -111,7 +110,7 @@ class EngineClient:
                 held.enter_context(call.slot)
                 async with asyncio.timeout(limit_s):
                     return await self._exchange(call, body, held=held, keep_text=keep_text)
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             failure = _broken(error, limit_s=limit_s, left_s=left_s)
             call.failed(failure)
             raise failure from error
@@ -127,16 +126,16 @@ class EngineClient:
         held.callback(response.close)
         call.record.stages_ms["engine_accepted"] = call.since() * 1000
         if response.status != 200:
-            text = await read_all(response.content, LONGEST_ERROR_BYTES)
+            text = await read_all(response, LONGEST_ERROR_BYTES)
             raise failures.from_status(response.status, text, headers=response.headers, kind=call.request.kind)
         expected = "text/event-stream" if call.request.stream else "application/json"
         if response.content_type != expected:
             raise failures.bad_response(f"content type {response.content_type!r}, not {expected!r}")
         if call.request.stream:
-            return await self._stream(call, response.content, held=held, keep_text=keep_text)
-        return await self._whole(call, response.content, keep_text=keep_text)
+            return await self._stream(call, response, held=held, keep_text=keep_text)
+        return await self._whole(call, response, keep_text=keep_text)
 
-    async def _stream(self, call: Call, content: aiohttp.StreamReader, *, held: ExitStack, keep_text: bool) -> Answer:
+    async def _stream(self, call: Call, content: Reply, *, held: ExitStack, keep_text: bool) -> Answer:
         reader = EventReader(call.request.kind, drop_usage=not call.request.include_usage, keep_text=keep_text)
         owned = ExitStack()
         relay = Relay(call, content, reader=reader, held=owned)
@@ -148,7 +147,7 @@ class EngineClient:
         owned.push(held.pop_all())
         return Answer(stream=relay)
 
-    async def _whole(self, call: Call, content: aiohttp.StreamReader, *, keep_text: bool) -> Answer:
+    async def _whole(self, call: Call, content: Reply, *, keep_text: bool) -> Answer:
         body = await read_all(content, LONGEST_BODY_BYTES)
         if len(body) > LONGEST_BODY_BYTES:
             raise failures.unanswerable(f"body longer than {LONGEST_BODY_BYTES} bytes")
@@ -167,8 +166,8 @@ class EngineClient:
 
 
 def _broken(error: Exception, *, limit_s: float, left_s: float) -> Failure:
-    """aiohttp's own time-out is the one for connecting; ours is the bare one."""
-    if not isinstance(error, TimeoutError) or isinstance(error, aiohttp.ClientError):
+    """A timer of ours, or the wire."""
+    if not isinstance(error, TimeoutError):
         return failures.lost(f"{type(error).__name__}: {error}")
     if limit_s < left_s:
         return failures.timed_out(f"no first token within {limit_s:g} s")

@@ -81,7 +81,7 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 
 def from_status(status: int, body: bytes, *, headers: Mapping[str, str], kind: RequestKind) -> Failure:
     """The error for an answer that is no 200. Only 400 and 422 are the client's to hear of: the rest is between us and
-    the engine.
+    the engine. `headers`: by their names in lower case.
     """
     complaint = _complaint(body)
     detail = f"status {status}: {complaint.message[:500] or body[:200]!r}"
@@ -183,7 +183,7 @@ def _refusal(complaint: EngineComplaint, detail: str, *, kind: RequestKind) -> R
 
 def _retry_after(headers: Mapping[str, str]) -> float:
     try:
-        seconds = float(headers.get("Retry-After", ""))
+        seconds = float(headers.get("retry-after", ""))
     except ValueError:
         return 1.0
     return min(max(seconds, 1.0), LONGEST_RETRY_AFTER_S)

@@ -12,8 +12,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
 from models.clock import Clock
 from models.types import Attempt, GenerationRequest, Usage
 from serving.engines import failures
@@ -21,6 +19,7 @@ from serving.engines.endpoints import Slot
 from serving.engines.events import EventReader
 from serving.engines.failures import Failure
 from serving.engines.watchdog import Watchdog
+from serving.engines.wire import Reply
 from serving.telemetry.record import AttemptTrace, CallRecord
 
 CLIENT_GONE = "client_gone"
@@ -73,7 +72,7 @@ class Relay(AsyncGenerator[bytes, None]):
     A class and no generator function, because closing a generator that was never started runs none of its `finally`.
     """
 
-    def __init__(self, call: Call, content: aiohttp.StreamReader, *, reader: EventReader, held: ExitStack) -> None:
+    def __init__(self, call: Call, content: Reply, *, reader: EventReader, held: ExitStack) -> None:
         """`held` closes the connection and gives the slot back; the relay owns it from `begin` on."""
         self._call = call
         self._content = content
@@ -114,7 +113,7 @@ class Relay(AsyncGenerator[bytes, None]):
         except Failure as error:
             self._fail(error)
             raise
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise self._fail(failures.lost(f"{type(error).__name__}: {error}")) from error
         except BaseException:
             self._end(CLIENT_GONE)
@@ -159,7 +158,7 @@ class Relay(AsyncGenerator[bytes, None]):
 
     async def _read_trailer(self) -> None:
         """Past [DONE] only the end of the body is left: read it, so that the connection goes back to the pool."""
-        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        with suppress(OSError):  # a TimeoutError is one
             if not self._content.at_eof():
                 async with asyncio.timeout(TRAILER_S):
                     await self._content.readany()

@@ -6,29 +6,24 @@ Owns the connection pool, the cluster token and the cache salt. Does not choose 
 from __future__ import annotations
 
 import hmac
-from io import BytesIO
 from types import TracebackType
 
-import aiohttp
 import orjson
 
 from models.types import Endpoint, GenerationRequest, RequestKind
 from serving.engines.door import GENERATIONS
+from serving.engines.wire import Pool, Reply
 
 PATHS: dict[RequestKind, str] = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
-READ_BUFFER_BYTES = 2**16
-WARNS_ABOVE_BYTES = 2**20
-KEEP_ALIVE_S = 15.0
 
 
 class Upstream:
-    """Posts to replicas. The session is made in the loop of the first request and closed by `aclose()`."""
+    """Posts to replicas; `aclose()` ends every connection."""
 
     def __init__(self, *, token: str, salt_secret: bytes, connect_s: float = 2.0) -> None:
         self._authorization = f"Bearer {token}"
         self._salt_secret = salt_secret
-        self._connect_s = connect_s
-        self._session: aiohttp.ClientSession | None = None
+        self._pool = Pool(connect_s=connect_s)
 
     async def __aenter__(self) -> Upstream:
         return self
@@ -40,9 +35,7 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Close every pooled connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._pool.close()
 
     def salt(self, org: str) -> str:
         """What isolates an org's prefix cache inside vLLM: nobody can guess it, and no two orgs share it."""
@@ -55,8 +48,8 @@ class Upstream:
             fields["stream_options"] = {"include_usage": True}
         return orjson.dumps(fields)
 
-    async def post(self, endpoint: Endpoint, request: GenerationRequest, *, body: bytes) -> aiohttp.ClientResponse:
-        """Send, and return as soon as the status and headers are there. Raises aiohttp's errors as they are."""
+    async def post(self, endpoint: Endpoint, request: GenerationRequest, *, body: bytes) -> Reply:
+        """Send, and return as soon as the status and headers are there; raises `WireError`."""
         headers = {
             "authorization": self._authorization,
             "content-type": "application/json",
@@ -65,25 +58,10 @@ class Upstream:
         }
         if request.traceparent:
             headers["traceparent"] = request.traceparent
-        # aiohttp warns of bodies above 1 MiB given as bytes; a buffer is written in pieces.
-        data = body if len(body) <= WARNS_ABOVE_BYTES else BytesIO(body)
-        url = endpoint.base_url + PATHS[request.kind]
-        return await self._pool().post(url, data=data, headers=headers, allow_redirects=False)
-
-    def _pool(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                skip_auto_headers=("user-agent", "accept-encoding"),
-                auto_decompress=False,
-                read_bufsize=READ_BUFFER_BYTES,
-            )
-        return self._session
+        return await self._pool.post(endpoint.base_url, PATHS[request.kind], headers=headers, body=body)
 
 
-async def read_all(content: aiohttp.StreamReader, most_bytes: int) -> bytes:
+async def read_all(content: Reply, most_bytes: int) -> bytes:
     """The rest of a body, and at most one read more than `most_bytes` of it."""
     parts: list[bytes] = []
     length = 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from aiohttp import StreamReader
-
 from serving.engines import failures
+from serving.engines.wire import Reply
 
 
 class Watchdog:
@@ -14,7 +13,7 @@ class Watchdog:
 
     __slots__ = ("_content", "_loop", "_silence_s", "_timer", "_total_s", "_until", "waiting_since")
 
-    def __init__(self, content: StreamReader, *, silence_s: float, total_s: float) -> None:
+    def __init__(self, content: Reply, *, silence_s: float, total_s: float) -> None:
         self._content = content
         self._loop = asyncio.get_running_loop()
         self._silence_s = silence_s

@@ -15,7 +15,7 @@ TOO_LONG = (
 
 def make_error(status: int, code: int | str | None = None, message: str = "no", **more: object) -> Failure:
     body = orjson.dumps({"error": {"message": message, "type": "BadRequestError", "code": code, **more}})
-    return from_status(status, body, headers={"Retry-After": "7"}, kind="chat")
+    return from_status(status, body, headers={"retry-after": "7"}, kind="chat")
 
 
 @pytest.mark.parametrize(
