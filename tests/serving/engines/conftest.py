@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import perf_counter, time
 from typing import Any
 
 import pytest
+import uvloop
 
 from models.types import Attempt, GenerationRequest, Plan, Principal, Route
 from serving.engines.answer import Answer
@@ -19,6 +20,17 @@ from serving.engines.upstream import Upstream
 from serving.settings import TimerSettings
 from serving.telemetry.record import CallRecord
 from serving.testing import FakeEngine, Script, StaticDirectory, serve
+
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,
+    item: pytest.Item,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Engines are called from uvloop, whose transports differ in what they are; the wire itself runs on both."""
+    return LOOPS if item.path.name == "test_wire.py" else {"uvloop": LOOPS["uvloop"]}
+
 
 CALLER = Principal("key-1", "acme", "ada", "inference")
 TOKEN = "cluster-token"
