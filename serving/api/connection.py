@@ -7,6 +7,9 @@ open for ever. Only `transport.abort()` closes it. Where the server is not uvico
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.types import Send
@@ -27,6 +30,23 @@ class Connection:
         url = getattr(protocol, "url", None)
         return url if isinstance(url, bytes) else None
 
+    @contextmanager
+    def in_one_write(self) -> Iterator[None]:
+        """What is sent inside leaves together: each write of its own would wake everybody on the way to the client.
+
+        Nothing is held longer than to the loop's next turn, however long the block takes.
+        """
+        if self._cycle is None:
+            yield
+            return
+        held = _HeldWrites(self._cycle)
+        turn = asyncio.get_running_loop().call_soon(held.release)
+        try:
+            yield
+        finally:
+            turn.cancel()
+            held.release()
+
     def close_after_answer(self) -> None:
         """Let this answer be the last one of the connection, also when its headers have left already."""
         if self._cycle is not None:
@@ -39,6 +59,35 @@ class Connection:
             return False
         abort()
         return True
+
+
+class _HeldWrites:
+    """Stands in for a cycle's transport until it is released; whoever closes it closes behind what it holds."""
+
+    def __init__(self, cycle: Any) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
+        self._parts: list[bytes] = []
+        cycle.transport = self
+
+    def write(self, data: bytes) -> None:
+        """Of a transport."""
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Of a transport."""
+        self.release()
+        self._transport.close()
+
+    def release(self) -> None:
+        """Write everything at once, and let the transport do its own work again."""
+        self._cycle.transport = self._transport
+        if self._parts:
+            self._transport.write(b"".join(self._parts))
+            self._parts.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def _cycle(send: Any) -> Any:

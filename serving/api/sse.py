@@ -64,16 +64,13 @@ class EventStream:
             self._end_time()
 
     async def _pump(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        await self._send({"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]})
         try:
+            await self._begin(headers)
             async for event in self._events:
                 self._sent += 1
                 if self._sent % _BREATH == 0:
                     await asyncio.sleep(0)
-                # The last event ends the answer at once: a client closes behind it, and is not "gone" for that.
-                await self._write(event, more=not event.endswith(DONE))
-                if self._sent == 1:
-                    self._note_first_event()
+                await self._write_event(event)
             if not self._call.complete:
                 raise UpstreamError("The stream ended without its end mark.", code="upstream_lost")
         except PenstockError as error:
@@ -81,6 +78,20 @@ class EventStream:
         except Exception:  # noqa: BLE001 - logged, and answered by a frame in our shape
             structlog.get_logger().exception("stream failed", request_id=self._call.id)
             await self._break_off(PenstockError("A stream failed."))
+
+    async def _begin(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """The status, and with it the first event, which is there already."""
+        start = {"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]}
+        with Connection(self._send).in_one_write():
+            await self._send(start)
+            async for event in self._events:
+                await self._write_event(event)
+                self._note_first_event()
+                break
+
+    async def _write_event(self, event: bytes) -> None:
+        # The last event ends the answer at once: a client closes behind it, and is not "gone" for that.
+        await self._write(event, more=not event.endswith(DONE))
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
         self._sending_since = self._now()

@@ -1,7 +1,8 @@
 """The recorder: takes the record of every finished call and sees that it becomes exactly one row.
 
-`finish` never waits: it counts, logs and queues. A writer puts batches into the database; while the database is down
-they go to the spool on local disk and are replayed, by id, once it is back. Does not fill records: the pipeline does.
+`finish` never waits: it counts and queues. A writer puts batches into the database and into the log, off the path of
+the caller's next request; while the database is down they go to the spool on local disk and are replayed, by id, once
+it is back. Does not fill records: the pipeline does.
 """
 
 from __future__ import annotations
@@ -71,10 +72,11 @@ class Recorder:
     def finish(self, record: CallRecord) -> None:
         """Take the record of a call that has ended; nobody changes it afterwards."""
         self._metrics.finished(record)
-        log_call(record)
         if self._writer is None:
+            log_call(record)
             self._last_resort([record])
         elif len(self._queue) >= self.queue_limit:
+            log_call(record)
             self._drop([record], "the queue is full")
         else:
             self._queue.append(record)
@@ -93,7 +95,7 @@ class Recorder:
                 batch = list(islice(self._queue, min(BATCH, left)))
                 await self._keep(batch)
                 for _ in batch:
-                    self._queue.popleft()
+                    log_call(self._queue.popleft())
                 left -= len(batch)
                 self._metrics.records_queued.set(len(self._queue))
 
