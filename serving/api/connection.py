@@ -104,7 +104,6 @@ def _cycle(send: Any) -> Any:
 
 def _wrapped(send: Any) -> Any:
     code, cells = getattr(send, "__code__", None), getattr(send, "__closure__", None)
-    if code is None or not cells:
+    if code is None or not cells or "send" not in code.co_freevars:
         return None
-    captured = dict(zip(code.co_freevars, cells, strict=True))
-    return captured["send"].cell_contents if "send" in captured else None
+    return cells[code.co_freevars.index("send")].cell_contents

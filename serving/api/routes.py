@@ -60,10 +60,15 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
 
 
 class Routes(FastAPI):
-    """FastAPI without pages of its own and without its error layers: the edge around it answers every error."""
+    """FastAPI without pages of its own and without its error layers: the edge around it answers every error.
+
+    The generation calls are found by one look at a table; the search through the routes would be a part of their time.
+    """
 
     def __init__(self, routes: list[BaseRoute]) -> None:
         super().__init__(routes=routes, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+        plain = (route for route in routes if isinstance(route, Route) and isinstance(route.endpoint, Generation))
+        self._generations = {("POST", route.path): route.endpoint for route in plain}
 
     def build_middleware_stack(self) -> ASGIApp:
         """Nothing between the edge and the routes."""
@@ -73,6 +78,9 @@ class Routes(FastAPI):
         """Serve one request; a path or method that does not exist is an error of ours."""
         if scope["type"] == "http" and _is_disguised(scope):
             raise _unknown_url()
+        if scope["type"] == "http" and (call := (scope["method"], scope["path"])) in self._generations:
+            await self._generations[call](scope, receive, send)
+            return
         try:
             await super().__call__(scope, receive, send)
         except HTTPException as error:

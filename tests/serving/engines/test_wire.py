@@ -222,7 +222,7 @@ async def test_a_sender_that_is_faster_than_the_reader_is_held_back() -> None:
         assert len(await whole(reply)) == total
 
 
-async def test_nobody_listens() -> None:
+async def test_a_server_that_is_not_there_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(OSError, match=r"refused|Connect"):
