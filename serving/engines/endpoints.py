@@ -6,7 +6,7 @@ Owns the choice and the slots. Does not know HTTP, and does not cap: the replica
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from types import TracebackType
@@ -161,10 +161,15 @@ class ReplicaPicker:
             return None
         trusted = [e for e in open_to_us if states[e.replica].suspect_until <= now]
         pool = trusted or open_to_us
-        pair = pool if len(pool) <= 2 else self._chance.sample(pool, 2)
-        costs = waits([states[e.replica] for e in pair], now, streamed=streamed)
-        best, _ = min(zip(pair, costs, strict=True), key=lambda one: (one[1], self._chance.random()))
+        best = pool[0] if len(pool) == 1 else self._better(pool, states, streamed=streamed, now=now)
         return Slot(best, states[best.replica], self._clock, self._suspect_s, streamed)
+
+    def _better(
+        self, pool: Sequence[Endpoint], states: Mapping[str, ReplicaState], *, streamed: bool, now: float
+    ) -> Endpoint:
+        pair = pool if len(pool) == 2 else self._chance.sample(pool, 2)
+        costs = waits([states[e.replica] for e in pair], now, streamed=streamed)
+        return min(zip(pair, costs, strict=True), key=lambda one: (one[1], self._chance.random()))[0]
 
     def states(self) -> dict[str, dict[str, ReplicaState]]:
         """Card → replica → what is known of it: for metrics and for people."""
