@@ -81,15 +81,17 @@ def command(
     """Search the knee, sweep around it, and write both and how far they lie apart."""
     console, started = Console(stderr=True), time.time()
     order = BenchOrder(suite, load_suite(suite), "cpu", target, SEED, key=key)
+    done: list[Round] = []
     try:
-        settings = config(order, probed(order))
-        done = list(_rounds(order, rounds, start=start, trial_s=trial_s, console=console))
+        asked = {**config(order, probed(order)), "objective": OBJECTIVE.model_dump(mode="json"), "goodput": GOODPUT}
+        for one in _rounds(order, rounds, start=start, trial_s=trial_s, console=console):
+            done.append(one)
+            counts = {"rounds": len(done), "runs": sum(len(each.shares) for each in done)}
+            settings = {**asked, "trial_s": trial_s, "rounds": rounds}
+            _write(out, done, source=origin(config=settings, seeds=[SEED], counts=counts, started=started))
     except (CheckFailed, PenstockError) as error:
         console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    counts = {"trials": sum(len(one.found.knee.trials) for one in done), "runs": sum(len(one.shares) for one in done)}
-    asked = {**settings, "objective": OBJECTIVE.model_dump(mode="json"), "goodput": GOODPUT, "trial_s": trial_s}
-    _write(out, done, source=origin(config=asked, seeds=[SEED], counts=counts, started=started))
     console.print((out / "table.md").read_text(), markup=False, highlight=False)
 
 

@@ -21,13 +21,16 @@ def ahead() -> Iterator[Priority]:
 
     Needs root, CAP_SYS_NICE or an `rtprio` limit. Nothing that is started in the block inherits it.
     """
-    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
     try:
+        policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(LOWEST))
-    except PermissionError:
+    except (AttributeError, OSError):  # not permitted, or not of this system
         yield "normal"
         return
     try:
         yield "real-time"
     finally:
-        os.sched_setscheduler(0, policy, parameters)
+        try:
+            os.sched_setscheduler(0, policy, parameters)
+        except PermissionError:  # with an rtprio limit alone the flag stays, for which nothing is left to do
+            os.sched_setscheduler(0, policy | os.SCHED_RESET_ON_FORK, parameters)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import structlog
 from starlette.types import Receive
 
 from serving.api.call import Call
@@ -46,7 +47,10 @@ def _present(stay: asyncio.Timeout) -> None:
 
 
 async def _until_gone(receive: Receive, call: Call, *, leave: Callable[[], None]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    try:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+    except Exception:  # noqa: BLE001 - a client that cannot be heard is as good as gone
+        structlog.get_logger().exception("a client cannot be heard", request_id=call.id)
     if not call.complete:  # a server says "disconnect" behind a whole answer too
         leave()

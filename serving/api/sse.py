@@ -149,8 +149,12 @@ class EventStream:
             self._commenting = self._loop.create_task(self._send_comment())
 
     async def _send_comment(self) -> None:
+        if self._call.complete:  # in the turn between
+            return
         try:
             async with patience(self._timers.write_stall_s):
                 await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
         except Stalled:
             self._stalled()
+        except Exception:  # noqa: BLE001 - nobody waits for a comment
+            structlog.get_logger().exception("keep-alive failed", request_id=self._call.id)

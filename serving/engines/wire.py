@@ -58,7 +58,7 @@ class Reply:
                 self._waiter = None
         data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
-        if self._length > PAUSE_ABOVE_BYTES:
+        if self._length > PAUSE_ABOVE_BYTES and not self._complete:  # a whole answer has no connection any more
             self._connection.read_on()
         self._length = 0
         return data
@@ -68,9 +68,9 @@ class Reply:
         return self._complete and not self._parts
 
     def set_exception(self, error: BaseException) -> None:
-        """End the reading with this error now, whatever has arrived."""
+        """End the reading with this error now, whatever has arrived and be it everything."""
         self._parts.clear()
-        self.lost(error)
+        self._fail(error)
 
     def close(self) -> None:
         """Nobody reads on: a connection in mid-answer is cut, which frees the engine."""
@@ -91,8 +91,10 @@ class Reply:
 
     def lost(self, error: BaseException) -> None:
         """No more comes: the reading ends with this error, behind what has arrived already."""
-        if self._complete or self._error is not None:
-            return
+        if not self._complete and self._error is None:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
         self._error = error
         if not self.head.done():
             self.head.set_exception(error)
@@ -127,7 +129,7 @@ class Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._lose(f"no HTTP: {error}")
             self.cut()
 
@@ -157,14 +159,25 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     @property
+    def is_old(self) -> bool:
+        """Whether the server may be about to close it."""
+        return self.loop.time() - self.idle_since > KEPT_S
+
+    @property
     def usable(self) -> bool:
         """Whether a request may be sent on it."""
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def _is_all_sent(self) -> bool:
+        return self._transport is not None and not self._transport.get_write_buffer_size()
 
     def on_message_begin(self) -> None:
         """Of the parser. An answer that nobody asked for would be taken for the next one."""
         if self._reply is None:
             self.cut()
+        else:
+            self._reply.headers.clear()  # of an answer below 200
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of the parser."""
@@ -184,13 +197,13 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """Of the parser: the connection is free again, unless the server means to close it."""
+        """Of the parser: the connection is free again, unless the server means to close it or has not read it all."""
         reply = self._reply
         if reply is None or not reply.status:
             return
         self._reply = None
         reply.ended()
-        if self._parser.should_keep_alive():
+        if self._parser.should_keep_alive() and self._is_all_sent:
             self.read_on()
             self._pool.keep(self)
         else:
@@ -213,13 +226,14 @@ class Pool:
     async def post(self, base_url: str, path: str, *, headers: Mapping[str, str], body: bytes) -> Reply:
         """Send, and return when status and headers are there. An answer that says no length must be chunked.
 
-        `headers`: latin-1 without line ends, which the caller answers for. Raises `WireError`; whoever is cancelled
-        leaves no connection behind.
+        `base_url`: http, host and port alone. `headers`: latin-1 without line ends, which the caller answers for.
+        Raises `OSError`, a `WireError` where it is not the system's; whoever is cancelled leaves no connection behind.
         """
-        connection = self._kept(base_url) or await self._connect(base_url)
         lines = [f"POST {path} HTTP/1.1", f"host: {urlsplit(base_url).netloc}", f"content-length: {len(body)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        reply = connection.send("\r\n".join((*lines, "", "")).encode("latin-1"), body)
+        head = "\r\n".join((*lines, "", "")).encode("latin-1")
+        connection = self._kept(base_url) or await self._connect(base_url)
+        reply = connection.send(head, body)
         try:
             await reply.head
         except BaseException:
@@ -255,22 +269,30 @@ class Pool:
         idle = self._idle.get(base_url)
         if not idle:
             return None
-        oldest = idle[0].loop.time() - KEPT_S
-        while idle and idle[0].idle_since < oldest:
-            idle.popleft().cut()
         while idle:
             connection = idle.pop()
-            if connection.usable:
+            if connection.usable and not connection.is_old:
                 return connection
+            connection.cut()
         return None
 
+    def _sweep(self) -> None:
+        """Close what has been idle for long, also to servers that nobody asks any more."""
+        old = [connection for idle in self._idle.values() for connection in idle if connection.is_old]
+        for connection in old:
+            self.forget(connection)
+            connection.cut()
+
     async def _connect(self, base_url: str) -> Connection:
-        loop, parts = asyncio.get_running_loop(), urlsplit(base_url)
+        self._sweep()
+        connection, parts = Connection(self, base_url), urlsplit(base_url)
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self, base_url), parts.hostname or "", parts.port or 80
-                )
-        except TimeoutError:  # another error than the caller's own timer
-            raise WireError(f"no connection within {self._connect_s:g} s") from None
+                await connection.loop.create_connection(lambda: connection, parts.hostname or "", parts.port or 80)
+        except BaseException as error:
+            connection.cut()
+            self.forget(connection)  # uvloop does not tell a connection that is cancelled as it is made
+            if isinstance(error, TimeoutError):  # another error than the caller's own timer
+                raise WireError(f"no connection within {self._connect_s:g} s") from None
+            raise
         return connection

@@ -30,6 +30,7 @@ from serving.telemetry.record import CallRecord
 from serving.telemetry.spool import Spool, spooled_records
 
 BATCH = 200
+LINES_AT_ONCE = 16
 RETRY_S = 1.0
 ADOPT_S = 60.0
 
@@ -94,8 +95,7 @@ class Recorder:
             while left > 0:
                 batch = list(islice(self._queue, min(BATCH, left)))
                 await self._keep(batch)
-                for _ in batch:
-                    log_call(self._queue.popleft())
+                await self._log_first(len(batch))
                 left -= len(batch)
                 self._metrics.records_queued.set(len(self._queue))
 
@@ -133,7 +133,9 @@ class Recorder:
         try:
             await self.flush()
         except (PenstockError, OSError) as error:
-            self._drop(list(self._queue), str(error))
+            lost = list(self._queue)
+            await self._log_first(len(lost))
+            self._drop(lost, str(error))
         self._spool.release()
 
     async def _write_for_ever(self) -> None:
@@ -151,6 +153,15 @@ class Recorder:
                 self._log.error("records_wait", queued=len(self._queue), error=str(error))
                 self._filled.set()
                 await asyncio.sleep(RETRY_S)
+
+    async def _log_first(self, count: int) -> None:
+        """Log so many of the queue and let them go. A log that takes no line must not hold up the records."""
+        for number in range(count):
+            record = self._queue.popleft()
+            with suppress(Exception):
+                log_call(record)
+            if number % LINES_AT_ONCE == LINES_AT_ONCE - 1:
+                await asyncio.sleep(0)  # the streams have their turn
 
     async def _keep(self, batch: Sequence[CallRecord]) -> None:
         if not self._spool.pending:

@@ -32,10 +32,27 @@ def test_the_thread_is_real_time_inside_and_as_before_afterwards() -> None:
 
 
 def test_without_permission_it_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
+    asked: list[int] = []
+
+    def refuse(_: int, policy: int, __: Any) -> None:
+        asked.append(policy)
         raise PermissionError
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     with ahead() as got:
         assert got == "normal"
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    assert asked == [os.SCHED_RR | os.SCHED_RESET_ON_FORK]
+
+
+def test_a_flag_that_may_not_be_taken_back_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def limited(_: int, policy: int, __: Any) -> None:
+        asked.append(policy)
+        if not policy & os.SCHED_RESET_ON_FORK:
+            raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", limited)
+    with ahead() as got:
+        assert got == "real-time"
+    assert asked[1:] == [os.SCHED_OTHER, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK]

@@ -60,12 +60,24 @@ async def test_an_end_of_its_own_stays_what_it_is(call: Call) -> None:
     client = Client()
     async with departure(client.receive, call):
         pass
-    client.left.set()  # too late to matter
-    await asyncio.sleep(0.02)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
     for error in (TimeoutError, ZeroDivisionError):
         with pytest.raises(error):
             async with departure(Client().receive, call):
                 raise error
+
+
+async def test_a_client_that_cannot_be_heard_counts_as_gone(call: Call) -> None:
+    async def broken() -> dict[str, Any]:
+        raise RuntimeError("the proxy is gone")
+
+    async def work() -> None:
+        async with departure(broken, call):
+            await asyncio.sleep(60)
+
+    with pytest.raises(ClientGone):
+        await asyncio.wait_for(work(), 1)
 
 
 async def test_a_cancellation_from_outside_is_no_leaving_of_the_client(call: Call) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -160,7 +161,28 @@ async def test_an_answer_behind_the_answer_ends_the_connection() -> None:
 async def test_an_informational_answer_is_not_the_answer() -> None:
     async with serving(saying(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", WHOLE)) as (server, pool):
         reply = await post(server, pool)
-        assert (reply.status, await whole(reply)) == (200, b"{}")
+        assert (reply.status, "link" in reply.headers, await whole(reply)) == (200, False, b"{}")
+
+
+async def test_a_connection_whose_request_is_not_all_sent_is_not_used_again() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(WHOLE)
+        await over.wait()  # and takes no byte of the body
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    connections, pool, over = 0, Pool(connect_s=1.0), asyncio.Event()
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0, limit=2**10) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        for count in (1, 2):
+            reply = await pool.post(url, "/", headers={}, body=b"x" * 2**25)
+            assert (await whole(reply), connections) == (b"{}", count)
+        pool.close()
+        over.set()
 
 
 async def test_an_idle_connection_is_given_up_before_the_server_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +191,16 @@ async def test_an_idle_connection_is_given_up_before_the_server_does(monkeypatch
         monkeypatch.setattr(wire, "KEPT_S", -1.0)
         assert await whole(await post(server, pool)) == b"{}"
         assert server.connections == 2
+
+
+async def test_idle_connections_are_closed_even_if_their_server_is_never_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(saying(WHOLE)) as (left, pool), serving(saying(WHOLE)) as (other, _):
+        assert await whole(await post(left, pool)) == b"{}"
+        monkeypatch.setattr(wire, "KEPT_S", -1.0)
+        assert await whole(await post(other, pool)) == b"{}"
+        await asyncio.wait_for(left.closed.wait(), 1)
 
 
 async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
@@ -194,8 +226,9 @@ async def test_closing_in_mid_answer_cuts_the_connection() -> None:
         await asyncio.wait_for(server.closed.wait(), 1)
 
 
-async def test_a_timer_ends_the_reading_at_once_whatever_has_arrived() -> None:
-    async with serving(saying(CHUNKED + b"3\r\none\r\n")) as (server, pool):
+@pytest.mark.parametrize("said", [CHUNKED + b"3\r\none\r\n", WHOLE], ids=["part", "whole"])
+async def test_a_timer_ends_the_reading_at_once_whatever_has_arrived(said: bytes) -> None:
+    async with serving(saying(said)) as (server, pool):
         reply = await post(server, pool)
         reply.set_exception(ZeroDivisionError())
         with pytest.raises(ZeroDivisionError):
