@@ -43,11 +43,12 @@ def engine_overrides(settings: Mapping[str, Any], card: str) -> dict[str, Any]:
 
 
 class Penstock:
-    """One stack and its state folder. `command`: the `penstock` of another version."""
+    """One stack and its state folder. `files`: those of another version, with its environment, in its own folder."""
 
-    def __init__(self, bench: Bench, *, name: str = "penstock", command: str = COMMAND) -> None:
+    def __init__(self, bench: Bench, *, name: str = "penstock", files: Path | None = None) -> None:
         self.name = name
-        self._command = command
+        self._command = COMMAND if files is None else str(files / ".venv" / "bin" / "penstock")
+        self._files = files
         self._bench = bench
         self._state = bench.state if bench.state is not None else bench.folder / f"{name}-state"
         self._environment = {**bench.environment, **bench.mock_variables}
@@ -132,6 +133,7 @@ class Penstock:
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [self._command, *command],
+            cwd=self._files,  # older versions import from where they are started
             env=self._environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -23,7 +23,7 @@ class Revision:
         self._bench = bench
         self._revision = revision
         self._files = bench.folder / self.name.replace("/", "-")
-        self._stack = Penstock(bench, name=self.name, command=str(self._files / ".venv" / "bin" / "penstock"))
+        self._stack = Penstock(bench, name=self.name, files=self._files)
         self.engine = self._stack.engine
         self.front = self._stack.front
         self.processes = self._stack.processes

@@ -13,10 +13,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Container, Sequence
-from contextlib import nullcontext
+from contextlib import chdir, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
@@ -83,7 +84,8 @@ def launch(order: LaunchOrder) -> None:
     settings = load_settings(order.profile, order.overrides)
     catalog = Catalog.load(Path(order.cards) if order.cards else None)
     tell("progress", "Connecting to Ray")
-    ray.init(address=order.address, namespace="serve", log_to_driver=False, configure_logging=False)
+    with TemporaryDirectory(prefix="penstock-") as empty, chdir(empty):  # workers import from here before all else
+        ray.init(address=order.address, namespace="serve", log_to_driver=False, configure_logging=False)
     tell("progress", "Starting Ray Serve and HAProxy")
     joined = settings.ray.address is not None
     serve.start(

@@ -37,6 +37,7 @@ from serving.state import StackInfo, StateDir, is_private
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin
 
+PYTHON = (sys.executable, "-P")  # without it `-m` takes a folder `models` where `up` was called for ours
 LONGEST_SCRATCH = 34  # of 107: "/h/", a node id of 56, "/s", and HAProxy's ".<pid>.tmp"; Ray's sockets need 68
 FREE_BYTES_NEEDED = 500 * 2**20
 WATCH_INTERVAL_S = 1.0
@@ -81,7 +82,7 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
 def retire_command(info: StackInfo) -> list[str]:
     """How a stack is asked to end. On a cluster that was joined, Serve and the applications of others go on."""
     joined = ["--joined"] if info.pid is None else []
-    return [sys.executable, "-m", "serving.deploy.retire", info.address, *joined]
+    return [*PYTHON, "-m", "serving.deploy.retire", info.address, *joined]
 
 
 def stop(state: StateDir, *, report: Report, command: Callable[[StackInfo], list[str]] = retire_command) -> None:
@@ -268,7 +269,7 @@ class _Launcher:
             )
             pid = node.pid
         order = self._order(profile, overrides, address=address, fresh=current is None)
-        command = [sys.executable, "-m", "serving.deploy.launch", str(order)]
+        command = [*PYTHON, "-m", "serving.deploy.launch", str(order)]
         run_launch(command, environment, log=state.logs / "launch.log", report=self._report)
         info = StackInfo(
             url=_url(settings),
@@ -312,7 +313,7 @@ def environment_of(state: StateDir, settings: Settings | Ground, *, ports: Stack
     for folder in (paths.scratch / "h", gateways):
         folder.mkdir(mode=0o700, exist_ok=True)
     ours = ("--listen", settings.http.host, "--gateways", str(gateways)) if settings.ray.address is None else ()
-    command = f'exec "{sys.executable}" -m serving.deploy.haproxy {shlex.join(ours)} "$@"'
+    command = f'exec {shlex.join(PYTHON)} -m serving.deploy.haproxy {shlex.join(ours)} "$@"'
     paths.haproxy.write_text(f"#!/bin/sh\n{command}\n")
     paths.haproxy.chmod(0o700)
     if settings.ray.address is None:

@@ -23,6 +23,7 @@ from openai import AsyncOpenAI, OpenAI
 
 PENSTOCK = Path(sys.executable).with_name("penstock")
 START_LIMIT_S = 600
+ELSEWHERE = "elsewhere"
 # `make prove`: the same tests with larger numbers.
 PROVE = os.environ.get("PENSTOCK_PROVE") == "1"
 STOP_LIMIT_S = 180
@@ -40,7 +41,11 @@ class Stack:
         """One `penstock` command on this stack."""
         command = [str(PENSTOCK), *arguments]
         environment = {**os.environ, "PENSTOCK_STATE_DIR": str(self.state_dir), **more}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=START_LIMIT_S)
+        elsewhere = self.state_dir / ELSEWHERE
+        where = elsewhere if elsewhere.exists() else None
+        done = subprocess.run(
+            command, cwd=where, env=environment, capture_output=True, text=True, timeout=START_LIMIT_S
+        )
         assert not check or done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
         return done
 
@@ -62,6 +67,7 @@ def stack() -> Iterator[Stack]:
         return
     with tempfile.TemporaryDirectory(prefix="pe2e") as folder:
         started = Stack("", "", Path(folder))
+        _somebody_elses_project(Path(folder) / ELSEWHERE)
         try:
             answer = json.loads(started.run("up", "--detach", "--json", "--port", str(free_port())).stdout)
             yield Stack(answer["url"], answer["key"], Path(folder))
@@ -69,6 +75,13 @@ def stack() -> Iterator[Stack]:
             subprocess.run(
                 [PENSTOCK, "down", "--state-dir", folder], timeout=STOP_LIMIT_S, check=True, stdin=subprocess.DEVNULL
             )
+
+
+def _somebody_elses_project(folder: Path) -> None:
+    """Where every command of the session is given: packages that are called as ours are, and are not ours."""
+    for name in ("models", "router", "serving"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "__init__.py").write_text(f"raise ImportError('{name} of somebody else')\n")
 
 
 def _adopt(folder: Path) -> Stack:
