@@ -84,10 +84,11 @@ class EventStream:
         start = {"type": "http.response.start", "status": 200, "headers": [*HEADERS, *headers]}
         with Connection(self._send).in_one_write():
             await self._send(start)
-            async for event in self._events:
-                await self._write_event(event)
+            first = await anext(self._events, None)
+            if first is not None:
+                self._sent = 1
+                await self._write_event(first)
                 self._note_first_event()
-                break
 
     async def _write_event(self, event: bytes) -> None:
         # The last event ends the answer at once: a client closes behind it, and is not "gone" for that.

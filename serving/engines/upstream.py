@@ -47,7 +47,7 @@ class Upstream:
         return orjson.dumps(fields)
 
     async def post(self, endpoint: Endpoint, request: GenerationRequest, *, body: bytes) -> Reply:
-        """Send, and return as soon as the status and headers are there; raises `WireError`."""
+        """Send, and return as soon as the status and headers are there; raises `OSError`."""
         headers = {
             "authorization": self._authorization,
             "content-type": "application/json",
