@@ -146,19 +146,17 @@ def measured(block: Block, result: Mapping[str, Any]) -> Measured:
 class LoadGenerator:
     """vLLM's generator in a process of its own; one block at a time. Use as a context manager."""
 
-    def __init__(self, folder: Path, *, environment: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, environment: Mapping[str, str], log: Path) -> None:
         self._folder = folder
-        self._cwd = cwd
         self._environment = dict(environment)
         self._log = log
 
     def __enter__(self) -> LoadGenerator:
-        command = [sys.executable, "-m", "benchmarks.vllm_load"]
+        command = [sys.executable, "-P", "-m", "benchmarks.vllm_load"]  # -P: not a folder of the caller's
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 env=self._environment,
-                cwd=self._cwd,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -40,10 +40,14 @@ class Child:
         return psutil.Process(self._process.pid)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start it; its output goes to the log."""
+        """Start it where its log lies; its output goes there.
+
+        Not where the command was given: a folder `models` or `serving` there would be imported in place of ours.
+        """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
+                cwd=self._log.parent,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

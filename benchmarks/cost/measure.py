@@ -125,7 +125,7 @@ class Peer:
 @contextmanager
 def peer() -> Iterator[Peer]:
     """Start the other process; it ends with the block."""
-    command = (sys.executable, "-m", "benchmarks.cost.peer")
+    command = (sys.executable, "-P", "-m", "benchmarks.cost.peer")  # -P: not a folder of the caller's
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True) as process:
         assert process.stdout is not None

@@ -76,7 +76,7 @@ def compare_servers(
         card="demo-large" if engine == MOCK else engine,
         mock=engine == MOCK,
         profile=profile_of(profile, state_of(state_dir)),
-        state_dir=state_dir,
+        state_dir=state_dir and state_dir.absolute(),  # the arms start in another folder
         key=key,
         points=_points(clients),
         repetitions=repetitions,

@@ -8,6 +8,7 @@ import psutil
 import pytest
 from rich.console import Console
 
+import serving
 from benchmarks.arms import ENGINE_CLASS, Arm, ArmFailed, Bench
 from benchmarks.arms.bare import BareVllm, as_flags
 from benchmarks.arms.catalog import ARMS, BARE_MOCK, build, in_order
@@ -121,6 +122,21 @@ def test_a_process_that_dies_at_its_start_is_a_failure_with_its_last_words(tmp_p
     with pytest.raises(ArmFailed, match="its process ended") as failure:
         child.wait_until(lambda: False)
     assert failure.value.log == "no such model"
+    child.stop()
+
+
+def test_a_process_imports_nothing_from_the_folder_where_the_command_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "__init__.py").write_text("raise ImportError('serving of somebody else')")
+    (tmp_path / "logs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    child = Child("bare", tmp_path / "logs" / "log")
+    child.start([sys.executable, "-c", "import serving; raise SystemExit(serving.__file__)"], {})
+    with pytest.raises(ArmFailed, match="its process ended") as failure:
+        child.wait_until(lambda: False)
+    assert failure.value.log == serving.__file__
     child.stop()
 
 

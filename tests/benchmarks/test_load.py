@@ -107,7 +107,7 @@ def test_a_generator_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "benchmarks" / "__init__.py").touch()
     (tmp_path / "benchmarks" / "vllm_load.py").write_text("raise SystemExit('no engine here')")
     with (
-        LoadGenerator(tmp_path, environment=environment, log=tmp_path / "log", cwd=tmp_path) as generator,
+        LoadGenerator(tmp_path, environment=environment, log=tmp_path / "log") as generator,
         pytest.raises(LoadFailed, match="no engine here"),
     ):
         generator.run(BLOCK, TARGET, model=tmp_path, prompts=tmp_path / "p.json")
