@@ -40,7 +40,11 @@ Fault = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """How the engine behaves. A fault inside a stream strikes after `after` content chunks; `times` limits it."""
+    """How the engine behaves.
+
+    Token `k` of a stream, from 0, is due `ttft_s + k * tpot_s` after its call came: a late one delays none behind it. A
+    fault inside a stream strikes after `after` content chunks; `times` limits it.
+    """
 
     ttft_s: float = 0.0
     tpot_s: float = 0.0
@@ -213,7 +217,8 @@ class _Reply:
 
     async def _stream(self) -> None:
         await _start(self._send, 200, content_type="text/event-stream; charset=utf-8")
-        await asyncio.sleep(self._script.ttft_s)
+        first = time.monotonic() + self._script.ttft_s
+        await _until(first)
         if self._script.after < 0 and await self._struck():
             return
         if self._chat:
@@ -222,7 +227,7 @@ class _Reply:
             if position == self._script.after and await self._struck():
                 return
             if position and self._script.tpot_s:
-                await asyncio.sleep(self._script.tpot_s)
+                await _until(first + position * self._script.tpot_s)
             last = position == self._tokens - 1
             await self._event(self._chunk({"content": self._script.word}, self._finish_reason() if last else None))
             self._seen.chunks += 1
@@ -360,6 +365,11 @@ async def _read(receive: Receive) -> bytes:
         body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
+
+
+async def _until(due: float) -> None:
+    """Sleep until `time.monotonic()` is `due`; where that is past, give way once."""
+    await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
 async def _start(
