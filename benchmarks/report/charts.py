@@ -24,7 +24,7 @@ from benchmarks.report.svg import BAD, INK, MUTED, RULE, SERIES, inline, series_
 WIDTH, HEIGHT = 420, 264
 ROW, FRAME = 25, 78
 MARKERS = ("o", "s", "^", "D", "v", "P")
-LONGEST_NAME = 30
+LONGEST_NAME = 40
 LOG_FROM, STEEP = 12.0, 40.0
 SIGNS = "–—−…’×≤"
 STYLE: Mapping[Any, Any] = MappingProxyType(
@@ -278,4 +278,4 @@ def _plain(text: str) -> str:
     plain = "".join(
         letter if letter.isprintable() and (ord(letter) < 0x250 or letter in SIGNS) else "?" for letter in text
     )
-    return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 8]}…{plain[-7:]}"
+    return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 15]}…{plain[-14:]}"
