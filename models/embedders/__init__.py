@@ -1,0 +1,85 @@
+"""The family of embedders: the contract, the table of kinds, and how settings become an embedder.
+
+A new embedder is one file here (`Settings` with its own `kind`, `build(settings)`) and one row in `EMBEDDERS`. Owns no
+model, and no opinion on what the vectors are for: the learned router, the semantic cache and retrieval share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Protocol, cast
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BeforeValidator, SerializeAsAny
+
+from models.config import PluginSettings
+from models.plugins import Registry
+
+__all__ = ["EMBEDDERS", "Embedder", "EmbedderSettings", "Embeddings", "Floats", "Heard", "build_embedder"]
+
+EMBEDDERS = Registry(
+    "embedder",
+    {
+        "sentence": "models.embedders.sentence",
+        "hashing": "models.embedders.hashing",
+    },
+)
+
+EmbedderSettings = Annotated[SerializeAsAny[PluginSettings], BeforeValidator(EMBEDDERS.read)]
+
+Floats = npt.NDArray[np.float32]
+Heard = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """The vectors of n texts, in their order: d dimensions, k depths, float32.
+
+    A learned router does better on middle layers than on the last one, and they fall out of the same forward pass.
+    """
+
+    sentence: Floats
+    """[n, d], of unit length: a dot product is the cosine."""
+    depths: Floats
+    """[n, k, d], not normalised: the mean over a text's tokens of the hidden state after each of `Embedder.depths`."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. The same id, depths and max_tokens give the same vectors, in every process.
+
+    `embed` blocks and may be called from several threads at once.
+    """
+
+    @property
+    def id(self) -> str:
+        """Name, `@` and the first digits of the weights' SHA-256. What was learned on one id is used with it only."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """d."""
+        ...
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The layer behind each of the k depths: 0 is before the first layer."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that are read, the model's own marks included; what follows them is not."""
+        ...
+
+    def embed(self, texts: Sequence[str], *, heard: Heard | None = None) -> Embeddings:
+        """The vectors of these texts. Raises on no text whatever; a very long one is cut (`text.readable`).
+
+        `heard` gets the number of texts that are done, now and then, up to all of them.
+        """
+        ...
+
+
+def build_embedder(settings: PluginSettings) -> Embedder:
+    """The embedder that these settings describe. `ConfigurationError` when its model cannot be loaded here."""
+    return cast(Embedder, EMBEDDERS.module(settings.kind).build(settings))
