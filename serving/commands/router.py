@@ -1,4 +1,7 @@
-"""`penstock router explain`: what the profile's policy would decide about a prompt, and why. Local: asks no stack."""
+"""`penstock router`: what the profile's policy would decide about a prompt and why; training is `router_training.py`.
+
+Local: asks no stack.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,15 @@ from router.policies import build_policy
 from router.router import Router
 from router.types import Contribution
 from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from serving.commands.router_training import calibrate, evaluate, train
 from serving.commands.terminal import out, print_json
 from serving.fleet import fleet_of
 from serving.settings import Settings, load_settings
 
 app = typer.Typer(help="How requests find their tier.", no_args_is_help=True)
+app.command("train")(train)
+app.command("evaluate")(evaluate)
+app.command("calibrate")(calibrate)
 
 ANYBODY = Principal(key_id="-", org="-", user="-", role="inference")
 

@@ -1,0 +1,213 @@
+"""The learned router's model: what it knows, how it scores, how it is kept. Trains nothing, reads no clock.
+
+Two questions about a prompt are answered by the same means: how good the small tier's answer will be, and how much
+better the large one's (the gain, which is what a large call buys). Each answer is a linear reading of the embedder's
+depths and a forest over surface numbers and the depths' principal axes, weighed by how well each foretold prompts that
+it had not seen (stacked generalisation, Wolpert 1992), so that the sum is calibrated.
+
+Kept as `weights.safetensors` and `manifest.json`: numbers and names, nothing that runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from models.config import Frozen
+from models.errors import ConfigurationError
+from router.surface import NAMES, VERSION
+from router.trees import Forest
+
+FORMAT = 1
+WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
+HEADS = ("gain", "small")
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """What a model sees of `n` prompts: `surface` `[n, len(NAMES)]`, `depths` `[n, k, d]`, `sentence` `[n, d]`."""
+
+    surface: Floats
+    depths: Floats
+    sentence: Floats
+
+    def __len__(self) -> int:
+        return len(self.surface)
+
+    def take(self, rows: NDArray[Any]) -> Prompts:
+        """These rows alone."""
+        return Prompts(self.surface[rows], self.depths[rows], self.sentence[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Per prompt, each `[n]`: expected quality of either tier (0…1), the gain (large − small) that the threshold is
+    compared with, and the gain's standard error as the forest's halves disagree."""
+
+    small: Doubles
+    large: Doubles
+    gain: Doubles
+    error: Doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """The depths on their own scale and along their principal axes.
+
+    `mean`, `scale`: `[k, d]`; `axes`: `[k, d, a]`, zero where a depth has fewer axes.
+    """
+
+    mean: Floats
+    scale: Floats
+    axes: Floats
+
+    def standard(self, depths: Floats) -> Floats:
+        """`[n, k, d]`, each column with mean 0 and deviation 1 over the training prompts."""
+        scaled: Floats = (depths - self.mean) / self.scale
+        return scaled
+
+    def along(self, standard: Floats) -> Floats:
+        """`[n, k·a]`."""
+        found: Floats = np.einsum("nkd,kda->nka", standard, self.axes).reshape(len(standard), -1)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One answer: `middle` + `shares` · (linear − middle, forest − middle). `halves` are the forest's two halves."""
+
+    middle: float
+    shares: tuple[float, float]
+    weights: Floats
+    bias: float
+    halves: tuple[Forest, Forest]
+
+    def answers(self, standard: Floats, rows: Floats) -> tuple[Doubles, Doubles]:
+        """The answers `[n]` and how far the halves' answers lie apart, halved."""
+        linear = (standard.reshape(len(standard), -1) @ self.weights).astype(np.float64) + self.bias
+        first, second = (half.predict(rows) for half in self.halves)
+        forest = (first + second) / 2
+        answer = self.middle + self.shares[0] * (linear - self.middle) + self.shares[1] * (forest - self.middle)
+        return answer, self.shares[1] * np.abs(first - second) / 2
+
+
+class Manifest(Frozen):
+    """What a model says of itself."""
+
+    format: int = Field(FORMAT, description="Of the file.")
+    surface_version: int = Field(VERSION, description="Of `router/surface.py` that it was trained with.")
+    embedder: str = Field(description="Id of the embedder that it was trained with.")
+    depths: tuple[int, ...] = Field(description="The embedder's layers that it reads.")
+    small: str = Field(description="What the small tier was called in the labels.")
+    large: str = Field(description="What the large tier was called in the labels.")
+    data_digest: str = Field(description="SHA-256 of the labelled data.")
+    prompts: int = Field(ge=1, description="How many labelled prompts it was trained on.")
+    seed: int = Field(description="Of its training.")
+    weights_digest: str = Field("", description="SHA-256 of the weights; given when it is written.")
+    quantiles: tuple[float, ...] = Field(description="The gain's 0, 1, … 100 % quantiles on prompts held out in turn.")
+    threshold: float | None = Field(None, description="Gains from here on go to the large tier.")
+    metrics: Mapping[str, float] = Field(default_factory=dict, description="On prompts held out in turn.")
+
+
+@dataclass(frozen=True, slots=True)
+class RouterModel:
+    """A trained model and its manifest."""
+
+    manifest: Manifest
+    axes: Axes
+    heads: Mapping[str, Head]
+
+    def score(self, prompts: Prompts) -> Scores:
+        """The scores of these prompts; they must come from the embedder that the manifest names."""
+        standard = self.axes.standard(prompts.depths)
+        rows = columns(prompts.surface, self.axes.along(standard))
+        gain, error = self.heads["gain"].answers(standard, rows)
+        small = np.clip(self.heads["small"].answers(standard, rows)[0], 0.0, 1.0)
+        return Scores(small, np.clip(small + gain, 0.0, 1.0), gain, error)
+
+    def threshold_for(self, share: float) -> float:
+        """The threshold from which on this share of prompts like the training ones goes to the large tier."""
+        found = np.quantile(np.array(self.manifest.quantiles), 1.0 - share)
+        return float(np.nextafter(self.manifest.quantiles[-1], np.inf)) if share <= 0 else float(found)
+
+    def write(self, folder: Path) -> None:
+        """Write both files, the manifest last: a folder without one holds no model."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = save(self._arrays())
+        manifest = self.manifest.model_copy(update={"weights_digest": hashlib.sha256(weights).hexdigest()})
+        (folder / MANIFEST).unlink(missing_ok=True)
+        (folder / WEIGHTS).write_bytes(weights)
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {
+            "axes.mean": self.axes.mean,
+            "axes.scale": self.axes.scale,
+            "axes.axes": np.ascontiguousarray(self.axes.axes),
+        }
+        for name, head in self.heads.items():
+            arrays[f"{name}.blend"] = np.array([head.middle, *head.shares, head.bias])
+            arrays[f"{name}.weights"] = head.weights
+            for number, half in enumerate(head.halves):
+                arrays |= half.arrays(f"{name}.half{number}")
+        return arrays
+
+
+def columns(surface: Floats, along: Floats) -> Floats:
+    """What the forests see, `[n, len(NAMES) + k·a]`."""
+    return np.concatenate([surface, along], axis=1)
+
+
+def read_model(folder: Path) -> RouterModel:
+    """The model of a folder; raises `ConfigurationError` that names what is wrong with it."""
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        weights = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{str(folder)!r} holds no router model.", detail=str(error)) from error
+    except ValidationError as error:
+        raise ConfigurationError(f"The manifest in {str(folder)!r} cannot be read.", detail=str(error)) from error
+    if manifest.format != FORMAT:
+        raise ConfigurationError(f"The router model has format {manifest.format}; this version reads {FORMAT}.")
+    if manifest.surface_version != VERSION:
+        raise ConfigurationError(
+            f"The router model was trained on features of version {manifest.surface_version}; here it is {VERSION}."
+            " Train it again: `penstock router train`."
+        )
+    if hashlib.sha256(weights).hexdigest() != manifest.weights_digest:
+        raise ConfigurationError(f"The weights in {str(folder)!r} are not those that the manifest names.")
+    try:
+        return _model(manifest, load(weights))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ConfigurationError(f"The weights in {str(folder)!r} cannot be used.", detail=str(error)) from error
+
+
+def _model(manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> RouterModel:
+    axes = Axes(arrays["axes.mean"], arrays["axes.scale"], arrays["axes.axes"])
+    depths, width, along = axes.axes.shape
+    if axes.mean.shape != (depths, width) or depths != len(manifest.depths):
+        raise ValueError("the axes do not fit the manifest's depths")
+    seen = len(NAMES) + depths * along
+    heads = {name: _head(name, arrays=arrays, seen=seen) for name in HEADS}
+    if any(head.weights.shape != (depths * width,) for head in heads.values()):
+        raise ValueError("the linear weights do not fit the axes")
+    if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
+        raise ValueError("some weights are no numbers")
+    return RouterModel(manifest, axes, heads)
+
+
+def _head(name: str, *, arrays: Mapping[str, NDArray[Any]], seen: int) -> Head:
+    middle, linear, forest, bias = (float(value) for value in arrays[f"{name}.blend"])
+    first, second = (Forest.of(arrays, f"{name}.half{number}", columns=seen) for number in (0, 1))
+    return Head(middle, (linear, forest), arrays[f"{name}.weights"], bias, (first, second))

@@ -1,0 +1,102 @@
+"""From a target to a threshold: a share of large calls, a floor of quality, or a ceiling of cost.
+
+Owns the three ways and what is said of the result; the shares are those of prompts held out in training, the quality
+that of labelled prompts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import ConfigurationError
+from router.evaluate import Outcomes, curve, share_at, threshold_for_share
+from router.model import Prompts, RouterModel
+from router.training.data import Labelled
+
+STEPS = tuple(at / 20 for at in range(21))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A threshold, the share of large calls that it foretells, and the quality seen at it (None without labels)."""
+
+    share: float
+    threshold: float
+    quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The threshold for a target, and the curve that it lies on."""
+
+    target: str
+    threshold: float
+    share: float
+    quality: float | None
+    curve: tuple[Point, ...]
+
+
+def for_share(model: RouterModel, share: float) -> Calibration:
+    """The threshold from which on `share` (0…1) of the calls go to the large tier."""
+    points = tuple(Point(step, model.threshold_for(step)) for step in STEPS)
+    return Calibration(f"large share {share:.1%}", model.threshold_for(share), share, None, points)
+
+
+def for_cost(model: RouterModel, ceiling: float, *, small_price: float) -> Calibration:
+    """The largest share of large calls that costs at most `ceiling` × always-large.
+
+    `small_price`: a small call's price as a share of a large one's. Raises `ConfigurationError` for a ceiling that even
+    always-small is above.
+    """
+    if ceiling < small_price:
+        raise ConfigurationError(
+            f"Always-small costs {small_price:.1%} of always-large: above the ceiling of {ceiling:.1%}."
+        )
+    share = 1.0 if small_price >= 1 else min(1.0, (ceiling - small_price) / (1 - small_price))
+    return replace(for_share(model, share), target=f"cost at most {ceiling:.1%} of always-large's")
+
+
+def for_quality(model: RouterModel, floor: float, *, seen: tuple[Prompts, Labelled]) -> Calibration:
+    """The smallest share of large calls at which labelled prompts keep `floor` (0…1) of always-large's quality."""
+    prompts, labelled = seen
+    gain = model.score(prompts).gain
+    found = curve(gain, Outcomes(labelled.weak, labelled.strong))
+    wanted = floor * labelled.strong.mean()
+    enough = np.flatnonzero(found.quality >= wanted - 1e-12)
+    if not len(enough):
+        raise ConfigurationError(f"No share of large calls keeps {floor:.1%} of always-large's quality on this data.")
+    threshold = threshold_for_share(gain, share=float(found.share[enough[0]]))
+    share = share_at(gain, threshold=threshold)
+    points = tuple(Point(step, threshold_for_share(gain, share=step), _at(found.quality, step)) for step in STEPS)
+    return Calibration(
+        f"at least {floor:.1%} of always-large's quality", threshold, share, _at(found.quality, share), points
+    )
+
+
+def with_threshold(model: RouterModel, threshold: float) -> RouterModel:
+    """The model with this threshold in its manifest."""
+    return replace(model, manifest=model.manifest.model_copy(update={"threshold": threshold}))
+
+
+def as_json(found: Calibration) -> dict[str, Any]:
+    """As `--json` prints it."""
+    return asdict(found)
+
+
+def markdown(found: Calibration) -> str:
+    """The threshold, and the curve around it."""
+    quality = "" if found.quality is None else f", quality {found.quality:.3f}"
+    lines = [f"Threshold {found.threshold:.4f} for {found.target}: {found.share:.1%} large calls{quality}.", ""]
+    lines += ["| large share | threshold | quality |", "| --- | --- | --- |"]
+    for point in found.curve:
+        shown = "–" if point.quality is None else f"{point.quality:.3f}"
+        lines.append(f"| {point.share:.0%} | {point.threshold:.4f} | {shown} |")
+    return "\n".join(lines)
+
+
+def _at(quality: NDArray[np.float64], share: float) -> float:
+    return float(quality[round(share * (len(quality) - 1))])
