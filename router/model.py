@@ -11,6 +11,7 @@ Kept as `weights.safetensors` and `manifest.json`: numbers and names, nothing th
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ from router.trees import Forest
 FORMAT = 1
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 HEADS = ("gain", "small")
+FAR = np.float32(4)
+"""Deviations at which a surface number is cut: a word that training saw once must not carry a prompt away."""
+AXES_PARTS = ("mean", "scale", "axes", "surface_mean", "surface_scale")
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -63,19 +67,27 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The depths on their own scale and along their principal axes.
+    """The features on the scale of the training prompts, and the depths' principal axes.
 
-    `mean`, `scale`: `[k, d]`; `axes`: `[k, d, a]`, zero where a depth has fewer axes.
+    `mean`, `scale`: `[k, d]`; `axes`: `[k, d, a]`; `surface_mean`, `surface_scale`: `[len(NAMES)]`, of the logarithms.
     """
 
     mean: Floats
     scale: Floats
     axes: Floats
+    surface_mean: Floats
+    surface_scale: Floats
 
     def standard(self, depths: Floats) -> Floats:
         """`[n, k, d]`, each column with mean 0 and deviation 1 over the training prompts."""
         scaled: Floats = (depths - self.mean) / self.scale
         return scaled
+
+    def linear(self, standard: Floats, surface: Floats) -> Floats:
+        """What the linear part sees, `[n, k·d + len(NAMES)]`: depths and surface, with equal weight as a whole."""
+        depths = standard.reshape(len(standard), -1)
+        logs = np.clip((np.log1p(surface) - self.surface_mean) / self.surface_scale, -FAR, FAR)
+        return np.concatenate([depths, logs * np.float32(math.sqrt(depths.shape[1] / len(NAMES)))], axis=1)
 
     def along(self, standard: Floats) -> Floats:
         """`[n, k·a]`."""
@@ -93,9 +105,9 @@ class Head:
     bias: float
     halves: tuple[Forest, Forest]
 
-    def answers(self, standard: Floats, rows: Floats) -> tuple[Doubles, Doubles]:
+    def answers(self, linear_rows: Floats, rows: Floats) -> tuple[Doubles, Doubles]:
         """The answers `[n]` and how far the halves' answers lie apart, halved."""
-        linear = (standard.reshape(len(standard), -1) @ self.weights).astype(np.float64) + self.bias
+        linear = (linear_rows @ self.weights).astype(np.float64) + self.bias
         first, second = (half.predict(rows) for half in self.halves)
         forest = (first + second) / 2
         answer = self.middle + self.shares[0] * (linear - self.middle) + self.shares[1] * (forest - self.middle)
@@ -132,8 +144,9 @@ class RouterModel:
         """The scores of these prompts; they must come from the embedder that the manifest names."""
         standard = self.axes.standard(prompts.depths)
         rows = columns(prompts.surface, self.axes.along(standard))
-        gain, error = self.heads["gain"].answers(standard, rows)
-        small = np.clip(self.heads["small"].answers(standard, rows)[0], 0.0, 1.0)
+        linear = self.axes.linear(standard, prompts.surface)
+        gain, error = self.heads["gain"].answers(linear, rows)
+        small = np.clip(self.heads["small"].answers(linear, rows)[0], 0.0, 1.0)
         return Scores(small, np.clip(small + gain, 0.0, 1.0), gain, error)
 
     def threshold_for(self, share: float) -> float:
@@ -152,9 +165,7 @@ class RouterModel:
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {
-            "axes.mean": self.axes.mean,
-            "axes.scale": self.axes.scale,
-            "axes.axes": np.ascontiguousarray(self.axes.axes),
+            f"axes.{part}": np.ascontiguousarray(getattr(self.axes, part)) for part in AXES_PARTS
         }
         for name, head in self.heads.items():
             arrays[f"{name}.blend"] = np.array([head.middle, *head.shares, head.bias])
@@ -194,13 +205,15 @@ def read_model(folder: Path) -> RouterModel:
 
 
 def _model(manifest: Manifest, arrays: Mapping[str, NDArray[Any]]) -> RouterModel:
-    axes = Axes(arrays["axes.mean"], arrays["axes.scale"], arrays["axes.axes"])
+    axes = Axes(**{part: arrays[f"axes.{part}"] for part in AXES_PARTS})
     depths, width, along = axes.axes.shape
     if axes.mean.shape != (depths, width) or depths != len(manifest.depths):
         raise ValueError("the axes do not fit the manifest's depths")
+    if any(part.shape != (len(NAMES),) for part in (axes.surface_mean, axes.surface_scale)):
+        raise ValueError("the surface scales do not fit the features")
     seen = len(NAMES) + depths * along
     heads = {name: _head(name, arrays=arrays, seen=seen) for name in HEADS}
-    if any(head.weights.shape != (depths * width,) for head in heads.values()):
+    if any(head.weights.shape != (depths * width + len(NAMES),) for head in heads.values()):
         raise ValueError("the linear weights do not fit the axes")
     if not all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f"):
         raise ValueError("some weights are no numbers")

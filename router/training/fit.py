@@ -81,7 +81,7 @@ class _Parts:
         """Linear and forest answers, `[n, heads]` each."""
         standard = self.axes.standard(prompts.depths)
         rows = columns(prompts.surface, self.axes.along(standard))
-        linear = standard.reshape(len(prompts), -1) @ self.weights + self.bias
+        linear = self.axes.linear(standard, prompts.surface) @ self.weights + self.bias
         forests = [sum(np.asarray(half.predict(rows)) for half in pair) / 2 for pair in self.halves]
         return linear.astype(np.float64), np.stack(forests, axis=1)
 
@@ -169,9 +169,9 @@ def _grow(node: dict[str, Any], kept: dict[str, list[Any]]) -> tuple[int, int]:
 
 
 def _fit(prompts: Prompts, targets: Doubles, *, recipe: Recipe) -> _Parts:
-    axes = _axes(prompts.depths)
+    axes = _axes(prompts)
     standard = axes.standard(prompts.depths)
-    weights, bias = _ridge(standard.reshape(len(prompts), -1), targets)
+    weights, bias = _ridge(axes.linear(standard, prompts.surface), targets)
     rows = columns(prompts.surface, axes.along(standard))
 
     def half(number: int) -> lightgbm.Booster:
@@ -184,12 +184,18 @@ def _fit(prompts: Prompts, targets: Doubles, *, recipe: Recipe) -> _Parts:
     return _Parts(axes, weights, bias, tuple(zip(grown[::2], grown[1::2], strict=True)))
 
 
-def _axes(depths: Floats) -> Axes:
-    mean = depths.mean(axis=0)
-    scale = depths.std(axis=0) + np.float32(1e-6)
+def _axes(prompts: Prompts) -> Axes:
+    depths, logs = prompts.depths, np.log1p(prompts.surface)
+    mean, scale = depths.mean(axis=0), depths.std(axis=0) + np.float32(1e-6)
     standard = (depths - mean) / scale
     found = [np.linalg.eigh(standard[:, at].T @ standard[:, at])[1][:, ::-1] for at in range(depths.shape[1])]
-    return Axes(mean, scale, np.stack(found)[:, :, : min(AXES, depths.shape[2])].astype(np.float32))
+    return Axes(
+        mean=mean,
+        scale=scale,
+        axes=np.stack(found)[:, :, : min(AXES, depths.shape[2])].astype(np.float32),
+        surface_mean=logs.mean(axis=0),
+        surface_scale=np.where(logs.std(axis=0) > 0, logs.std(axis=0), np.float32(1)),
+    )
 
 
 def _ridge(rows: Floats, targets: Doubles) -> tuple[Floats, Doubles]:

@@ -6,6 +6,8 @@ command runs. Owns options and what is printed.
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -16,6 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.origin import origin
 from models.embedders import Embedder, build_embedder
 from models.embedders.sentence import SentenceSettings
 from models.errors import ConfigurationError
@@ -31,9 +34,13 @@ WeakOption = Annotated[str | None, typer.Option(help="Small tier's name in `scor
 StrongOption = Annotated[str | None, typer.Option(help="Large tier's name in `scores`.")]
 GroupOption = Annotated[str | None, typer.Option(help="Field whose groups are held out as a whole.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the folds, the draws and the intervals.")]
+RoundsOption = Annotated[int, typer.Option(min=1, max=10_000, help="Trees in each half of a forest.")]
 RouterOption = Annotated[Path, typer.Option("--router", help="Folder of a trained model.", show_default=False)]
 
+app = typer.Typer()
 
+
+@app.command("train")
 def train(
     data: DataOption,
     to: Annotated[Path, typer.Option("--out", help="Folder of the model; made when missing.", show_default=False)],
@@ -41,6 +48,7 @@ def train(
     weak: WeakOption = None,
     strong: StrongOption = None,
     seed: SeedOption = 0,
+    rounds: RoundsOption = 400,
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
@@ -52,7 +60,7 @@ def train(
     with _bars() as bar:
         prompts = _prompts(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
         step = bar("training", library.FOLDS + 1)
-        recipe = library.Recipe(embedder.id, embedder.depths, seed=seed, heard=lambda: step(1))
+        recipe = library.Recipe(embedder.id, embedder.depths, seed=seed, rounds=rounds, heard=lambda: step(1))
         trained = library.train(prompts, labelled, recipe=recipe)
     trained.model.write(to)
     said = {"router": str(to), **trained.model.manifest.model_dump(exclude={"quantiles"})}
@@ -63,6 +71,7 @@ def train(
         out().print(f"How good it is: penstock router evaluate --router {to} --data OTHER.jsonl", markup=False)
 
 
+@app.command("evaluate")
 def evaluate(
     data: DataOption,
     *,
@@ -73,12 +82,13 @@ def evaluate(
     strong: StrongOption = None,
     group: GroupOption = None,
     seed: SeedOption = 0,
+    rounds: RoundsOption = 400,
     to: Annotated[Path | None, typer.Option("--out", help="Folder for the report: JSON, Markdown, pictures.")] = None,
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
     """Measure a router on labelled prompts: a trained one on data that it has not seen, or the recipe fold by fold."""
-    library, report = _library("assess"), _library("report")
+    library, report, started = _library("assess"), _library("report"), time.time()
     model = None if router is None else read_model(router)
     labelled = _labelled(data, weak=weak, strong=strong, group=group)
     if to is not None:
@@ -92,18 +102,30 @@ def evaluate(
                 found = library.judge(model, prompts, labelled=labelled, seed=seed)
             else:
                 step = bar("training", library.STEPS)
-                recipe = _library("fit").Recipe(embedder.id, embedder.depths, seed=seed, heard=lambda: step(1))
+                recipe = _library("fit").Recipe(
+                    embedder.id, embedder.depths, seed=seed, rounds=rounds, heard=lambda: step(1)
+                )
                 found = library.crossvalidate(prompts, labelled, recipe=recipe)
         except ValueError as error:
             raise ConfigurationError(f"This data cannot be used to judge a router: {error}.") from error
     if to is not None:
+        config: dict[str, object] = {
+            "data": [file.name for file in data],
+            "embedder": embedder.id,
+            "weak": weak,
+            "strong": strong,
+        }
+        config |= {"group": group, "rounds": rounds, "data_digest": found.data_digest}
         report.write_report(found, to)
+        beside = origin(config=config, seeds=[seed], counts={"prompts": found.prompts}, started=started)
+        (to / "origin.json").write_text(json.dumps(beside, indent=1) + "\n")
     if as_json:
         print_json(report.as_json(found))
     else:
         out().print(report.markdown(found), markup=False)
 
 
+@app.command("calibrate")
 def calibrate(
     router: RouterOption,
     *,
@@ -203,6 +225,3 @@ def _bars() -> Iterator[Bar]:
             return lambda more: progress.advance(task, more)
 
         yield begin
-
-
-__all__ = ["calibrate", "evaluate", "train"]

@@ -1,0 +1,111 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from router.evaluate import Estimated
+from router.training.assess import STEPS, Assessment, crossvalidate, judge
+from router.training.baselines import neighbours, ngram_ridge, untrained
+from router.training.data import Columns, Labelled, read_labelled
+from router.training.fit import Recipe
+from router.training.report import as_json, markdown, write_report
+from tests.router.training.made import ROUNDS, features, trained, write
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def made(folder: Path, *, group: str | None = None, seed: int = 3) -> Labelled:
+    return read_labelled([write(folder / "made.jsonl", 240, seed=seed)], Columns(group=group))
+
+
+def assessed(labelled: Labelled) -> tuple[Assessment, int]:
+    heard: list[int] = []
+    recipe = Recipe("hashing", (1, 3, 6), rounds=ROUNDS, heard=lambda: heard.append(1))
+    return crossvalidate(features(labelled), labelled, recipe=recipe), len(heard)
+
+
+def test_cross_validation_finds_what_there_is_to_learn_and_ranks_the_baselines(tmp_path: Path) -> None:
+    found, heard = assessed(made(tmp_path))
+    assert heard == STEPS
+    values = {name: row["apgr"].value for name, row in found.others.items()}
+    ours = found.router["apgr"]
+    assert ours.low < ours.value < ours.high
+    assert values["random"] < ours.value <= values["oracle"]
+    assert abs(values["random"] - 0.5) < 0.12
+    assert found.ece.value < 0.1
+    assert set(values) == {"random", "prompt length", "oracle", "n-gram ridge", "nearest neighbours"}
+
+
+def test_labels_by_chance_give_a_router_that_knows_nothing(tmp_path: Path) -> None:
+    labelled = made(tmp_path)
+    mixed = np.random.default_rng(5).permutation(len(labelled))
+    found, _ = assessed(replace(labelled, weak=labelled.weak[mixed]))
+    assert found.router["apgr"].low < 0.5 < found.router["apgr"].high
+
+
+def test_groups_are_held_out_as_a_whole_and_told_apart(tmp_path: Path) -> None:
+    found, _ = assessed(made(tmp_path, group="topic"))
+    assert "whole groups held out" in found.way
+    assert sum(group.count for group in found.groups.values()) == found.prompts == 240
+    assert len(found.groups) == 6
+
+
+def test_too_few_groups_are_refused(tmp_path: Path) -> None:
+    labelled = made(tmp_path)
+    with pytest.raises(ValueError, match="needs 5 groups; there are 2"):
+        assessed(replace(labelled, groups=("a", "b") * 120))
+
+
+def test_a_trained_model_is_judged_on_other_prompts(tmp_path: Path) -> None:
+    known, _, _ = trained(tmp_path)
+    other = made(tmp_path, seed=11)
+    found = judge(known.model, features(other), labelled=other)
+    assert found.router["apgr"].value > 0.65
+    assert set(found.others) == {"random", "prompt length", "oracle"}
+    assert max(found.share_errors.values()) < 0.25
+
+
+def test_the_report_holds_every_figure_with_its_interval(tmp_path: Path) -> None:
+    found, _ = assessed(made(tmp_path, group="topic"))
+    write_report(found, tmp_path / "report")
+    told = json.loads((tmp_path / "report" / "report.json").read_text())
+    for name in ("apgr", "cpt50", "cpt80", "ece"):
+        low, high = told[f"{name}_interval"]
+        assert low <= told[name] <= high
+    assert told["share_error"]["mean"] <= told["share_error"]["largest"]
+    assert told["others"]["oracle"]["apgr"] > told["apgr"] - 1e-9
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert f"| this router | {told['apgr']:.3f}" in text
+    assert "| apples | 40 |" in text
+    for picture in ("quality-over-cost", "reliability"):
+        assert (tmp_path / "report" / f"{picture}.png").read_bytes().startswith(PNG)
+        assert "<svg" in (tmp_path / "report" / f"{picture}.svg").read_text()
+
+
+def test_an_interval_that_there_is_none_of_is_null(tmp_path: Path) -> None:
+    found, _ = assessed(made(tmp_path))
+    odd = replace(found, ece=Estimated(0.1, math.nan, math.nan))
+    assert as_json(odd)["ece_interval"] is None
+    assert "0.100" in markdown(odd)
+
+
+def test_the_n_gram_ridge_learns_words_and_the_neighbours_learn_from_like_prompts(tmp_path: Path) -> None:
+    labelled = made(tmp_path)
+    gain = labelled.strong - labelled.weak
+    first, second = np.arange(120), np.arange(120, 240)
+    prompts = features(labelled)
+    hard = np.array(["cost" in prompt for prompt in labelled.prompts[120:]])
+    ridge = ngram_ridge((labelled.prompts[:120], labelled.prompts[120:]), gain[first])
+    near = neighbours((prompts.take(first), prompts.take(second)), gain[first])
+    for scores in (ridge, near):
+        assert scores[hard].mean() > scores[~hard].mean() + 0.2
+
+
+def test_the_oracle_knows_both_answers_and_length_counts_letters(tmp_path: Path) -> None:
+    labelled = made(tmp_path)
+    found = untrained(labelled, seed=0)
+    assert np.array_equal(found["oracle"], labelled.strong - labelled.weak)
+    assert found["prompt length"][0] == len(labelled.prompts[0])

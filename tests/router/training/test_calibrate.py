@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from models.errors import ConfigurationError
+from router.model import Prompts, RouterModel
+from router.training.calibrate import for_cost, for_quality, for_share, markdown, with_threshold
+from router.training.data import Labelled
+from tests.router.training.made import trained
+
+Made = tuple[RouterModel, Prompts, Labelled]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    found, prompts, labelled = trained(tmp_path_factory.mktemp("made"))
+    return found.model, prompts, labelled
+
+
+def test_a_share_becomes_a_threshold_that_gives_about_that_share(made: Made) -> None:
+    model, prompts, _ = made
+    found = for_share(model, 0.3)
+    assert found.threshold == model.threshold_for(0.3)
+    assert abs(float((model.score(prompts).gain >= found.threshold).mean()) - 0.3) < 0.1
+    assert [point.share for point in found.curve[:3]] == [0.0, 0.05, 0.1]
+
+
+def test_a_cost_ceiling_becomes_the_share_that_it_pays_for(made: Made) -> None:
+    found = for_cost(made[0], 0.55, small_price=0.1)
+    assert found.share == pytest.approx(0.5)  # 0.5 × 1 + 0.5 × 0.1 = 0.55
+    assert for_cost(made[0], 2.0, small_price=0.1).share == 1.0
+    with pytest.raises(ConfigurationError, match=r"Always-small costs 10\.0%"):
+        for_cost(made[0], 0.05, small_price=0.1)
+
+
+def test_a_quality_floor_takes_the_smallest_share_that_keeps_it(made: Made) -> None:
+    model, prompts, labelled = made
+    found = for_quality(model, 0.9, seen=(prompts, labelled))
+    gain = model.score(prompts).gain
+    quality = np.where(gain >= found.threshold, labelled.strong, labelled.weak).mean()
+    assert quality >= 0.9 * labelled.strong.mean()
+    assert found.quality == pytest.approx(quality)
+    assert found.share < for_quality(model, 1.0, seen=(prompts, labelled)).share <= 1.0
+    assert "at least 90.0% of always-large's quality" in markdown(found)
+
+
+def test_a_floor_of_everything_takes_every_prompt_where_the_small_tier_never_answers(made: Made) -> None:
+    model, prompts, labelled = made
+    worse = Labelled(labelled.prompts, labelled.weak * 0, labelled.strong * 0 + 0.5, None, labelled.names, "d")
+    assert for_quality(model, 1.0, seen=(prompts, worse)).share == 1.0
+
+
+def test_the_threshold_is_kept_with_the_model(made: Made) -> None:
+    assert with_threshold(made[0], 0.25).manifest.threshold == 0.25
+    assert made[0].manifest.threshold is None

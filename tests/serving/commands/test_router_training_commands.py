@@ -1,0 +1,72 @@
+"""With the real embedder: what is said about quality is said of the features that a stack would serve with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from router.model import MANIFEST
+from tests.router.training.made import write
+
+Run = Callable[..., Result]
+QUICK = ("--rounds", "30")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write(tmp_path / "data.jsonl", 100)
+
+
+def test_train_evaluate_and_calibrate_follow_each_other(penstock: Run, data: Path, tmp_path: Path) -> None:
+    router, other = tmp_path / "router", write(tmp_path / "other.jsonl", 80, seed=8)
+    said = json.loads(penstock("router", "train", "--data", data, "--out", router, *QUICK, "--json").stdout)
+    assert (said["prompts"], said["small"], said["large"]) == (100, "small", "large")
+
+    found = json.loads(penstock("router", "evaluate", "--router", router, "--data", other, "--json").stdout)
+    assert found["prompts"] == 80
+    assert found["apgr"] > 0.6
+    assert {"apgr_interval", "cpt50", "cpt80", "ece", "ece_interval"} < set(found)
+
+    said = json.loads(penstock("router", "calibrate", "--router", router, "--large-share", "0.4", "--json").stdout)
+    assert json.loads((router / MANIFEST).read_text())["threshold"] == said["threshold"]
+    floor = penstock("router", "calibrate", "--router", router, "--quality-floor", "0.95", "--data", other)
+    assert "at least 95.0% of always-large's quality" in floor.stdout
+
+
+def test_without_a_router_the_recipe_is_judged_fold_by_fold(penstock: Run, data: Path, tmp_path: Path) -> None:
+    result = penstock("router", "evaluate", "--data", data, "--group", "topic", "--out", tmp_path / "report", *QUICK)
+    assert result.exit_code == 0, result.stderr
+    assert "| this router |" in result.stdout
+    assert "whole groups held out" in result.stdout
+    assert (tmp_path / "report" / "quality-over-cost.svg").exists()
+    assert json.loads((tmp_path / "report" / "origin.json").read_text())["counts"] == {"prompts": 100}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("evaluate", "--router", "nowhere"), "'nowhere' holds no router model"),
+        (("evaluate", "--weak", "a"), "both models of the pair"),
+        (("evaluate", "--group", "colour"), "no field 'colour'"),
+        (("train", "--out", "/proc/no"), "No folder can be made"),
+    ],
+)
+def test_a_mistake_is_one_sentence(penstock: Run, data: Path, arguments: tuple[str, ...], said: str) -> None:
+    result = penstock("router", *arguments, "--data", data)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_calibration_wants_one_target_and_what_belongs_to_it(penstock: Run, data: Path, tmp_path: Path) -> None:
+    penstock("router", "train", "--data", data, "--out", tmp_path / "r", *QUICK)
+    for arguments, said in (
+        ((), "Name one target"),
+        (("--large-share", "0.1", "--quality-floor", "0.9"), "Name one target"),
+        (("--cost-ceiling", "0.5"), "--small-price"),
+        (("--quality-floor", "0.9"), "--data FILE"),
+    ):
+        result = penstock("router", "calibrate", "--router", tmp_path / "r", *arguments)
+        assert (result.exit_code, said in result.stderr) == (1, True)
