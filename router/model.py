@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from router.trees import Forest
 FORMAT = 1
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 HEADS = ("gain", "small")
+DIGITS = 6
+"""Of an answer: the last bits depend on who else is in the batch, and equal prompts must be equal."""
 FAR = np.float32(4)
 """Deviations at which a surface number is cut: a word that training saw once must not carry a prompt away."""
 AXES_PARTS = ("mean", "scale", "axes", "surface_mean", "surface_scale")
@@ -57,7 +60,8 @@ class Prompts:
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Per prompt, each `[n]`: expected quality of either tier (0…1), the gain (large − small) that the threshold is
-    compared with, and the gain's standard error as the forest's halves disagree."""
+    compared with, and `error`: how far the draws of the training move the gain (half the distance of the forest's
+    halves). It holds neither the noise of an answer nor that of the labels."""
 
     small: Doubles
     large: Doubles
@@ -111,7 +115,7 @@ class Head:
         first, second = (half.predict(rows) for half in self.halves)
         forest = (first + second) / 2
         answer = self.middle + self.shares[0] * (linear - self.middle) + self.shares[1] * (forest - self.middle)
-        return answer, self.shares[1] * np.abs(first - second) / 2
+        return np.round(answer, DIGITS), self.shares[1] * np.abs(first - second) / 2
 
 
 class Manifest(Frozen):
@@ -154,14 +158,28 @@ class RouterModel:
         found = np.quantile(np.array(self.manifest.quantiles), 1.0 - share)
         return float(np.nextafter(self.manifest.quantiles[-1], np.inf)) if share <= 0 else float(found)
 
-    def write(self, folder: Path) -> None:
-        """Write both files, the manifest last: a folder without one holds no model."""
+    def write(self, folder: Path) -> Manifest:
+        """Write both files, the manifest last, and return it. A model that is there stays whole until both are written.
+
+        Equal weights are not written again, so that a new threshold replaces one file.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         weights = save(self._arrays())
         manifest = self.manifest.model_copy(update={"weights_digest": hashlib.sha256(weights).hexdigest()})
-        (folder / MANIFEST).unlink(missing_ok=True)
-        (folder / WEIGHTS).write_bytes(weights)
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        kept = folder / WEIGHTS
+        beside = {folder / MANIFEST: manifest.model_dump_json(indent=1).encode() + b"\n"}
+        if not kept.exists() or kept.read_bytes() != weights:
+            beside = {kept: weights, **beside}
+        made = {file: file.with_name(f"{file.name}.{os.getpid()}") for file in beside}
+        try:
+            for file, content in beside.items():
+                made[file].write_bytes(content)
+            for file in beside:
+                made[file].replace(file)
+        finally:
+            for file in made.values():
+                file.unlink(missing_ok=True)
+        return manifest
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = {

@@ -6,7 +6,7 @@ learned from), or of a model that was trained before. Owns no formula; those are
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ from router.evaluate import (
 from router.model import Prompts, RouterModel
 from router.training.baselines import trained, untrained
 from router.training.data import Labelled
-from router.training.fit import FOLDS, Recipe, Rows, folds, train
+from router.training.fit import FOLDS, Recipe, splits, train
 
 Doubles = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class Assessment:
     """Everything that a report shows. Shares and qualities within 0…1.
 
     `router` and each row of `others`: `apgr`, `cpt50`, `cpt80` with intervals. `ece` is over both tiers' expected
-    qualities together, `ece_by_tier` apart. `shares`: wanted large share → mean share that came out over the folds.
+    qualities together, `ece_by_tier` apart. `share_errors`: wanted large share → how far it came out, mean over folds.
     """
 
     way: str
@@ -75,20 +75,23 @@ class _Seen:
 def crossvalidate(prompts: Prompts, labelled: Labelled, *, recipe: Recipe) -> Assessment:
     """Judge the recipe on this data: each prompt by a model that never saw it, nor its group where there are groups.
 
-    Thresholds for the shares are set by what the training prompts of each fold say. Raises `ValueError` where the large
+    Scores are ranked over all folds without the mean gain of each fold's training prompts: that mean is high where the
+    held-out one is low, and would rank a router that knows nothing below chance. Thresholds for the shares are set by
+    what the training prompts of each fold say. Raises `ValueError` where the large
     tier is no better than the small one.
     """
     gain, small, large = (np.zeros(len(labelled)) for _ in range(3))
     others: dict[str, Doubles] = {}
     errors: dict[float, list[float]] = {share: [] for share in SHARES}
-    for rest, held in _splits(labelled, seed=recipe.seed):
+    for rest, held in splits(labelled.units, seed=recipe.seed):
         model = train(prompts.take(rest), labelled.take(rest), recipe=recipe).model
         scores = model.score(prompts.take(held))
-        gain[held], small[held], large[held] = scores.gain, scores.small, scores.large
+        middle = (labelled.strong[rest] - labelled.weak[rest]).mean()
+        gain[held], small[held], large[held] = scores.gain - middle, scores.small, scores.large
         known = (prompts.take(rest), prompts.take(held))
         texts = (labelled.take(rest).prompts, labelled.take(held).prompts)
         for name, found in trained(known, texts, gain=labelled.strong[rest] - labelled.weak[rest]).items():
-            others.setdefault(name, np.zeros(len(labelled)))[held] = found
+            others.setdefault(name, np.zeros(len(labelled)))[held] = found - middle
         for share, found_errors in errors.items():
             found_errors.append(share_at(scores.gain, threshold=model.threshold_for(share)) - share)
     shares = {share: float(np.mean(np.abs(found))) for share, found in errors.items()}
@@ -103,17 +106,6 @@ def judge(model: RouterModel, prompts: Prompts, *, labelled: Labelled, seed: int
     shares = {share: abs(share_at(scores.gain, threshold=model.threshold_for(share)) - share) for share in SHARES}
     seen = _Seen(scores.gain, scores.small, scores.large, shares, {})
     return _assessed(labelled, seen, way="a model trained before", seed=seed)
-
-
-def _splits(labelled: Labelled, *, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    if labelled.groups is None:
-        yield from folds(len(labelled), seed=seed)
-        return
-    names, member = np.unique(np.array(labelled.groups), return_inverse=True)
-    if len(names) < FOLDS:
-        raise ValueError(f"leaving groups out needs {FOLDS} groups; there are {len(names)}")
-    for rest, held in folds(len(names), seed=seed):
-        yield np.flatnonzero(np.isin(member, rest)), np.flatnonzero(np.isin(member, held))
 
 
 def _assessed(labelled: Labelled, seen: _Seen, *, way: str, seed: int) -> Assessment:

@@ -18,6 +18,8 @@ from router.training.data import Labelled
 Doubles = NDArray[np.float64]
 
 NEIGHBOURS = 50
+FEW = 200
+"""Of fewer prompts every word counts, however rare."""
 TRAINED = ("n-gram ridge", "nearest neighbours")
 UNTRAINED = ("random", "prompt length", "oracle")
 
@@ -40,7 +42,9 @@ def trained(
 
 def ngram_ridge(texts: tuple[Sequence[str], Sequence[str]], gain: Doubles) -> Doubles:
     """Ridge regression on TF-IDF of words and pairs of words."""
-    words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, strip_accents="unicode")
+    words = TfidfVectorizer(
+        ngram_range=(1, 2), min_df=1 if len(texts[0]) < FEW else 2, sublinear_tf=True, strip_accents="unicode"
+    )
     seen = words.fit_transform(texts[0])
     return np.asarray(Ridge(alpha=10.0, solver="lsqr").fit(seen, gain).predict(words.transform(texts[1])))
 

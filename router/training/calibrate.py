@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ConfigurationError
-from router.evaluate import Outcomes, curve, share_at, threshold_for_share
 from router.model import Prompts, RouterModel
 from router.training.data import Labelled
 
@@ -64,17 +63,22 @@ def for_quality(model: RouterModel, floor: float, *, seen: tuple[Prompts, Labell
     """The smallest share of large calls at which labelled prompts keep `floor` (0…1) of always-large's quality."""
     prompts, labelled = seen
     gain = model.score(prompts).gain
-    found = curve(gain, Outcomes(labelled.weak, labelled.strong))
-    wanted = floor * labelled.strong.mean()
-    enough = np.flatnonzero(found.quality >= wanted - 1e-12)
-    if not len(enough):
-        raise ConfigurationError(f"No share of large calls keeps {floor:.1%} of always-large's quality on this data.")
-    threshold = threshold_for_share(gain, share=float(found.share[enough[0]]))
-    share = share_at(gain, threshold=threshold)
-    points = tuple(Point(step, threshold_for_share(gain, share=step), _at(found.quality, step)) for step in STEPS)
-    return Calibration(
-        f"at least {floor:.1%} of always-large's quality", threshold, share, _at(found.quality, share), points
-    )
+    candidates = np.concatenate(([np.nextafter(gain.max(), np.inf)], np.unique(gain)[::-1]))
+    found = [_point(threshold, gain=gain, labelled=labelled) for threshold in candidates]
+    wanted = floor * labelled.strong.mean() - 1e-12
+    chosen = next((point for point in found if point.quality is not None and point.quality >= wanted), None)
+    if chosen is None:
+        raise ConfigurationError(f"No threshold keeps {floor:.1%} of always-large's quality on this data.")
+    points = tuple(min(found, key=lambda point: abs(point.share - step)) for step in STEPS)
+    target = f"at least {floor:.1%} of always-large's quality"
+    return Calibration(target, chosen.threshold, chosen.share, chosen.quality, tuple(dict.fromkeys(points)))
+
+
+def _point(threshold: float, *, gain: NDArray[np.float64], labelled: Labelled) -> Point:
+    """What happens at this threshold: nothing between two prompts is assumed."""
+    large = gain >= threshold
+    quality = np.where(large, labelled.strong, labelled.weak).mean()
+    return Point(float(large.mean()), float(threshold), float(quality))
 
 
 def with_threshold(model: RouterModel, threshold: float) -> RouterModel:
@@ -96,7 +100,3 @@ def markdown(found: Calibration) -> str:
         shown = "–" if point.quality is None else f"{point.quality:.3f}"
         lines.append(f"| {point.share:.0%} | {point.threshold:.4f} | {shown} |")
     return "\n".join(lines)
-
-
-def _at(quality: NDArray[np.float64], share: float) -> float:
-    return float(quality[round(share * (len(quality) - 1))])

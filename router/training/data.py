@@ -37,6 +37,11 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.prompts)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """What must not be parted when some are held out: the groups, or else the prompts themselves."""
+        return self.prompts if self.groups is None else self.groups
+
     def take(self, rows: NDArray[Any]) -> Labelled:
         """These rows alone, with the digest of the whole."""
         return replace(
@@ -91,7 +96,7 @@ def read_labelled(files: Sequence[Path], columns: Columns) -> Labelled:
 def _row(line: bytes, columns: Columns, *, where: str) -> tuple[str, float, float, str]:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{where}: no JSON: {error}.") from error
     if not isinstance(found, dict) or not isinstance(found.get("prompt"), str):
         raise ConfigurationError(f"{where}: a line is an object with a text `prompt`.")
@@ -130,4 +135,4 @@ def _group(found: dict[str, Any], field: str | None, *, where: str) -> str:
         return ""
     if field not in found:
         raise ConfigurationError(f"{where}: no field {field!r} to group by.")
-    return str(found[field])
+    return str(found[field]).encode(errors="replace").decode()

@@ -7,7 +7,8 @@ quantiles on those same held-out prompts are what a share of large calls is turn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -93,11 +94,31 @@ def folds(count: int, *, seed: int, number: int = FOLDS) -> Iterator[tuple[Rows,
         yield np.setdiff1d(order, held), np.sort(held)
 
 
+def splits(units: Sequence[str], *, seed: int) -> Iterator[tuple[Rows, Rows]]:
+    """Folds that never part equal units (a prompt, a group): `FOLDS` of them, or as many as there are units.
+
+    Raises `ValueError` where all units are the same.
+    """
+    names, member = np.unique(np.array([hash_of(unit) for unit in units]), return_inverse=True)
+    if len(names) < 2:
+        raise ValueError("all prompts are the same, or of one group: none can be held out")
+    for rest, held in folds(len(names), seed=seed, number=min(FOLDS, len(names))):
+        yield np.flatnonzero(np.isin(member, rest)), np.flatnonzero(np.isin(member, held))
+
+
+def hash_of(unit: str) -> str:
+    """Short, for a text of any length."""
+    return hashlib.sha256(unit.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
 def train(prompts: Prompts, labelled: Labelled, *, recipe: Recipe) -> Trained:
-    """Fit the model to these prompts. Takes seconds for thousands of them on one core."""
+    """Fit the model to these prompts. Takes seconds for thousands of them on one core.
+
+    Prompts of a group, or the same prompt twice, are held out together. Raises `ValueError` where all are the same.
+    """
     targets = np.stack([labelled.strong - labelled.weak, labelled.weak], axis=1)
     linear, forest = np.zeros_like(targets), np.zeros_like(targets)
-    for rest, held in folds(len(labelled), seed=recipe.seed):
+    for rest, held in splits(labelled.units, seed=recipe.seed):
         parts = _fit(prompts.take(rest), targets[rest], recipe=recipe)
         linear[held], forest[held] = parts.answers(prompts.take(held))
         recipe.heard()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def prepare(
     done."""
     rows = surface(texts)
     kept = None if cache is None else cache / f"{_digest(texts, embedder)}.safetensors"
-    if kept is not None and (found := _read(kept)) is not None:
+    if (
+        kept is not None
+        and (found := _read(kept, shape=(len(texts), len(embedder.depths), embedder.dimensions))) is not None
+    ):
         heard(len(texts))
         return Prompts(rows, found["depths"], found["sentence"])
     depths = np.empty((len(texts), len(embedder.depths), embedder.dimensions), np.float32)
@@ -42,7 +46,7 @@ def prepare(
         heard(len(some))
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(".new")
+        beside = kept.with_suffix(f".{os.getpid()}")
         save_file({"depths": depths, "sentence": sentence}, beside)
         beside.replace(kept)
     return Prompts(rows, depths, sentence)
@@ -55,9 +59,12 @@ def _digest(texts: Sequence[str], embedder: Embedder) -> str:
     return digest.hexdigest()
 
 
-def _read(file: Path) -> dict[str, NDArray[np.float32]] | None:
+def _read(file: Path, *, shape: tuple[int, int, int]) -> dict[str, NDArray[np.float32]] | None:
+    """What is kept, or None where it is not whole: then it is made again."""
     try:
         found: dict[str, NDArray[np.float32]] = load_file(file)
-    except (OSError, SafetensorError):
+        fits = found["depths"].shape == shape and found["sentence"].shape == (shape[0], shape[2])
+        whole = fits and all(np.isfinite(found[part]).all() for part in ("depths", "sentence"))
+    except (OSError, SafetensorError, KeyError):
         return None
-    return found
+    return found if whole else None

@@ -60,7 +60,7 @@ def markdown(found: Assessment) -> str:
         f"- ECE of the expected qualities: {_told(found.ece)}"
         f" ({', '.join(f'{name} {value:.3f}' for name, value in found.ece_by_tier.items())}).",
         f"- A threshold for a share of large calls: off by {mean_share_error(found):.1%} on average,"
-        f" {max(found.share_errors.values()):.1%} at most.",
+        f" {max(found.share_errors.values()):.1%} for the worst share.",
         "- APGR: area under the part of the quality gap that is recovered, over the share of large calls. CPT50: the"
         " share of large calls that recovers half of the gap.",
     ]

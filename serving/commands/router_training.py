@@ -13,19 +13,20 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.origin import origin
-from models.embedders import Embedder, build_embedder
-from models.embedders.sentence import SentenceSettings
 from models.errors import ConfigurationError
-from router.model import Prompts, RouterModel, read_model
 from serving.commands.interruption import interruptible
 from serving.commands.options import JsonOption, StateOption, state_of
 from serving.commands.terminal import err, out, print_json
+
+if TYPE_CHECKING:
+    from models.embedders import Embedder
+    from router.model import Prompts, RouterModel
 
 DataOption = Annotated[
     list[Path], typer.Option("--data", help="Labelled prompts, JSON lines; give it again for more.", show_default=False)
@@ -53,17 +54,20 @@ def train(
     state_dir: StateOption = None,
 ) -> None:
     """Train a router on labelled prompts; minutes for the embeddings the first time, then seconds."""
-    library = _library("fit")
+    library = _library("training.fit")
     labelled = _labelled(data, weak=weak, strong=strong, group=None)
     _make(to)
-    embedder = build_embedder(SentenceSettings(kind="sentence"))
+    embedder = _embedder()
     with _bars() as bar:
         prompts = _prompts(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
         step = bar("training", library.FOLDS + 1)
         recipe = library.Recipe(embedder.id, embedder.depths, seed=seed, rounds=rounds, heard=lambda: step(1))
-        trained = library.train(prompts, labelled, recipe=recipe)
-    trained.model.write(to)
-    said = {"router": str(to), **trained.model.manifest.model_dump(exclude={"quantiles"})}
+        try:
+            trained = library.train(prompts, labelled, recipe=recipe)
+        except ValueError as error:
+            raise ConfigurationError(f"A router cannot be trained on this data: {error}.") from error
+    written = trained.model.write(to)
+    said = {"router": str(to), **written.model_dump(exclude={"quantiles"})}
     if as_json:
         print_json(said)
     else:
@@ -88,12 +92,12 @@ def evaluate(
     state_dir: StateOption = None,
 ) -> None:
     """Measure a router on labelled prompts: a trained one on data that it has not seen, or the recipe fold by fold."""
-    library, report, started = _library("assess"), _library("report"), time.time()
-    model = None if router is None else read_model(router)
+    library, report, started = _library("training.assess"), _library("training.report"), time.time()
+    model = None if router is None else _library("model").read_model(router)
     labelled = _labelled(data, weak=weak, strong=strong, group=group)
     if to is not None:
         _make(to)
-    embedder = build_embedder(SentenceSettings(kind="sentence"))
+    embedder = _embedder()
     with _bars() as bar:
         prompts = _prompts(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
         try:
@@ -102,7 +106,7 @@ def evaluate(
                 found = library.judge(model, prompts, labelled=labelled, seed=seed)
             else:
                 step = bar("training", library.STEPS)
-                recipe = _library("fit").Recipe(
+                recipe = _library("training.fit").Recipe(
                     embedder.id, embedder.depths, seed=seed, rounds=rounds, heard=lambda: step(1)
                 )
                 found = library.crossvalidate(prompts, labelled, recipe=recipe)
@@ -115,7 +119,8 @@ def evaluate(
             "weak": weak,
             "strong": strong,
         }
-        config |= {"group": group, "rounds": rounds, "data_digest": found.data_digest}
+        config |= {"group": group, "data_digest": found.data_digest}
+        config |= {"rounds": rounds} if model is None else {"router": model.manifest.weights_digest}
         report.write_report(found, to)
         beside = origin(config=config, seeds=[seed], counts={"prompts": found.prompts}, started=started)
         (to / "origin.json").write_text(json.dumps(beside, indent=1) + "\n")
@@ -148,10 +153,10 @@ def calibrate(
     state_dir: StateOption = None,
 ) -> None:
     """Turn a target into the threshold that is kept with the model: a share, a quality floor or a cost ceiling."""
-    library = _library("calibrate")
+    library = _library("training.calibrate")
     if [large_share, quality_floor, cost_ceiling].count(None) != 2:
         raise ConfigurationError("Name one target: --large-share, --quality-floor or --cost-ceiling.")
-    model = read_model(router)
+    model = _library("model").read_model(router)
     if large_share is not None:
         found = library.for_share(model, large_share)
     elif cost_ceiling is not None:
@@ -162,7 +167,7 @@ def calibrate(
         if not data:
             raise ConfigurationError("A quality floor is found on labelled prompts: --data FILE.")
         labelled = _labelled(data, weak=weak, strong=strong, group=None)
-        embedder = build_embedder(SentenceSettings(kind="sentence"))
+        embedder = _embedder()
         _require_embedder(model, embedder)
         with _bars() as bar:
             prompts = _prompts(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
@@ -176,11 +181,18 @@ def calibrate(
 
 def _library(name: str) -> ModuleType:
     try:
-        return import_module(f"router.training.{name}")
+        return import_module(f"router.{name}")
     except ImportError as error:
         raise ConfigurationError(
-            f"Training a router needs the extra `router` ({error.name} is missing): make setup."
+            f"A learned router needs the extras `engine`, `router` and `bench` ({error.name} is missing): make setup."
         ) from error
+
+
+def _embedder() -> Embedder:
+    from models.embedders import build_embedder
+    from models.embedders.sentence import SentenceSettings
+
+    return build_embedder(SentenceSettings(kind="sentence"))
 
 
 def _make(folder: Path) -> None:
@@ -192,7 +204,7 @@ def _make(folder: Path) -> None:
 
 
 def _labelled(files: list[Path], *, weak: str | None, strong: str | None, group: str | None) -> Any:
-    library = _library("data")
+    library = _library("training.data")
     return library.read_labelled(files, library.Columns(weak, strong, group))
 
 
@@ -210,7 +222,7 @@ Bar = Callable[[str, int], Callable[[int], None]]
 
 def _prompts(texts: tuple[str, ...], embedder: Embedder, *, bar: Bar, cache: Path) -> Prompts:
     done = bar("embedding", len(texts))
-    found: Prompts = _library("prepare").prepare(texts, embedder, cache=cache, heard=done)
+    found: Prompts = _library("training.prepare").prepare(texts, embedder, cache=cache, heard=done)
     return found
 
 

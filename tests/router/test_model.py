@@ -56,6 +56,23 @@ def test_a_model_that_does_not_fit_is_refused_by_name(
         read_model(tmp_path)
 
 
+def test_a_model_stays_whole_when_another_cannot_be_written(
+    model: RouterModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.write(tmp_path)
+    other = replace(model, manifest=model.manifest.model_copy(update={"threshold": 0.5}))
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            other.write(tmp_path)
+    assert read_model(tmp_path).manifest.threshold is None
+    assert other.write(tmp_path) == read_model(tmp_path).manifest
+
+
 def test_a_folder_without_a_manifest_holds_no_model(model: RouterModel, tmp_path: Path) -> None:
     model.write(tmp_path)
     (tmp_path / MANIFEST).unlink()

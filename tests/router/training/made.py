@@ -14,6 +14,7 @@ from router.training.fit import Recipe, Trained, train
 from router.training.prepare import prepare
 
 ROUNDS = 40
+LETTERS = ("a", "e", "i", "l", "m", "n", "o", "r", "s", "t")
 TOPICS = ("apples", "pears", "trains", "boats", "stars", "books")
 
 
@@ -27,7 +28,7 @@ def lines(count: int, *, seed: int = 0) -> list[dict[str, object]]:
         asked = (
             f"If {numbers[0]} {topic} cost {numbers[1]}, what do {numbers[2]} cost?"
             if hard
-            else f"Say hello to {topic}."
+            else f"Say hello to {''.join(chance.choice(LETTERS, size=6))} and the {topic}."
         )
         weak = hard == bool(chance.random() < 0.1)
         found.append({"prompt": asked, "weak_correct": weak, "strong_correct": True, "topic": topic})

@@ -53,10 +53,18 @@ def test_groups_are_held_out_as_a_whole_and_told_apart(tmp_path: Path) -> None:
     assert len(found.groups) == 6
 
 
-def test_too_few_groups_are_refused(tmp_path: Path) -> None:
+def test_one_group_is_refused(tmp_path: Path) -> None:
     labelled = made(tmp_path)
-    with pytest.raises(ValueError, match="needs 5 groups; there are 2"):
-        assessed(replace(labelled, groups=("a", "b") * 120))
+    with pytest.raises(ValueError, match="of one group"):
+        assessed(replace(labelled, groups=("a",) * 240))
+
+
+def test_prompts_that_stand_there_often_do_not_help_their_own_kind(tmp_path: Path) -> None:
+    unique = made(tmp_path).take(np.arange(60))
+    chance = np.random.default_rng(2).random(60).round()
+    often = replace(unique, weak=chance)
+    found, _ = assessed(often.take(np.repeat(np.arange(60), 4)))
+    assert found.router["apgr"].value < 0.65  # a leak would have the oracle's 1.5
 
 
 def test_a_trained_model_is_judged_on_other_prompts(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,14 @@ def test_a_floor_of_everything_takes_every_prompt_where_the_small_tier_never_ans
     model, prompts, labelled = made
     worse = Labelled(labelled.prompts, labelled.weak * 0, labelled.strong * 0 + 0.5, None, labelled.names, "d")
     assert for_quality(model, 1.0, seen=(prompts, worse)).share == 1.0
+
+
+def test_among_equal_scores_a_floor_is_not_kept_by_half_of_them(made: Made) -> None:
+    model, prompts, labelled = made
+    same = np.zeros(50, np.int64)
+    alike = replace(labelled.take(same), weak=np.tile([0.0, 1.0], 25), strong=np.ones(50))
+    found = for_quality(model, 0.8, seen=(prompts.take(same), alike))
+    assert (found.share, found.quality) == (1.0, 1.0)
 
 
 def test_the_threshold_is_kept_with_the_model(made: Made) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import lightgbm
@@ -6,9 +7,9 @@ import pytest
 
 from router.evaluate import Outcomes, apgr
 from router.training.data import Columns, read_labelled
-from router.training.fit import GROWTH, as_forest, folds
+from router.training.fit import GROWTH, Recipe, as_forest, folds, splits, train
 from router.trees import Forest
-from tests.router.training.made import features, lines, trained, write
+from tests.router.training.made import ROUNDS, features, lines, trained, write
 
 
 def test_the_trees_as_arrays_say_what_lightgbm_says() -> None:
@@ -43,6 +44,27 @@ def test_every_row_is_held_out_once() -> None:
     found = list(folds(103, seed=4))
     assert sorted(np.concatenate([held for _, held in found])) == list(range(103))
     assert all(len(np.intersect1d(rest, held)) == 0 and len(rest) + len(held) == 103 for rest, held in found)
+
+
+@pytest.mark.parametrize("count", [2, 3, 7, 40])
+def test_equal_units_are_never_parted(count: int) -> None:
+    units = [f"u{at % count}" for at in range(120)]
+    held_out = []
+    for rest, held in splits(units, seed=1):
+        assert {units[at] for at in rest}.isdisjoint({units[at] for at in held})
+        held_out += list(held)
+    assert sorted(held_out) == list(range(120))
+
+
+def test_labels_by_chance_are_not_remembered_by_what_was_held_out(tmp_path: Path) -> None:
+    labelled = read_labelled([write(tmp_path / "data.jsonl", 240)], Columns())
+    chance = np.random.default_rng(7)
+    noise = replace(
+        labelled, weak=chance.random(240).round(), prompts=tuple(f"{at} {p}" for at, p in enumerate(labelled.prompts))
+    )
+    found = train(features(noise), noise, recipe=Recipe("hashing", (1, 3, 6), rounds=ROUNDS))
+    assert abs(np.corrcoef(found.gain, noise.strong - noise.weak)[0, 1]) < 0.2
+    assert sum(found.model.heads["gain"].shares) < 0.7
 
 
 def test_what_can_be_learned_is_learned_and_holds_on_other_prompts(tmp_path: Path) -> None:
