@@ -76,14 +76,6 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class ShareError:
-    """How far the shares came out from those wanted: mean and largest absolute difference, as shares 0…1."""
-
-    mean: float
-    largest: float
-
-
-@dataclass(frozen=True, slots=True)
 class Interval:
     """A 95 % interval; both ends are NaN where too few resamples have a value."""
 
@@ -194,33 +186,6 @@ def share_at(scores: FloatArray, *, threshold: float) -> float:
     if np.isnan(threshold):
         raise ValueError("a threshold must be a number")
     return float(np.mean(scores >= threshold))
-
-
-def threshold_for_share(scores: FloatArray, *, share: float) -> float:
-    """The threshold that sends the share nearest to the wanted one (0…1) of `scores[n]` to the large tier.
-
-    It is one of the scores, the lowest for share 1, or for share 0 the next number above them all. Of two shares that
-    are equally near it gives the smaller. Raises `ValueError` for a share outside 0…1, and for scores as `share_at`.
-    """
-    _check_scores(scores)
-    _check_share(share, "the wanted share")
-    values, counts = np.unique(-scores, return_counts=True)
-    thresholds = np.concatenate(([np.nextafter(-values[0], np.inf)], -values))
-    sent = np.concatenate(([0], np.cumsum(counts)))
-    return float(thresholds[np.argmin(np.abs(sent - share * len(scores)))])
-
-
-def share_error(calibration_scores: FloatArray, scores: FloatArray, *, shares: Sequence[float] = SHARES) -> ShareError:
-    """How well shares hold on other prompts: thresholds set on `calibration_scores[m]`, shares taken on `scores[n]`.
-
-    Raises `ValueError` for no shares, and as `threshold_for_share` does.
-    """
-    if not shares:
-        raise ValueError("a share error needs at least one share")
-    thresholds = [threshold_for_share(calibration_scores, share=share) for share in shares]
-    pairs = zip(shares, thresholds, strict=True)
-    errors = [abs(share_at(scores, threshold=threshold) - share) for share, threshold in pairs]
-    return ShareError(mean=sum(errors) / len(errors), largest=max(errors))
 
 
 def bootstrap(count: int, statistic: Callable[[IntArray], float], *, seed: int, resamples: int = RESAMPLES) -> Interval:

@@ -133,7 +133,6 @@ class Manifest(Frozen):
     weights_digest: str = Field("", description="SHA-256 of the weights; given when it is written.")
     quantiles: tuple[float, ...] = Field(description="The gain's 0, 1, … 100 % quantiles on prompts held out in turn.")
     threshold: float | None = Field(None, description="Gains from here on go to the large tier.")
-    metrics: Mapping[str, float] = Field(default_factory=dict, description="On prompts held out in turn.")
 
 
 @dataclass(frozen=True, slots=True)

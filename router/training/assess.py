@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.evaluate import (
+    SHARES,
     Bin,
     Curve,
     Estimated,
@@ -33,7 +34,6 @@ from router.training.fit import FOLDS, Recipe, splits, train
 
 Doubles = NDArray[np.float64]
 
-SHARES = tuple(at / 10 for at in range(1, 10))
 STEPS = FOLDS * (FOLDS + 1)
 """How often `Recipe.heard` is called by `crossvalidate`."""
 

@@ -17,7 +17,6 @@ from router.evaluate import (
     IntArray,
     Interval,
     Outcomes,
-    ShareError,
     apgr,
     bootstrap,
     cpt,
@@ -27,8 +26,6 @@ from router.evaluate import (
     groupwise,
     reliability,
     share_at,
-    share_error,
-    threshold_for_share,
 )
 
 Table = tuple[FloatArray, Outcomes]
@@ -200,32 +197,6 @@ def test_a_share_counts_the_threshold_itself() -> None:
     assert shares == [1, 1, 3 / 4, 1 / 4, 1 / 4, 0]
 
 
-@pytest.mark.parametrize(("share", "sent"), [(0, 0), (0.1, 0), (0.2, 1), (0.4, 1), (0.5, 1), (0.6, 3), (1, 4)])
-def test_a_threshold_gives_the_nearest_share(share: float, sent: int) -> None:
-    scores = floats(0.4, 0.2, 0.8, 0.4)
-    assert share_at(scores, threshold=threshold_for_share(scores, share=share)) == sent / 4
-
-
-def test_the_thresholds_end_at_the_lowest_and_above_the_highest() -> None:
-    assert threshold_for_share(floats(3, -1, 2), share=1) == -1
-    assert threshold_for_share(floats(3, -1, 2), share=0) == np.nextafter(3, math.inf)
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30, unique=True), st.data())
-def test_every_share_of_distinct_scores_comes_back(values: list[float], data: st.DataObject) -> None:
-    scores, sent = floats(*values), data.draw(st.integers(0, len(values)))
-    assert share_at(scores, threshold=threshold_for_share(scores, share=sent / len(scores))) == sent / len(scores)
-
-
-def test_the_share_error_is_what_the_shift_makes_it() -> None:
-    calibration = np.arange(10, dtype=np.float64)
-    assert share_error(calibration, calibration) == ShareError(0, 0)
-    # Share 0.2 is threshold 8 and share 0.5 threshold 5; one higher, 3 and 6 of the ten lie above: off by 0.1 each.
-    # Share 1 is threshold 0, and still sends everything: off by 0.
-    found = share_error(calibration, calibration + 1, shares=(0.2, 0.5, 1))
-    assert (found.mean, found.largest) == pytest.approx((0.2 / 3, 0.1))
-
-
 def test_the_interval_of_a_mean_is_the_known_one() -> None:
     values = np.random.default_rng(1).normal(size=400)
     found = bootstrap(400, lambda rows: float(values[rows].mean()), seed=3)
@@ -331,8 +302,6 @@ def test_nothing_is_recovered_where_there_is_no_gap(strong: FloatArray) -> None:
         (lambda: cpt(ORACLE, FOUR, recovered=1.1), "recovered part of the gap must lie within 0 and 1"),
         (lambda: share_at(floats(), threshold=0), "at least one number"),
         (lambda: share_at(floats(1), threshold=math.nan), "threshold must be a number"),
-        (lambda: threshold_for_share(floats(1), share=math.nan), "wanted share must lie within 0 and 1"),
-        (lambda: share_error(floats(1), floats(1), shares=()), "at least one share"),
         (lambda: reliability(floats(0.5), floats(0.5), bins=0), "at least one bin"),
         (lambda: reliability(floats(0.5, 2), floats(0.5, 0.5)), "predictions must lie within 0 and 1"),
         (lambda: reliability(floats(0.5), floats(0.5, 1)), "equally many: 1 and 2"),
