@@ -37,7 +37,7 @@ class GenerationRequest:
 
     `body` is the OpenAI request as parsed, without the fields that are ours (`penstock`, `metadata`); nobody changes
     it: whoever needs another body makes a copy. `text` is the prompt's text for the router, `received` is in monotonic
-    seconds.
+    seconds, `session` is what the client calls the conversation, if it says so.
     """
 
     id: str
@@ -53,6 +53,7 @@ class GenerationRequest:
     feature: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
+    session: str | None = None
 
     @property
     def generations(self) -> int:
@@ -72,13 +73,19 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a router policy decided. `ranking` is tiers, best first; `score` is the policy's own number, 0…1."""
+    """What a router policy decided. `ranking` is tiers, best first; `score` is the policy's own number.
+
+    `version` is the trained model that gave the score. `cause` is set where the default tier serves instead of a
+    policy's choice: one word that is counted.
+    """
 
     ranking: tuple[Tier, ...]
     policy: str
     reason: str
     score: float | None = None
     threshold: float | None = None
+    version: str | None = None
+    cause: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,16 @@ def make_plan(request: GenerationRequest, route: Route, *, fleet: Fleet, caller:
     return question.ranked() if request.model == AUTO else question.named()
 
 
+def is_open(request: GenerationRequest) -> bool:
+    """Whether a policy has to choose: neither a model nor a tier is asked for."""
+    return request.model == AUTO and request.tier is None
+
+
 def pinned(request: GenerationRequest, fleet: Fleet) -> Route | None:
     """The route when the request itself decides, so that no policy is asked; None for a free `auto`."""
-    if request.model == AUTO:
-        if request.tier is None:
-            return None
+    if is_open(request):
+        return None
+    if request.model == AUTO and request.tier is not None:
         return Route(ranking=(request.tier,), policy="tier", reason=f"the request asks for tier {request.tier}")
     tier = fleet.cards.get(request.model)
     return Route(ranking=() if tier is None else (tier,), policy="model", reason="the request names the model")

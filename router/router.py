@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 
 from models.types import TIERS, GenerationRequest, Plan, Principal, Route, Tier
 from router.plan import make_plan, pinned
 from router.policies import Policy
-from router.types import Fleet
+from router.types import Fleet, NoReading, Reading
 
 log = logging.getLogger(__name__)
 
@@ -21,25 +22,45 @@ class Router:
         self._fleet = fleet
         self._default: tuple[Tier, ...] = (default, *(tier for tier in TIERS if tier != default))
 
-    def plan(self, request: GenerationRequest, caller: Principal) -> Plan:
-        """The attempts for this request; raises what `make_plan` raises, never what a policy raises."""
-        route = pinned(request, self._fleet) or self.choose(request)
+    def plan(
+        self,
+        request: GenerationRequest,
+        caller: Principal,
+        *,
+        reading: Reading | NoReading | None = None,
+        least: Tier | None = None,
+    ) -> Plan:
+        """The attempts for this request; raises what `make_plan` raises, never what a policy raises.
+
+        `reading`: of the prompt, where the policy wants one; `least`: the tier that the conversation has reached.
+        """
+        route = pinned(request, self._fleet) or raised(self.choose(request, reading), least)
         return make_plan(request, route, fleet=self._fleet, caller=caller)
 
-    def choose(self, request: GenerationRequest) -> Route:
-        """The policy's route, or the default one when it fails or answers nonsense."""
+    def choose(self, request: GenerationRequest, reading: Reading | NoReading | None = None) -> Route:
+        """The policy's route, or the default one when it fails, answers nonsense or had better not be asked."""
+        if reading is not None and reading.objection is not None:
+            return self._fallback(reading.objection, reading.cause)
         try:
-            route = self._policy.choose(request)
+            route = self._policy.choose(request, reading if isinstance(reading, Reading) else None)
         except Exception as error:
             log.exception("routing policy failed")
-            return self._fallback(f"the policy raised {type(error).__name__}")
+            return self._fallback(f"the policy raised {type(error).__name__}", "raised")
         if problem := _problem(route):
             log.error("routing policy %s: %s", route.policy, problem)
-            return self._fallback(f"policy {route.policy}: {problem}")
+            return self._fallback(f"policy {route.policy}: {problem}", "nonsense")
         return route
 
-    def _fallback(self, reason: str) -> Route:
-        return Route(ranking=self._default, policy="default", reason=reason)
+    def _fallback(self, reason: str, cause: str) -> Route:
+        return Route(ranking=self._default, policy="default", reason=reason, cause=cause)
+
+
+def raised(route: Route, least: Tier | None) -> Route:
+    """The route of a conversation: its tier may rise from call to call and does not fall."""
+    if least is None or TIERS.index(route.ranking[0]) >= TIERS.index(least):
+        return route
+    ranking = (least, *(tier for tier in route.ranking if tier != least))
+    return replace(route, ranking=ranking, reason=f"{route.reason}; the conversation is on {least}")
 
 
 def _problem(route: Route) -> str | None:

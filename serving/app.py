@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 
 import aiohttp
@@ -19,15 +20,20 @@ from models.catalog import ModelCard
 from models.clock import Clock, SystemClock
 from models.ports import EndpointDirectory
 from models.types import Endpoint
-from router.policies import build_policy
+from router.policies import build_policy, classifier_of
 from router.router import Router
 from serving.api.deps import ApiDependencies
 from serving.api.routes import build_api
+from serving.classifier.client import NAME as CLASSIFIER
+from serving.classifier.client import ClassifierClient
+from serving.classifier.explainer import Explainer
+from serving.classifier.releases import ReleaseBook
 from serving.engines.attempts import EngineClient
 from serving.engines.endpoints import ReplicaPicker
 from serving.engines.upstream import Upstream
 from serving.fleet import ServedFleet
 from serving.pipeline.pipeline import Pipeline
+from serving.pipeline.sessions import Sessions
 from serving.settings import Settings
 from serving.store.store import Store
 from serving.telemetry.exposition import Engines, Exposition
@@ -78,26 +84,60 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         await opened.enter_async_context(retention.open())
         keys = await opened.enter_async_context(KeyBook(store.keys, clock=clock).open())
         engines = await opened.enter_async_context(_engines(parts))
-        scraped = Engines(fleet.endpoints, await opened.enter_async_context(_scraper(parts.engine_token)))
+        scraper = await opened.enter_async_context(_scraper(parts.engine_token))
+        scraped = Engines(lambda: chain(fleet.endpoints(), parts.directory.endpoints(CLASSIFIER)), scraper)
         exposition = Exposition(metrics, store.gateways, gateway=parts.replica, engines=scraped, clock=clock)
         await opened.enter_async_context(exposition.open())
-        router = Router(build_policy(settings.router), fleet.fleet(), default=settings.tiers.default)
+        policy = build_policy(settings.router)
+        router = Router(policy, fleet.fleet(), default=settings.tiers.default)
+        classifier = await opened.enter_async_context(_classifier(parts, store))
+        named = classifier_of(settings.router)
+        explainer = Explainer(
+            router,
+            policy,
+            kind=settings.router.kind,
+            name="" if named is None else named.name,
+            store=store,
+            classifier=classifier,
+        )
+        sessions = Sessions(store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock)
         yield build_api(
             ApiDependencies(
                 keys=keys,
                 key_admin=KeyAdmin(store.keys, clock=clock),
                 limiter=KeyConcurrency(gateways=parts.gateways),
-                pipeline=Pipeline(router, engines, clock=clock),
+                pipeline=Pipeline(router, engines, sessions=sessions, classifier=classifier, clock=clock),
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
                 metrics=exposition,
+                explainer=explainer,
                 http=settings.http,
                 timers=settings.timers,
                 version=version("penstock"),
                 clock=clock,
             )
         )
+
+
+@asynccontextmanager
+async def _classifier(parts: GatewayParts, store: Store) -> AsyncIterator[ClassifierClient | None]:
+    """The way to the classifier, where the policy needs one; follows what is live."""
+    named = classifier_of(parts.settings.router)
+    if named is None:
+        yield None
+        return
+    book = ReleaseBook(store.releases, name=named.name)
+    client = ClassifierClient(
+        parts.directory,
+        book,
+        token=parts.engine_token,
+        policy=parts.settings.router.kind,
+        deadline_s=named.deadline_s,
+        clock=parts.clock,
+    )
+    async with client, book.open(client.load):
+        yield client
 
 
 def _engines(parts: GatewayParts) -> EngineClient:

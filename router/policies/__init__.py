@@ -13,16 +13,27 @@ from pydantic import BeforeValidator, SerializeAsAny
 from models.config import PluginSettings
 from models.plugins import Registry
 from models.types import GenerationRequest, Route
+from router.policies.learned import ClassifierSettings
 from router.policies.static import StaticSettings
-from router.types import Contribution
+from router.types import Contribution, Reading
 
-__all__ = ["POLICIES", "Policy", "PolicySettings", "StaticSettings", "build_policy"]
+__all__ = [
+    "POLICIES",
+    "ClassifierSettings",
+    "Policy",
+    "PolicySettings",
+    "StaticSettings",
+    "build_policy",
+    "classifier_of",
+]
 
 POLICIES = Registry(
     "router policy",
     {
         "static": "router.policies.static",
         "threshold": "router.policies.threshold",
+        "learned": "router.policies.learned",
+        "knn": "router.policies.knn",
     },
 )
 
@@ -36,13 +47,21 @@ class Policy(Protocol):
     give nonsense: the router then takes the default tier and says so.
     """
 
-    def choose(self, request: GenerationRequest, /) -> Route:
-        """The tiers, best first; a tier that is left out is never tried."""
+    def choose(self, request: GenerationRequest, reading: Reading | None = None, /) -> Route:
+        """The tiers, best first; a tier that is left out is never tried.
+
+        `reading`: what the classifier says of the prompt, for a policy whose settings have a `classifier`.
+        """
         ...
 
     def explain(self, request: GenerationRequest, /) -> tuple[Contribution, ...]:
         """What spoke for the score of this request, feature by feature; empty when nothing is scored."""
         ...
+
+
+def classifier_of(settings: PluginSettings) -> ClassifierSettings | None:
+    """The classifier deployment that the policy of these settings needs; None for one that reads no prompt."""
+    return getattr(settings, "classifier", None)
 
 
 def build_policy(settings: PluginSettings) -> Policy:

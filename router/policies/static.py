@@ -8,7 +8,7 @@ from pydantic import Field
 
 from models.config import PluginSettings
 from models.types import TIERS, GenerationRequest, Route, Tier
-from router.types import Contribution
+from router.types import Contribution, Reading
 
 
 class StaticSettings(PluginSettings):
@@ -25,7 +25,7 @@ class StaticPolicy:
         ranking = (settings.tier, *(tier for tier in TIERS if tier != settings.tier))
         self._route = Route(ranking=ranking, policy="static", reason=f"static policy: always {settings.tier}")
 
-    def choose(self, _request: GenerationRequest, /) -> Route:
+    def choose(self, _request: GenerationRequest, _reading: Reading | None = None, /) -> Route:
         """The configured tier first."""
         return self._route
 

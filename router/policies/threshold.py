@@ -13,7 +13,7 @@ from pydantic import Field
 from models.config import Frozen, PluginSettings
 from models.types import GenerationRequest, Route
 from router.features import measure
-from router.types import Contribution
+from router.types import Contribution, Reading
 
 
 class Weights(Frozen):
@@ -58,7 +58,7 @@ class ThresholdPolicy:
         self._threshold = settings.threshold
         self._weights: dict[str, float] = settings.weights.model_dump()
 
-    def choose(self, request: GenerationRequest, /) -> Route:
+    def choose(self, request: GenerationRequest, _reading: Reading | None = None, /) -> Route:
         """Large first from the threshold on, small first below it; the other tier is the fallback."""
         parts = self.explain(request)
         score = round(min(1.0, max(0.0, sum(part.points for part in parts))), 4)

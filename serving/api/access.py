@@ -16,6 +16,7 @@ from serving.api.deps import Keys
 
 INFERENCE: frozenset[Role] = frozenset({"inference", "engineer", "admin"})
 METRICS: frozenset[Role] = frozenset({"metrics", "admin"})
+WATCHERS: frozenset[Role] = frozenset({"engineer", "metrics", "admin"})
 ADMIN: frozenset[Role] = frozenset({"admin"})
 
 _OTHER_HEADERS = frozenset({b"x-api-key", b"api-key"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from models.clock import Clock, SystemClock
 from models.types import GenerationRequest, Principal, Tier
@@ -119,6 +119,18 @@ class Metrics(Protocol):
         ...
 
 
+class Explainer(Protocol):
+    """Why requests go where they go."""
+
+    async def explain(self, request: GenerationRequest, caller: Principal) -> dict[str, Any]:
+        """The plan for a request and what it came from; raises `PenstockError`."""
+        ...
+
+    async def status(self) -> dict[str, Any]:
+        """How the router does; raises `StoreDown`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ApiDependencies:
     """Everything the routes need."""
@@ -131,6 +143,7 @@ class ApiDependencies:
     models: Models
     readiness: ReadinessReport
     metrics: Metrics
+    explainer: Explainer
     http: HttpSettings
     timers: TimerSettings
     version: str

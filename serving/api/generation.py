@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from models.errors import NotFound, PenstockError
+from models.errors import InvalidRequest, NotFound, PenstockError
 from models.types import GenerationRequest, Principal
 from serving.api.access import INFERENCE, authorize
 from serving.api.body import JsonBodies
 from serving.api.call import Call, call_of
 from serving.api.departure import departure
-from serving.api.deps import ApiDependencies
+from serving.api.deps import ApiDependencies, Models
 from serving.api.errors import echo
 from serving.api.generation_request import Arrival
 from serving.api.patience import hanging_up, patience
@@ -28,6 +28,7 @@ from serving.telemetry.record import timed
 
 # A whole answer of many choices may be 64 MiB; what the client has not read waits here, and not in the socket's buffer.
 PIECE_BYTES = 64 * 1024
+_SESSION = re.compile(rb"[!-~]{1,256}")
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Headers = list[tuple[bytes, bytes]]
@@ -55,11 +56,11 @@ class Generation:
         with timed(call.record, "key", clock=deps.clock):
             caller = await authorize(scope, deps.keys, roles=INFERENCE)
         with deps.limiter.hold(caller) as widen:
-            arrival = Arrival(call.id, call.received, _traceparent(scope))
+            arrival = arrival_of(scope, call)
             with timed(call.record, "parse", clock=deps.clock):
                 request = await self._bodies.read(scope, receive, reader=lambda body: self._reader.read(body, arrival))
             self._note(request, call)
-            self._check_model(request, caller)
+            check_model(request, caller, models=deps.models)
             widen(request.generations)
             async with departure(receive, call) as present:
                 await self._answer(request, caller, call=call, present=present, send=send)
@@ -86,22 +87,23 @@ class Generation:
         else:
             await _send_body(answer.body or b"", headers, send=send, stall_s=timers.write_stall_s)
 
-    def _check_model(self, request: GenerationRequest, caller: Principal) -> None:
-        """`auto` is a name like any other: a key with a model list needs it in that list."""
-        names = (listing.id for listing in self._deps.models.visible(caller))
-        if request.model not in names or not caller.may_use(request.model):
-            raise NotFound(
-                f"The model '{echo(request.model)}' does not exist or is not open to this key.",
-                code="model_not_found",
-                param="model",
-            )
-
     def _note(self, request: GenerationRequest, call: Call) -> None:
         if call.record is not None:
             call.record.stream = request.stream
             call.record.feature = request.feature
             call.record.requested_model = echo(request.model)  # not yet looked up: it may be megabytes
             call.record.traceparent = request.traceparent
+
+
+def check_model(request: GenerationRequest, caller: Principal, *, models: Models) -> None:
+    """`auto` is a name like any other: a key with a model list needs it in that list. Raises `NotFound`."""
+    names = (listing.id for listing in models.visible(caller))
+    if request.model not in names or not caller.may_use(request.model):
+        raise NotFound(
+            f"The model '{echo(request.model)}' does not exist or is not open to this key.",
+            code="model_not_found",
+            param="model",
+        )
 
 
 async def _send_body(body: bytes, headers: Headers, *, send: Send, stall_s: float) -> None:
@@ -123,8 +125,16 @@ def _headers(answer: Answer) -> Headers:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
 
 
-def _traceparent(scope: Scope) -> str | None:
+def arrival_of(scope: Scope, call: Call) -> Arrival:
+    """What the headers tell of a request; raises `InvalidRequest` for a session that is no name."""
+    traceparent = session = None
     for name, value in scope["headers"]:
         if name == b"traceparent" and _TRACEPARENT.fullmatch(value):
-            return str(value, "ascii")
-    return None
+            traceparent = str(value, "ascii")
+        elif name == b"x-penstock-session" or (name == b"x-session-id" and session is None):
+            if not _SESSION.fullmatch(value):
+                raise InvalidRequest(
+                    f"{name.decode()} must be 1 to 256 printable ASCII characters without a space.", param=name.decode()
+                )
+            session = str(value, "ascii")
+    return Arrival(call.id, call.received, traceparent, session)

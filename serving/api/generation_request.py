@@ -17,6 +17,7 @@ class Arrival:
     id: str
     received: float
     traceparent: str | None = None
+    session: str | None = None
 
 
 def generation_request(body: Mapping[str, Any], arrival: Arrival, *, kind: RequestKind, text: str) -> GenerationRequest:
@@ -37,4 +38,5 @@ def generation_request(body: Mapping[str, Any], arrival: Arrival, *, kind: Reque
         feature=ours.get("feature"),
         metadata=body.get("metadata") or {},
         traceparent=arrival.traceparent,
+        session=arrival.session,
     )

@@ -23,6 +23,7 @@ from serving.api.gate import Gate
 from serving.api.generation import Generation
 from serving.api.listings import Listings
 from serving.api.operations import Operations
+from serving.api.router import RouterRoutes
 
 RECORDED = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
 # Where a path may hold percent-encoded characters: in a name at its end.
@@ -43,12 +44,15 @@ def build_api(deps: ApiDependencies) -> ASGIApp:
 def _routes(deps: ApiDependencies) -> list[BaseRoute]:
     bodies = JsonBodies(deps.http, deps.timers)
     listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps, bodies)
+    router = RouterRoutes(deps, bodies)
     return [
         Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http), bodies=bodies), methods=["POST"]),
         Route("/v1/completions", Generation(deps, CompletionReader(deps.http), bodies=bodies), methods=["POST"]),
         Route("/v1/models", listings.models, methods=["GET"]),
         Route("/v1/models/{id:path}", listings.model, methods=["GET"]),
         Route("/v1/feedback", Feedback(deps, bodies).give, methods=["POST"]),
+        Route("/v1/router/explain", router.explain, methods=["POST"]),
+        Route("/v1/router/status", router.status, methods=["GET"]),
         Route("/health", operations.health, methods=["GET"]),
         Route("/ready", operations.ready, methods=["GET"]),
         Route("/metrics", operations.metrics, methods=["GET"]),

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from types import MappingProxyType
 
 from models.types import ROLES, Role
-from serving.api.access import ADMIN, INFERENCE, METRICS
+from serving.api.access import ADMIN, INFERENCE, METRICS, WATCHERS
 from serving.api.chat import chat_checks
 from serving.api.completions import completion_checks
 from serving.api.errors import CODES, GENERIC
@@ -24,6 +24,8 @@ PATHS = (
     ("GET", "/v1/models", INFERENCE, "The names that this key may put into `model`, `auto` first."),
     ("GET", "/v1/models/{id}", INFERENCE, "One of them."),
     ("POST", "/v1/feedback", INFERENCE, "An opinion on an answer of the own org."),
+    ("POST", "/v1/router/explain", INFERENCE, "Where a chat or a completion would go, and why. Nothing is generated."),
+    ("GET", "/v1/router/status", WATCHERS, "The learned router: what is live, what it decided lately, drift, warnings."),
     ("GET", "/admin/keys", ADMIN, "Every key, without secrets."),
     ("POST", "/admin/keys", ADMIN, "Make a key: 201, its secret in `key`, this once."),
     ("DELETE", "/admin/keys/{id}", ADMIN, "Revoke a key: refused within a second on every gateway."),
@@ -59,7 +61,7 @@ HEADERS = (
     ("x-request-id", "every answer", "The client's own, if it is 1 to 64 letters, digits and `-`; else one of ours."),
     ("x-penstock-model", "chat, completions", "The card that answers."),
     ("x-penstock-tier", "chat, completions", "Its tier."),
-    ("x-penstock-route", "chat, completions", "Policy and reason of the choice, at most 120 characters."),
+    ("x-penstock-route", "chat, completions", "Policy and reason of the choice, at most 120 characters; `default` where no policy could choose."),
     ("x-penstock-attempts", "chat, completions", "Engines that were tried, all before the first byte."),
     ("x-penstock-fallback", "chat, completions", "`1` where the first card of the plan did not answer."),
     ("retry-after", "429, 503", "Seconds, 1 to 120."),
@@ -106,7 +108,7 @@ IN_STREAMS = ("upstream_lost", "upstream_stalled")
 
 NOT_YET = (
     *("/v1/embeddings", "/v1/responses", "/v1/files", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/vector_stores"),
-    *("/v1/moderations", "/v1/rerank", "/v1/adapters", "/v1/aliases", "/v1/router/explain", "/tokenize"),
+    *("/v1/moderations", "/v1/rerank", "/v1/adapters", "/v1/aliases", "/tokenize"),
 )
 """Paths that are planned and answer `unknown_url`."""
 
@@ -127,7 +129,9 @@ that a stack can change are in [configuration.md](configuration.md).
 
 A body is one JSON object in UTF-8, `application/json`, not compressed, at most {body:,} bytes and {depth} levels deep,
 and arrives within {arrival:g} s. Types are strict: `"0.5"`, `true` and `1.0` are no integers. null means not given.
-`traceparent` is kept in the record and passed to the engine; `Idempotency-Key` is not read.
+`traceparent` is kept in the record and passed to the engine; `Idempotency-Key` is not read. `x-penstock-session` (or
+`x-session-id`) names a conversation with 1 to 256 printable characters; without it a chat's messages up to the first of
+the user do. Within a conversation the tier that `auto` finds may rise and does not fall.
 
 What is not in these tables is refused as `unknown_parameter`, also what engines know:
 {refused}.
@@ -149,6 +153,12 @@ OpenAI's fields that nothing here can honour are refused as `invalid_value`:
 ### Feedback
 
 {feedback}
+
+### Explanations
+
+The body of a chat or of a completion, as it would be sent; `model` may be left out and is `auto` then. The answer has
+`route`, `attempts`, `dropped`, `contributions` (points of a rule) or `reading` (scores of a trained model, its version
+and threshold), and for the roles `engineer` and `admin` the `nearest` labelled prompts.
 
 ### Keys
 

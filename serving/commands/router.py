@@ -1,50 +1,42 @@
-"""`penstock router`: what the profile's policy would decide about a prompt and why; training is `router_training.py`.
+"""`penstock router`: where a prompt would go and why. Training, releases, labels and tasks have files of their own.
 
-Local: asks no stack.
+`explain` asks the running stack, or without one runs the profile's own policy here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import asyncio
+from importlib import import_module
 from typing import Annotated, Any
 
+import httpx2
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from models.catalog import Catalog
-from models.types import GenerationRequest, Plan, Principal
-from router.policies import build_policy
+from models.errors import PenstockError, Unavailable
+from models.types import GenerationRequest, Principal
+from router.policies import build_policy, classifier_of
 from router.router import Router
-from router.types import Contribution
-from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from serving.classifier.explainer import Classifier, explained
+from serving.classifier.published import PublishedRouters
+from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
+from serving.commands.router_releases import app as releases
 from serving.commands.router_training import app as training
+from serving.commands.target import Target, target_of
 from serving.commands.terminal import out, print_json
 from serving.fleet import fleet_of
 from serving.settings import Settings, load_settings
+from serving.state import NoStack, StateDir
+from serving.store.store import Store
 
 app = typer.Typer(help="How requests find their tier.", no_args_is_help=True)
 app.add_typer(training)
+app.add_typer(releases)
 
-ANYBODY = Principal(key_id="-", org="-", user="-", role="inference")
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """The plan for a prompt, and each feature's part in it."""
-
-    profile: str
-    plan: Plan
-    contributions: Sequence[Contribution]
-
-    def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        return {
-            "profile": self.profile,
-            **asdict(self.plan),
-            "contributions": [part._asdict() for part in self.contributions],
-        }
+ANYBODY = Principal(key_id="-", org="-", user="-", role="engineer")
+PATIENCE_S = 30.0
 
 
 @app.callback()
@@ -52,7 +44,7 @@ def router() -> None:
     """How requests find their tier."""
 
 
-@app.command()
+@app.command("explain")
 def explain(
     text: Annotated[str, typer.Argument(help="The prompt.", show_default=False)],
     model: Annotated[str, typer.Option(help="What the client would ask for.")] = "auto",
@@ -61,21 +53,50 @@ def explain(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
-    """Show which tier a prompt would go to, each feature's points, and every card that falls away."""
+    """Show which tier a prompt would go to and why: scores or points, threshold, near examples, dropped cards."""
     state = state_of(state_dir)
-    settings = load_settings(profile_of(profile, state))
-    found = explained(text, model, settings=settings, catalog=Catalog.load(state.cards))
+    target = None if profile is not None else _running(state)
+    found = _asked(target, text, model=model) if target is not None else _here(text, model, state=state, profile=profile)
     if as_json:
-        print_json(found.to_json())
+        print_json(found)
     else:
         _show(found)
 
 
-def explained(text: str, model: str, *, settings: Settings, catalog: Catalog) -> Explanation:
+def _running(state: StateDir) -> Target | None:
+    try:
+        return target_of(state, environment())
+    except NoStack:
+        return None
+
+
+def _asked(target: Target, text: str, *, model: str) -> dict[str, Any]:
+    body = {"model": model, "messages": [{"role": "user", "content": text}]}
+    headers = {"Authorization": f"Bearer {target.key}"}
+    try:
+        answer = httpx2.post(
+            f"{target.url}/v1/router/explain", json=body, headers=headers, timeout=PATIENCE_S, trust_env=False
+        )
+        found: dict[str, Any] = answer.json()
+    except (httpx2.HTTPError, ValueError) as error:
+        raise Unavailable("The stack does not answer.", detail=str(error)) from error
+    if not answer.is_success:
+        raise PenstockError(found["error"]["message"], code=found["error"]["code"])
+    return {"profile": None, **found}
+
+
+def _here(text: str, model: str, *, state: StateDir, profile: str | None) -> dict[str, Any]:
+    settings = load_settings(profile_of(profile, state))
+    catalog = Catalog.load(state.cards)
+    return {"profile": settings.profile, **asyncio.run(_explained(text, model, settings=settings, catalog=catalog, state=state))}
+
+
+async def _explained(
+    text: str, model: str, *, settings: Settings, catalog: Catalog, state: StateDir
+) -> dict[str, Any]:
     """Run the same policy and plan that the gateway runs, for a caller without limits."""
     policy = build_policy(settings.router)
     cards = {engine.card: catalog.card(engine.card) for engine in settings.engines}
-    chosen = Router(policy, fleet_of(cards, settings.tiers), default=settings.tiers.default)
     request = GenerationRequest(
         id="explain",
         kind="chat",
@@ -86,20 +107,65 @@ def explained(text: str, model: str, *, settings: Settings, catalog: Catalog) ->
         text=text,
         received=0.0,
     )
-    return Explanation(settings.profile, chosen.plan(request, ANYBODY), policy.explain(request))
+    return await explained(
+        request,
+        ANYBODY,
+        router=Router(policy, fleet_of(cards, settings.tiers), default=settings.tiers.default),
+        policy=policy,
+        classifier=await _classifier(settings, state),
+    )
 
 
-def _show(found: Explanation) -> None:
-    console, plan = out(), found.plan
-    if found.contributions:
+async def _classifier(settings: Settings, state: StateDir) -> Classifier | None:
+    """The live version as the store knows it; a stack that was never started has none."""
+    classifier = classifier_of(settings.router)
+    if classifier is None:
+        return None
+    release = None
+    if settings.store.url is not None or state.database.exists():
+        async with Store.open(state.store_url(settings.store)) as store:
+            release = await store.releases.live(classifier.name)
+    routers = PublishedRouters.of(settings.artifacts, state.artifacts, name=classifier.name)
+    local: Classifier = import_module("serving.classifier.local").LocalClassifier(
+        classifier, routers, release=release, policy=settings.router.kind
+    )
+    return local
+
+
+def _show(found: dict[str, Any]) -> None:
+    console, route = out(), found["route"]
+    if found["contributions"]:
         table = Table("feature", "value", "weight", "points", "seen", box=None)
-        for part in found.contributions:
-            style = "dim" if part.points == 0 else ""
-            cells = (f"{part.value:.2f}", f"{part.weight:+.2f}", f"{part.points:+.2f}", escape(part.reason))
-            table.add_row(part.feature, *cells, style=style)
+        for part in found["contributions"]:
+            style = "dim" if part["points"] == 0 else ""
+            cells = (f"{part['value']:.2f}", f"{part['weight']:+.2f}", f"{part['points']:+.2f}", escape(part["reason"]))
+            table.add_row(part["feature"], *cells, style=style)
         console.print(table)
-    console.print(f"\n[bold]{plan.route.policy}[/bold]: {escape(plan.route.reason)}")
-    for place, attempt in enumerate(plan.attempts, start=1):
-        console.print(f"  {place}. {attempt.card} [dim](tier {attempt.tier})[/dim]")
-    for item in plan.dropped:
-        console.print(f"  [dim]– {item.card}: {escape(item.reason)}[/dim]")
+    if found["reading"] is not None:
+        _show_reading(found["reading"], found["nearest"])
+    console.print(f"\n[bold]{route['policy']}[/bold]: {escape(route['reason'])}")
+    for place, attempt in enumerate(found["attempts"], start=1):
+        console.print(f"  {place}. {attempt['card']} [dim](tier {attempt['tier']})[/dim]")
+    for item in found["dropped"]:
+        console.print(f"  [dim]– {item['card']}: {escape(item['reason'])}[/dim]")
+
+
+def _show_reading(reading: dict[str, Any], nearest: list[dict[str, Any]]) -> None:
+    console = out()
+    if "gain" not in reading:
+        return
+    console.print(
+        f"expected quality: small {reading['small']:.3f}, large {reading['large']:.3f};"
+        f" gain {reading['gain']:+.3f} ± {reading['error']:.3f} against {reading['threshold']:.3f}"
+        f" (version {reading['version']})",
+        markup=False,
+    )
+    if reading["task"] is not None:
+        console.print(f"task: {reading['task']}; needs retrieval: {reading['retrieval']:.0%}", markup=False)
+    if nearest:
+        table = Table("like", "small", "large", "labelled prompt", box=None)
+        for one in nearest:
+            table.add_row(
+                f"{one['similarity']:.2f}", f"{one['small']:.2f}", f"{one['large']:.2f}", escape(one["text"][:80])
+            )
+        console.print(table)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from models.clock import SystemClock
 from models.errors import ConfigurationError
+from models.types import Role
 from serving.commands.options import profile_of
 from serving.settings import load_settings
 from serving.state import NoStack, StackInfo, StateDir
@@ -19,6 +20,7 @@ from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin, KeySpec, digest
 
 OWN_KEY = "command-line-key"
+OWN_ROLE: Role = "engineer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,9 @@ async def _own_key(state: StateDir, info: StackInfo) -> str:
     async with Store.open(state.store_url(load_settings(info.profile).store)) as store:
         if path.exists():
             row = await store.keys.by_digest(digest(path.read_text()))
-            if row is not None and row.usable(clock.now()):
+            if row is not None and row.usable(clock.now()) and row.role == OWN_ROLE:
                 return path.read_text()
-        spec = KeySpec(org="default", user="command-line", role="inference", name="penstock command line")
+        spec = KeySpec(org="default", user="command-line", role=OWN_ROLE, name="penstock command line")
         _, secret = await KeyAdmin(store.keys, clock=clock).create(spec)
     state.keep_secret(OWN_KEY, secret)
     return secret

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +20,8 @@ from ray.serve.deployment import Application
 from ray.serve.llm import LLMConfig, build_llm_deployment
 
 from models.catalog import ModelStore, engine_arguments
+from serving.classifier.client import NAME as CLASSIFIER
+from serving.classifier.replica import ClassifierPlan, ClassifierReplica
 from serving.deploy.environment import DRAIN_MARGIN_S
 from serving.deploy.gateway import GatewayPlan, GatewayReplica
 from serving.engines.autoscaling import autoscaling_options
@@ -37,10 +39,19 @@ def engine_deployment(card: str) -> DeploymentID:
     return DeploymentID(name=card, app_name=APPLICATION)
 
 
-def stack_application(plan: GatewayPlan, *, models: ModelStore, claims: str) -> Application:
-    """The whole stack: the gateway bound to its engines."""
+def classifier_deployment() -> DeploymentID:
+    """The Serve deployment that reads prompts for a trained router."""
+    return DeploymentID(name=CLASSIFIER, app_name=APPLICATION)
+
+
+def stack_application(
+    plan: GatewayPlan, *, models: ModelStore, claims: str, classifier: ClassifierPlan | None = None
+) -> Application:
+    """The whole stack: the gateway bound to its engines, and to the classifier where the policy needs one."""
     settings = plan.settings
     engines = [engine_application(plan, engine, models=models, claims=claims) for engine in settings.engines]
+    if classifier is not None:
+        engines.append(classifier_application(classifier, settings))
     deployment = serve.deployment(
         GatewayReplica,
         name=GATEWAY,
@@ -54,6 +65,26 @@ def stack_application(plan: GatewayPlan, *, models: ModelStore, claims: str) -> 
     frozen = settings.model_dump(mode="json", exclude={"engines": True, "gateway": {"replicas"}})
     cards = [card.model_dump(mode="json") for card in plan.cards.values()]
     return _versioned(deployment.bind(plan, *engines), [frozen, cards, plan.store_url, plan.spool])
+
+
+def classifier_application(plan: ClassifierPlan, settings: Settings) -> Application:
+    """The processes that read prompts. A successor is there before the one that it replaces goes."""
+    classifier = plan.classifier
+    deployment = serve.deployment(
+        ClassifierReplica,
+        name=CLASSIFIER,
+        num_replicas=classifier.replicas,
+        max_ongoing_requests=UNLIMITED,
+        ray_actor_options={"num_cpus": 1, "num_gpus": classifier.gpu_share},
+        logging_config={"enable_access_log": False},
+        **_lifetime(settings, surge=True),
+    )
+    fixed = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name != "classifier"}
+    # How many there are, and what gateways do by themselves, needs no new process.
+    free = {"replicas", "deadline_s", "model", "large_share"}
+    artifacts = plan.artifacts.model_dump(mode="json")
+    frozen = classifier.model_dump(mode="json", exclude=free)
+    return _versioned(deployment.bind(plan), [frozen, {**fixed, "artifacts": artifacts}])
 
 
 def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, claims: str) -> Application:

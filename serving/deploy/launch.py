@@ -8,6 +8,7 @@ imports Ray.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 
 import ray
 from ray import serve
-from ray.serve._private.common import ReplicaState
+from ray.serve._private.common import DeploymentID, ReplicaState
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.context import _get_global_client
 from ray.serve.deployment import Application
@@ -30,7 +31,17 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 
 from models.catalog import Catalog, ModelStore
 from models.errors import PenstockError
-from serving.deploy.applications import APPLICATION, GATEWAY, engine_deployment, stack_application
+from router.policies import classifier_of
+from serving.classifier.client import NAME as CLASSIFIER
+from serving.classifier.published import first_release
+from serving.classifier.replica import ClassifierPlan
+from serving.deploy.applications import (
+    APPLICATION,
+    GATEWAY,
+    classifier_deployment,
+    engine_deployment,
+    stack_application,
+)
 from serving.deploy.cause import cause_of
 from serving.deploy.environment import listeners_of
 from serving.deploy.gateway import GatewayPlan
@@ -50,7 +61,7 @@ ON_THE_WAY = {
     DeploymentStatus.UPSCALING,
     DeploymentStatus.DOWNSCALING,
 }
-NOT_A_CARD = {APPLICATION: "The stack", GATEWAY: "The gateway"}
+NOT_A_CARD = {APPLICATION: "The stack", GATEWAY: "The gateway", CLASSIFIER: "The classifier"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,7 @@ class LaunchOrder:
     overrides: dict[str, Any]
     address: str
     store_url: str
+    artifacts: str
     spool: str
     claims: str
     engine_token: str
@@ -83,6 +95,8 @@ def launch(order: LaunchOrder) -> None:
     """Deploy every application of the order and return when all that it wants is running."""
     settings = load_settings(order.profile, order.overrides)
     catalog = Catalog.load(Path(order.cards) if order.cards else None)
+    if classifier_of(settings.router) is not None:
+        asyncio.run(first_release(settings, store_url=order.store_url, home=Path(order.artifacts)))
     tell("progress", "Connecting to Ray")
     with TemporaryDirectory(prefix="penstock-") as empty, chdir(empty):  # workers import from here before all else
         ray.init(address=order.address, namespace="serve", log_to_driver=False, configure_logging=False)
@@ -99,20 +113,46 @@ def launch(order: LaunchOrder) -> None:
     plan = GatewayPlan(
         settings=settings,
         cards={engine.card: catalog.card(engine.card) for engine in settings.engines},
-        deployments={engine.card: engine_deployment(engine.card) for engine in settings.engines},
+        deployments=deployments_of(settings),
         engine_token=order.engine_token,
         salt_key=order.salt_key,
         store_url=order.store_url,
         spool=order.spool,
         listeners=str(listeners_of(Path(order.scratch))) if order.scratch is not None else None,
     )
-    application = stack_application(plan, models=ModelStore(Path(order.models)), claims=order.claims)
+    application = stack_application(
+        plan,
+        models=ModelStore(Path(order.models)),
+        claims=order.claims,
+        classifier=classifier_plan(settings, order),
+    )
     _keep_versions(application)
     # A node of our own goes as a whole.
     with as_found(serve, report=partial(tell, "progress")) if joined else nullcontext():
         serve._run(application, name=APPLICATION, route_prefix="/", _blocking=False)
         draining = _wait_until_served(settings)
     tell("ready", f"{READY}; replaced replicas finish their calls: {draining}" if draining else READY)
+
+
+def deployments_of(settings: Settings) -> dict[str, DeploymentID]:
+    """What a gateway listens for: each engine by its card, and the classifier where there is one."""
+    engines = {engine.card: engine_deployment(engine.card) for engine in settings.engines}
+    reads = classifier_of(settings.router) is not None
+    return {**engines, **({CLASSIFIER: classifier_deployment()} if reads else {})}
+
+
+def classifier_plan(settings: Settings, order: LaunchOrder) -> ClassifierPlan | None:
+    """What the classifier's processes are made from; None where the policy reads no prompt."""
+    classifier = classifier_of(settings.router)
+    if classifier is None:
+        return None
+    return ClassifierPlan(
+        classifier=classifier,
+        artifacts=settings.artifacts,
+        artifacts_home=order.artifacts,
+        token=order.engine_token,
+        loopback=settings.ray.address is None,
+    )
 
 
 def require_ground(applications: Container[str], settings: Settings, *, order: LaunchOrder, listens: int) -> None:
@@ -175,6 +215,8 @@ def only_draining(application: ApplicationStatusOverview, settings: Settings) ->
     """Whether all that the settings want is running, and what is left are replaced replicas with calls to finish."""
     wanted = {engine.card: (engine.replicas, engine.max_replicas or engine.replicas) for engine in settings.engines}
     wanted[GATEWAY] = (settings.gateway.replicas, settings.gateway.replicas)
+    if (classifier := classifier_of(settings.router)) is not None:
+        wanted[CLASSIFIER] = (classifier.replicas, classifier.replicas)
     for name, (least, most) in wanted.items():
         deployment = application.deployments.get(name)
         if deployment is None or deployment.status not in ON_THE_WAY:

@@ -290,6 +290,7 @@ class _Launcher:
             "overrides": overrides,
             "address": address,
             "store_url": state.store_url(self._settings.store),
+            "artifacts": str(state.artifacts),
             "spool": str(state.path / "spool"),
             "claims": str(_core_claims()),
             "engine_token": state.secret("engine-token"),

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from models.clock import Clock, SystemClock
 from models.errors import PenstockError
-from models.types import Attempt, GenerationRequest, Plan, Principal
+from models.types import Attempt, GenerationRequest, Plan, Principal, Route
 from serving.engines import failures
 from serving.engines.answer import Answer
 from serving.engines.endpoints import ReplicaPicker, Slot
@@ -183,12 +183,19 @@ def _told(first: Failure | None) -> PenstockError:
     return first
 
 
+def _route(route: Route) -> str:
+    """The policy and its reason; the bare word `default` where no policy decided: the record says why."""
+    if route.cause is not None:
+        return route.policy
+    told = f"{route.policy}:{route.reason}".encode("ascii", "replace").decode()
+    return " ".join(told.split())[:LONGEST_ROUTE_HEADER]
+
+
 def _headers(plan: Plan, attempt: Attempt, *, attempts: int) -> dict[str, str]:
-    route = f"{plan.route.policy}:{plan.route.reason}".encode("ascii", "replace").decode()
     headers = {
         "x-penstock-model": attempt.card,
         "x-penstock-tier": attempt.tier,
-        "x-penstock-route": " ".join(route.split())[:LONGEST_ROUTE_HEADER],
+        "x-penstock-route": _route(plan.route),
         "x-penstock-attempts": str(attempts),
     }
     if attempt is not plan.attempts[0]:

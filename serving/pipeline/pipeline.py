@@ -1,11 +1,15 @@
-"""The story of one request, top to bottom: route, then engines. Owns the order of the steps and their times."""
+"""The story of one request, top to bottom: read the prompt, route, then engines. Owns the order of the steps and their
+times.
+"""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from models.clock import Clock, SystemClock
-from models.types import GenerationRequest, Plan, Principal
+from models.types import GenerationRequest, Plan, Principal, Tier
+from router.plan import is_open
+from router.types import NoReading, Reading
 from serving.engines.answer import Answer
 from serving.telemetry.record import CallRecord, timed
 
@@ -13,9 +17,32 @@ from serving.telemetry.record import CallRecord, timed
 class Planner(Protocol):
     """Which engines to try, in which order."""
 
-    def plan(self, request: GenerationRequest, caller: Principal) -> Plan:
+    def plan(
+        self,
+        request: GenerationRequest,
+        caller: Principal,
+        *,
+        reading: Reading | NoReading | None = None,
+        least: Tier | None = None,
+    ) -> Plan:
         """Raises `NotFound` (`model_not_found`) for a name that this caller cannot use."""
         ...
+
+
+class Classifier(Protocol):
+    """What a trained model says of a prompt."""
+
+    async def read(self, text: str) -> Reading | NoReading:
+        """A reading in bounded time, or why there is none; never raises."""
+        ...
+
+
+class Conversations(Protocol):
+    """Which tier a conversation has reached."""
+
+    def name(self, request: GenerationRequest, caller: Principal) -> str | None: ...
+    async def least(self, session: str, request: GenerationRequest) -> Tier | None: ...
+    def reached(self, session: str, tier: Tier) -> None: ...
 
 
 class Engines(Protocol):
@@ -29,18 +56,64 @@ class Engines(Protocol):
 class Pipeline:
     """Answers requests. Every step writes what it knows into the record."""
 
-    def __init__(self, router: Planner, engines: Engines, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        router: Planner,
+        engines: Engines,
+        *,
+        sessions: Conversations,
+        classifier: Classifier | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`classifier`: where the routing policy judges by readings."""
         self._router = router
         self._engines = engines
+        self._sessions = sessions
+        self._classifier = classifier
         self._clock = clock or SystemClock()
 
     async def answer(self, request: GenerationRequest, caller: Principal, *, record: CallRecord) -> Answer:
         """One request from the validated body to its answer, or a `PenstockError`."""
         record.requested_model = request.model
-        with timed(record, "route", clock=self._clock):
-            plan = self._router.plan(request, caller)
-        record.route_policy = plan.route.policy
-        record.route_reason = plan.route.reason
-        record.route_score = plan.route.score
+        if is_open(request):
+            plan = await self._routed(request, caller, record=record)
+        else:
+            with timed(record, "route", clock=self._clock):
+                plan = self._router.plan(request, caller)
+        note(plan, record)
         with timed(record, "engine_start", clock=self._clock):
             return await self._engines.start(plan, request, caller=caller, record=record)
+
+    async def _routed(self, request: GenerationRequest, caller: Principal, *, record: CallRecord) -> Plan:
+        """The plan where the router decides: the prompt is read once, and a conversation keeps what it has reached."""
+        reading = None
+        if self._classifier is not None:
+            with timed(record, "classify", clock=self._clock):
+                reading = await self._classifier.read(request.text)
+            if isinstance(reading, Reading):
+                record.task, record.retrieval = reading.task, reading.retrieval
+                record.shadow = shadow_of(reading)
+        with timed(record, "route", clock=self._clock):
+            session = self._sessions.name(request, caller)
+            least = None if session is None else await self._sessions.least(session, request)
+            plan = self._router.plan(request, caller, reading=reading, least=least)
+            if session is not None:
+                self._sessions.reached(session, plan.route.ranking[0])
+        record.session = session
+        return plan
+
+
+def note(plan: Plan, record: CallRecord) -> None:
+    """What a record keeps of a plan."""
+    route = plan.route
+    record.route_policy, record.route_reason, record.route_score = route.policy, route.reason, route.score
+    record.route_threshold, record.route_version, record.route_cause = route.threshold, route.version, route.cause
+    record.routed_tier = route.ranking[0] if route.ranking else None
+
+
+def shadow_of(reading: Reading) -> dict[str, object] | None:
+    """What the candidate in the live model's shadow would have done."""
+    shadow = reading.shadow
+    if shadow is None:
+        return None
+    return {"version": shadow.version, "score": shadow.gain, "threshold": shadow.threshold, "tier": shadow.tier}

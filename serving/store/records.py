@@ -13,7 +13,7 @@ from sqlalchemy import Double, String, delete, func, literal, select, tuple_
 
 from serving.store.database import Database
 from serving.store.schema import FEEDBACK, RECORDS
-from serving.telemetry.record import FIELDS, AttemptTrace, CallOutline, CallRecord, record_values
+from serving.telemetry.record import FIELDS, AttemptTrace, CallOutline, CallRecord, Decision, record_values
 
 PAGE = 1000
 
@@ -67,6 +67,21 @@ class RecordTable:
             if len(found) < page:
                 return
             last = (found[-1].started_at, found[-1].uid)
+
+    async def tier_of_session(self, session: str, since: float) -> str | None:
+        """The tier that the last call of a conversation was routed to, if there was one after this moment."""
+        query = select(RECORDS.c.routed_tier).where(RECORDS.c.session == session, RECORDS.c.started_at > since)
+        async with self._database.transaction("read") as connection:
+            found = await connection.scalar(query.order_by(RECORDS.c.started_at.desc()).limit(1))
+            return None if found is None else str(found)
+
+    async def decisions(self, limit: int) -> list[Decision]:
+        """The last calls that a trained model decided about or should have, newest first."""
+        columns = [RECORDS.c[field.name] for field in fields(Decision)]
+        asked = RECORDS.c.route_version.is_not(None) | RECORDS.c.route_cause.is_not(None)
+        query = select(*columns).where(asked).order_by(RECORDS.c.started_at.desc()).limit(limit)
+        async with self._database.transaction("read") as connection:
+            return [Decision(*row) for row in (await connection.execute(query)).all()]
 
     async def delete_before(self, started_at: float, *, limit: int) -> int:
         """Delete at most `limit` of the oldest records before a moment, with their feedback; returns how many."""

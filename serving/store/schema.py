@@ -67,6 +67,14 @@ RECORDS = Table(
     Column("route_policy", String),
     Column("route_reason", String),
     Column("route_score", Double),
+    Column("route_threshold", Double),
+    Column("route_version", String),
+    Column("route_cause", String),
+    Column("routed_tier", String),
+    Column("session", String),
+    Column("task", String),
+    Column("retrieval", Double),
+    Column("shadow", JSON(none_as_null=True)),
     Column("attempts", JSON, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
     Column("completion_tokens", BigInteger, nullable=False),
@@ -87,6 +95,7 @@ RECORDS = Table(
     Index("records_by_time", "started_at"),
     Index("records_by_org", "org", "started_at"),
     Index("records_by_key", "key_id", "started_at"),
+    Index("records_by_session", "session", "started_at"),
 )
 
 FEEDBACK = Table(
@@ -110,6 +119,21 @@ MARKS = Table(
     METADATA,
     Column("name", String, primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# What is live, as a history: the newest row of a name counts, and those before it are the way back.
+ROUTER_RELEASES = Table(
+    "router_releases",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("name", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("threshold", Double, nullable=False),
+    Column("share", Double),
+    Column("shadow", String),
+    Column("shadow_threshold", Double),
+    Column("created_at", Double, nullable=False),
 )
 
 # The latest metrics text of each gateway process, so that whichever answers a scrape can answer for all.

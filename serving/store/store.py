@@ -1,4 +1,4 @@
-"""The store: one SQL database for keys, records, feedback and the gateways' metrics, opened as one thing.
+"""The store: one SQL database for keys, records, feedback, releases and the gateways' metrics, opened as one thing.
 
 Owns opening, migrating and closing. Does not own queries: one repository per file.
 """
@@ -13,6 +13,7 @@ from serving.store.feedback import FeedbackTable
 from serving.store.gateways import GatewayTable
 from serving.store.keys import KeyTable
 from serving.store.records import RecordTable
+from serving.store.releases import ReleaseTable
 
 
 class Store:
@@ -24,6 +25,7 @@ class Store:
         self.records = RecordTable(database)
         self.feedback = FeedbackTable(database)
         self.gateways = GatewayTable(database)
+        self.releases = ReleaseTable(database)
 
     @classmethod
     @asynccontextmanager

@@ -43,6 +43,7 @@ class Metrics:
         self._models = models
         self._running: set[str] = set()
         self._kinds, self._codes, self._outcomes, self._tiers = Words(), Words(), Words(), Words()
+        self._policies, self._causes = Words(), Words()
         self._calls()
         self._record_keeping()
 
@@ -58,6 +59,12 @@ class Metrics:
         )
         self._tokens = Counter("penstock_tokens", "Tokens in and out.", ("direction", "model"), registry=at)
         self._attempts = Counter("penstock_attempts", "Tries of engines.", ("card", "outcome"), registry=at)
+        self._routes = Counter(
+            "penstock_routes",
+            "Calls by the policy that chose their tier; with a cause where the default tier served instead.",
+            ("policy", "tier", "cause"),
+            registry=at,
+        )
         self._gone = Counter("penstock_client_gone", "Clients that left early.", ("kind",), registry=at)
         self._inflight = Gauge("penstock_inflight_requests", "Calls being served now.", registry=at)
 
@@ -84,6 +91,9 @@ class Metrics:
             self._duration.labels(kind, model).observe(record.latency_ms / 1000)
         if record.ttft_ms is not None:
             self._ttft.labels(kind, model).observe(record.ttft_ms / 1000)
+        if record.route_policy is not None:
+            policy, cause = self._policies.word(record.route_policy), self._causes.word(record.route_cause)
+            self._routes.labels(policy, self._tiers.word(record.routed_tier), cause).inc()
         for direction, tokens in (("in", record.prompt_tokens), ("out", record.completion_tokens)):
             if tokens:
                 self._tokens.labels(direction, model).inc(tokens)

@@ -25,7 +25,8 @@ class AttemptTrace:
 class CallRecord:
     """Mutable on purpose: each step writes what it knows, the HTTP layer finishes it. Times are milliseconds.
 
-    `id` is the request id, which a client may choose, and choose twice; `uid` is ours and makes the row.
+    `id` is the request id, which a client may choose, and choose twice; `uid` is ours and makes the row. `tier` is the
+    one that answered, `routed_tier` the one that the router chose; `session` is a digest, not the client's word.
     """
 
     id: str
@@ -42,6 +43,14 @@ class CallRecord:
     route_policy: str | None = None
     route_reason: str | None = None
     route_score: float | None = None
+    route_threshold: float | None = None
+    route_version: str | None = None
+    route_cause: str | None = None
+    routed_tier: str | None = None
+    session: str | None = None
+    task: str | None = None
+    retrieval: float | None = None
+    shadow: dict[str, Any] | None = None
     attempts: list[AttemptTrace] = field(default_factory=list)
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -75,6 +84,19 @@ class CallOutline:
     ttft_ms: float | None
     latency_ms: float | None
     stages_ms: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How one call found its tier, by a trained model or, with a cause, without it. `started_at`: epoch seconds."""
+
+    started_at: float
+    route_version: str | None
+    route_threshold: float | None
+    route_score: float | None
+    route_cause: str | None
+    routed_tier: str | None
+    shadow: dict[str, Any] | None
 
 
 FIELDS = tuple(entry.name for entry in fields(CallRecord))

@@ -1,0 +1,234 @@
+"""The gateway's way to the classifier: one prompt, one hop, one deadline; every way to fail has a name that is counted.
+
+Owns which replica is asked, the time-out, the breaker, and the look at what came back. What is live comes from
+`releases.py`; what follows from a reading is the policy's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+from models.clock import Clock
+from models.ports import EndpointDirectory
+from models.types import Endpoint
+from router.features import visible
+from router.manifest import PolicyName
+from router.types import Candidate, NoReading, Reading
+from serving.classifier.messages import DRIFT, LOAD, MEDIA_TYPE, PATH, Ask, Example, Load, Refused, Score, Standing, Told
+from serving.engines.breaker import Breaker
+from serving.engines.upstream import read_all
+from serving.engines.wire import Pool, Reply
+from serving.store.releases import ReleaseRow
+
+NAME = "classifier"
+"""Of the deployment, in the directory."""
+LONGEST_BYTES = 2**20
+CONNECT_S = 1.0
+LOAD_S = 10.0
+ADMINISTRATION_S = 2.0
+
+
+class Live(Protocol):
+    """What is live now."""
+
+    @property
+    def release(self) -> ReleaseRow | None:
+        """The state that counts; None before the first release."""
+        ...
+
+
+@dataclass(slots=True)
+class Peer:
+    """One replica as this gateway knows it."""
+
+    breaker: Breaker
+    running: int = 0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A look at the classifier, for whoever explains: the reading, and what stands around it."""
+
+    reading: Reading | NoReading
+    nearest: Sequence[Example] = ()
+
+
+class ClassifierClient:
+    """Reads prompts. One per gateway process; `async with` closes its connections."""
+
+    def __init__(
+        self,
+        directory: EndpointDirectory,
+        live: Live,
+        *,
+        token: str,
+        policy: PolicyName,
+        deadline_s: float,
+        breaker: tuple[int, float] = (5, 10.0),
+        clock: Clock,
+    ) -> None:
+        """`breaker`: failures in a row that end the asking of a replica, and for how many seconds."""
+        self._directory = directory
+        self._live = live
+        self._policy = policy
+        self._deadline_s = deadline_s
+        self._breaker = breaker
+        self._clock = clock
+        self._headers = {"authorization": f"Bearer {token}", "content-type": MEDIA_TYPE}
+        self._pool = Pool(connect_s=CONNECT_S)
+        self._peers: dict[str, Peer] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+
+    async def read(self, text: str) -> Reading | NoReading:
+        """What the classifier says of this prompt, within the deadline. Never raises but for being cancelled."""
+        return (await self.look(text, nearest=0)).reading
+
+    async def look(self, text: str, *, nearest: int) -> Outcome:
+        """As `read`, with so many of the nearest labelled prompts."""
+        release = self._live.release
+        if release is None:
+            return Outcome(NoReading("none", "no router model is promoted"))
+        endpoint = self._best()
+        if endpoint is None:
+            return Outcome(NoReading("down", "no classifier answers"))
+        ask = ask_of(text, release, policy=self._policy, within_s=self._deadline_s, nearest=nearest)
+        peer = self._peers[endpoint.replica]
+        peer.running += 1
+        probe = peer.breaker.enter()
+        try:
+            told = await self._asked(endpoint, ask)
+        except asyncio.CancelledError:
+            if probe:
+                peer.breaker.abandoned()
+            raise
+        finally:
+            peer.running -= 1
+        outcome = outcome_of(told, release)
+        if isinstance(told, NoReading) or _is_broken(outcome):
+            peer.breaker.failed(self._clock.monotonic())
+        else:
+            peer.breaker.succeeded()
+        return outcome
+
+    async def load(self, version: str) -> None:
+        """Have every replica load this version, as far as they do so in time: what they miss they load when asked."""
+        body = msgspec.msgpack.encode(Load(version))
+        await self._all(LOAD, body=body, within_s=LOAD_S)
+
+    async def drift(self) -> list[dict[str, Standing]]:
+        """By version, what every replica that answers has seen."""
+        found = await self._all(DRIFT, body=b"", within_s=ADMINISTRATION_S)
+        return [msgspec.msgpack.decode(body, type=dict[str, Standing]) for body in found]
+
+    async def _all(self, path: str, *, body: bytes, within_s: float) -> list[bytes]:
+        async with asyncio.TaskGroup() as group:
+            asked = [
+                group.create_task(self._administer(endpoint, path, body=body, within_s=within_s))
+                for endpoint in self._directory.endpoints(NAME)
+            ]
+        return [answer for task in asked if (answer := task.result()) is not None]
+
+    async def _administer(self, endpoint: Endpoint, path: str, *, body: bytes, within_s: float) -> bytes | None:
+        try:
+            async with asyncio.timeout(within_s):
+                reply = await self._pool.post(endpoint.base_url, path, headers=self._headers, body=body)
+                found = await read_all(reply, LONGEST_BYTES)
+        except OSError:  # a time-out is one
+            return None
+        return found if reply.status == 200 else None
+
+    async def _asked(self, endpoint: Endpoint, ask: Ask) -> Told | Refused | NoReading:
+        """What came, or which way it failed."""
+        reply: Reply | None = None
+        body = msgspec.msgpack.encode(ask)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                reply = await self._pool.post(endpoint.base_url, PATH, headers=self._headers, body=body)
+                body = await read_all(reply, LONGEST_BYTES)
+        except TimeoutError:
+            return NoReading("late", f"the classifier did not answer within {self._deadline_s:g} s")
+        except OSError as error:
+            return NoReading("down", f"the classifier is gone: {type(error).__name__}")
+        finally:
+            if reply is not None:
+                reply.close()
+        try:
+            if reply.status == 200:
+                return msgspec.msgpack.decode(body, type=Told)
+            return msgspec.msgpack.decode(body, type=Refused)
+        except msgspec.DecodeError:
+            return NoReading("invalid", f"the classifier answered {reply.status} with something else than a reading")
+
+    def _best(self) -> Endpoint | None:
+        """The replica with the fewest prompts of ours, of those whose breaker is closed or wants a probe."""
+        endpoints, now = self._directory.endpoints(NAME), self._clock.monotonic()
+        names = {endpoint.replica for endpoint in endpoints}
+        if names != self._peers.keys():
+            limit, pause_s = self._breaker
+            self._peers = {name: self._peers.get(name) or Peer(Breaker(limit, pause_s)) for name in sorted(names)}
+        open_to_us = [endpoint for endpoint in endpoints if self._peers[endpoint.replica].breaker.admits(now)]
+        return min(open_to_us, key=lambda endpoint: self._peers[endpoint.replica].running, default=None)
+
+
+def ask_of(text: str, release: ReleaseRow, *, policy: PolicyName, within_s: float, nearest: int) -> Ask:
+    """What a classifier is asked about a prompt: the part of it that is looked at, as valid Unicode."""
+    shown = visible(text).encode("utf-8", "replace").decode()
+    return Ask(shown, release.version, policy, within_s, shadow=release.shadow, nearest=nearest)
+
+
+def outcome_of(told: Told | Refused | NoReading, release: ReleaseRow) -> Outcome:
+    """What follows from an answer. NaN compares false with everything, and would go to the small tier unseen."""
+    if isinstance(told, NoReading):
+        return Outcome(told)
+    if isinstance(told, Refused):
+        return Outcome(NoReading(told.cause, told.reason))
+    if not _is_finite(told.score) or (told.shadow is not None and not _is_finite(told.shadow)):
+        return Outcome(NoReading("nan", "a score is no number"))
+    return Outcome(_reading(told, release), told.nearest)
+
+
+def _is_finite(score: Score) -> bool:
+    return all(map(math.isfinite, (score.small, score.large, score.gain, score.error, score.distance)))
+
+
+def _is_broken(outcome: Outcome) -> bool:
+    """Whether the replica, and not its load or the version, is to blame."""
+    return isinstance(outcome.reading, NoReading) and outcome.reading.cause in ("nan", "broken")
+
+
+def _reading(told: Told, release: ReleaseRow) -> Reading:
+    score = told.score
+    return Reading(
+        version=release.version,
+        threshold=release.threshold,
+        gain=score.gain,
+        small=score.small,
+        large=score.large,
+        error=score.error,
+        distance=score.distance,
+        objection=told.doubt,
+        task=told.task,
+        retrieval=told.retrieval,
+        sentence=told.sentence,
+        shadow=_candidate(told.shadow, release),
+    )
+
+
+def _candidate(score: Score | None, release: ReleaseRow) -> Candidate | None:
+    if score is None or release.shadow is None or release.shadow_threshold is None:
+        return None
+    return Candidate(release.shadow, score.gain, release.shadow_threshold)

@@ -1,0 +1,46 @@
+"""A classifier inside the process that asks: for the command line, where no stack runs. The same scorer, no hop."""
+
+from __future__ import annotations
+
+import asyncio
+
+from models.embedders import build_embedder
+from models.errors import ConfigurationError
+from router.policies import ClassifierSettings
+from router.tasks import shipped
+from router.types import NoReading
+from serving.classifier.client import Outcome, ask_of, outcome_of
+from serving.classifier.published import PublishedRouters
+from serving.classifier.scorer import Scorer
+from serving.store.releases import ReleaseRow
+
+PATIENCE_S = 60.0
+
+
+class LocalClassifier:
+    """Loads the embedder with the first prompt: seconds, mostly imports."""
+
+    def __init__(
+        self, settings: ClassifierSettings, routers: PublishedRouters, *, release: ReleaseRow | None, policy: str
+    ) -> None:
+        self._settings = settings
+        self._routers = routers
+        self._release = release
+        self._policy = policy
+
+    async def look(self, text: str, *, nearest: int) -> Outcome:
+        """As the gateway's client."""
+        if self._release is None:
+            return Outcome(NoReading("none", "no router model is promoted"))
+        ask = ask_of(text, self._release, policy=self._policy, within_s=PATIENCE_S, nearest=nearest)
+        try:
+            scorer = await asyncio.to_thread(scorer_of, self._settings, self._routers)
+        except ConfigurationError as error:
+            return Outcome(NoReading("down", error.public))
+        return outcome_of(scorer.read([ask])[0], self._release)
+
+
+def scorer_of(settings: ClassifierSettings, routers: PublishedRouters) -> Scorer:
+    """A scorer for these settings. Blocks while the embedder is loaded; raises `ConfigurationError`."""
+    embedder, tasks = build_embedder(settings.embedder), shipped()
+    return Scorer(embedder, tasks if tasks.embedder == embedder.id else None, find=routers.model)

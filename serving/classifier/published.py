@@ -1,0 +1,95 @@
+"""Published router models: found by version, brought to this machine, read; and the first one of a stack.
+
+Owns the way from a version to a model in memory. Does not own the store (`models/artifacts`) or what is live.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from models.artifacts import ArtifactStoreSettings
+from models.artifacts.store import ArtifactStore, open_artifacts
+from models.catalog.store import PACKAGE
+from models.clock import SystemClock
+from models.errors import ConfigurationError
+from router.policies import classifier_of
+from serving.classifier.releases import Releases
+from serving.settings import Settings
+from serving.store.store import Store
+
+if TYPE_CHECKING:
+    from router.model import RouterModel
+
+KIND = "router"
+FETCHED = "fetched"
+
+
+class PublishedRouters:
+    """The versions of one router."""
+
+    def __init__(self, artifacts: ArtifactStore, *, name: str, cache: Path) -> None:
+        """`cache`: the folder for what is fetched."""
+        self.artifacts = artifacts
+        self.name = name
+        self._cache = cache
+
+    @classmethod
+    def of(cls, settings: ArtifactStoreSettings, home: Path, *, name: str) -> Self:
+        """`home`: where a local store lies unless its settings say so."""
+        return cls(open_artifacts(settings, home=home), name=name, cache=home / FETCHED)
+
+    def version(self, begins: str) -> str:
+        """The whole version that begins with these digits. Raises `ConfigurationError`."""
+        return self.artifacts.find(KIND, self.name, version=begins).version
+
+    def model(self, version: str) -> RouterModel:
+        """The model of a version. Raises `ConfigurationError` when it is not there or cannot be used."""
+        artifact = self.artifacts.find(KIND, self.name, version=version)
+        return read(self.artifacts.fetch(artifact, to=self._cache))
+
+    def publish(self, folder: Path) -> str:
+        """Publish a trained model; returns its version. Raises `ConfigurationError` for a folder that holds none."""
+        about = read(folder).manifest.about()
+        return self.artifacts.publish(folder, kind=KIND, name=self.name, about=about).version
+
+
+def read(folder: Path) -> RouterModel:
+    """The model of a folder. The command line loads where what a model needs is not installed, so it comes late.
+
+    Raises `ConfigurationError`.
+    """
+    try:
+        library = import_module("router.model")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"A trained router needs the extras `engine` and `router` ({error.name} is missing): make setup."
+        ) from error
+    model: RouterModel = library.read_model(folder)
+    return model
+
+
+async def first_release(settings: Settings, *, store_url: str, home: Path) -> None:
+    """Publish and promote the profile's model where the policy wants one and nothing was ever promoted.
+
+    Raises `ConfigurationError` for a model that cannot be used.
+    """
+    classifier = classifier_of(settings.router)
+    if classifier is None or classifier.model is None:
+        return
+    folder = PACKAGE / classifier.model
+    if not folder.is_dir():
+        raise ConfigurationError(f"router.classifier.model: {str(classifier.model)!r} is no folder.")
+    async with Store.open(store_url) as store:
+        if await store.releases.live(classifier.name) is not None:
+            return
+        routers = PublishedRouters.of(settings.artifacts, home, name=classifier.name)
+        releases = Releases(
+            store.releases,
+            name=classifier.name,
+            policy=settings.router.kind,
+            find=routers.model,
+            clock=SystemClock(),
+        )
+        await releases.promote(routers.publish(folder), share=classifier.large_share)

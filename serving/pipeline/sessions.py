@@ -1,0 +1,103 @@
+"""Conversations: which tier one has reached, so that it does not flap. The tier may rise from call to call, not fall.
+
+A conversation is what the client calls one (a session id), or else all calls with the same beginning: everything up to
+the first user message. Owns its name and this gateway's memory of it; the record of the last call tells what other
+gateways did. Does not choose a tier.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
+
+from models.clock import Clock
+from models.errors import PenstockError
+from models.types import TIERS, GenerationRequest, Principal, Tier
+
+KEPT = 50_000
+KEEP_S = 3600.0
+LOOK_UP_S = 0.05
+
+Find = Callable[[str, float], Awaitable[str | None]]
+
+
+class Sessions:
+    """Remembers tiers by conversation. `find(session, since)` reads the last record's, or raises `PenstockError`."""
+
+    def __init__(self, find: Find, *, secret: bytes, clock: Clock, kept: int = KEPT, keep_s: float = KEEP_S) -> None:
+        """`secret`: keyed into the names, so that a record does not tell what a prompt began with."""
+        self._find = find
+        self._secret = secret
+        self._clock = clock
+        self._kept = kept
+        self._keep_s = keep_s
+        self._tiers: OrderedDict[str, tuple[Tier, float]] = OrderedDict()
+        self._asking: set[asyncio.Task[str | None]] = set()
+
+    def name(self, request: GenerationRequest, caller: Principal) -> str | None:
+        """The conversation's name, which is the org's own; None for a request that belongs to none."""
+        if request.session is not None:
+            told = f"id\0{request.session}"
+        elif (beginning := _beginning(request.body)) is not None:
+            told = f"prefix\0{beginning}"
+        else:
+            return None
+        text = f"{caller.org}\0{told}".encode("utf-8", "surrogatepass")
+        return hmac.digest(self._secret, text, "sha256").hex()[:32]
+
+    async def least(self, session: str, request: GenerationRequest) -> Tier | None:
+        """The tier that this conversation has reached; None for a new one, or when nobody can tell in time."""
+        known = self._tiers.get(session)
+        if known is not None and self._clock.now() - known[1] <= self._keep_s:
+            return known[0] if _goes_on(request) else None
+        if not _goes_on(request):
+            return None
+        found = await self._recorded(session)
+        return cast(Tier, found) if found in TIERS else None
+
+    def reached(self, session: str, tier: Tier) -> None:
+        """The last call of this conversation was routed to this tier."""
+        self._tiers[session] = (tier, self._clock.now())
+        self._tiers.move_to_end(session)
+        if len(self._tiers) > self._kept:
+            self._tiers.popitem(last=False)
+
+    async def _recorded(self, session: str) -> str | None:
+        """What another gateway, or this one before it was replaced, put on record. A slow database is not waited for."""
+        asked = asyncio.ensure_future(self._find(session, self._clock.now() - self._keep_s))
+        self._asking.add(asked)
+        asked.add_done_callback(self._asked)
+        await asyncio.wait({asked}, timeout=LOOK_UP_S)
+        if not asked.done() or asked.cancelled() or asked.exception() is not None:
+            asked.cancel()
+            return None
+        return asked.result()
+
+    def _asked(self, task: asyncio.Task[str | None]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, PenstockError):
+            raise error
+
+
+def _goes_on(request: GenerationRequest) -> bool:
+    """Whether this is a later call of a conversation, as far as the request tells."""
+    if request.session is not None:
+        return True
+    messages = request.body.get("messages")
+    return isinstance(messages, list) and any(message.get("role") == "assistant" for message in messages)
+
+
+def _beginning(body: Mapping[str, Any]) -> str | None:
+    """A chat's messages up to the first of the user, as text; None for what is no chat."""
+    messages = body.get("messages")
+    if not isinstance(messages, list):
+        return None
+    parts: list[str] = []
+    for message in messages:
+        parts.append(f"{message.get('role')}\0{message.get('content')}")
+        if message.get("role") == "user":
+            return "\0".join(parts)
+    return None

@@ -1,0 +1,128 @@
+"""Conversations and the tier that each has reached."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from models.types import GenerationRequest, Principal
+from serving.pipeline.sessions import LOOK_UP_S, Sessions
+from serving.store.database import StoreDown
+from tests.serving.conftest import ManualClock
+
+ADA = Principal("key-1", "acme", "ada", "inference")
+EVE = Principal("key-2", "other", "eve", "inference")
+HELLO = {"role": "user", "content": "Hello"}
+ANSWER = {"role": "assistant", "content": "Hi"}
+MORE = {"role": "user", "content": "And now?"}
+
+
+def ask(*messages: dict[str, Any], session: str | None = None, **body: Any) -> GenerationRequest:
+    whole = {**({"messages": list(messages)} if messages else {}), **body}
+    return GenerationRequest(
+        "r", "chat", "auto", whole, stream=False, include_usage=False, text="", received=0, session=session
+    )
+
+
+class Recorded:
+    """What the database has on record, or what it raises; counts how often it was asked."""
+
+    def __init__(self, answer: str | None | Exception = None, *, hangs: bool = False) -> None:
+        self.answer = answer
+        self.hangs = hangs
+        self.asked: list[tuple[str, float]] = []
+
+    async def __call__(self, session: str, since: float) -> str | None:
+        self.asked.append((session, since))
+        if self.hangs:
+            await asyncio.Event().wait()
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def sessions(recorded: Recorded | None = None, clock: ManualClock | None = None, **options: Any) -> Sessions:
+    return Sessions(recorded or Recorded(), secret=b"secret", clock=clock or ManualClock(), **options)
+
+
+def named(request: GenerationRequest, caller: Principal = ADA) -> str:
+    found = sessions().name(request, caller)
+    assert found is not None
+    return found
+
+
+def test_a_conversation_keeps_its_name_as_it_grows() -> None:
+    system = {"role": "system", "content": "Be brief."}
+    assert named(ask(system, HELLO)) == named(ask(system, HELLO, ANSWER, MORE))
+    assert named(ask(HELLO)) == named(ask(HELLO, ANSWER, MORE))
+    assert named(ask(HELLO)) != named(ask(MORE))
+    assert named(ask(system, HELLO)) != named(ask(HELLO))
+
+
+def test_a_session_id_names_a_conversation_whatever_it_holds() -> None:
+    assert named(ask(HELLO, session="s1")) == named(ask(MORE, session="s1"))
+    assert named(ask(HELLO, session="s1")) != named(ask(HELLO, session="s2"))
+    assert named(ask(session="Hello")) != named(ask(HELLO))
+
+
+def test_another_org_and_another_stack_have_names_of_their_own() -> None:
+    assert named(ask(HELLO, session="s"), ADA) != named(ask(HELLO, session="s"), EVE)
+    other = Sessions(Recorded(), secret=b"other", clock=ManualClock())
+    assert other.name(ask(HELLO), ADA) != named(ask(HELLO))
+
+
+@pytest.mark.parametrize("body", [{}, {"messages": "x"}, {"messages": []}, {"prompt": "a"}])
+def test_what_is_no_chat_has_no_conversation(body: dict[str, Any]) -> None:
+    assert sessions().name(ask(**body), ADA) is None
+
+
+async def test_a_later_call_of_a_conversation_finds_the_tier_that_it_has_reached() -> None:
+    held, recorded = ask(HELLO, ANSWER, MORE), Recorded()
+    found = sessions(recorded)
+    found.reached("s", "large")
+    assert await found.least("s", held) == "large"
+    assert recorded.asked == []
+
+
+async def test_the_same_opening_again_is_another_conversation() -> None:
+    recorded = Recorded("large")
+    found = sessions(recorded)
+    found.reached("s", "large")
+    assert await found.least("s", ask(HELLO)) is None
+    assert await sessions(recorded).least("s", ask(HELLO)) is None
+    assert recorded.asked == []
+
+
+async def test_what_another_gateway_did_is_on_record() -> None:
+    recorded = Recorded("large")
+    clock = ManualClock(10_000.0)
+    assert await sessions(recorded, clock).least("s", ask(HELLO, ANSWER, MORE)) == "large"
+    assert recorded.asked == [("s", 10_000.0 - 3600.0)]
+    assert await sessions(Recorded("large")).least("s", ask(HELLO, session="id")) == "large"
+
+
+@pytest.mark.parametrize("answer", [None, "gigantic", StoreDown("gone")])
+async def test_a_conversation_that_nobody_knows_has_reached_nothing(answer: Any) -> None:
+    assert await sessions(Recorded(answer)).least("s", ask(HELLO, ANSWER, MORE)) is None
+
+
+async def test_a_database_that_hangs_is_not_waited_for() -> None:
+    started = asyncio.get_running_loop().time()
+    assert await sessions(Recorded(hangs=True)).least("s", ask(HELLO, ANSWER, MORE)) is None
+    assert asyncio.get_running_loop().time() - started >= LOOK_UP_S
+
+
+async def test_an_hour_later_a_conversation_begins_anew() -> None:
+    clock = ManualClock()
+    found = sessions(clock=clock)
+    found.reached("s", "large")
+    clock.at += 3601
+    assert await found.least("s", ask(HELLO, ANSWER, MORE)) is None
+
+
+async def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
+    found = sessions(kept=2)
+    for name in ("a", "b", "a", "c"):
+        found.reached(name, "large")
+    held = ask(HELLO, ANSWER, MORE)
+    assert [await found.least(name, held) for name in ("a", "b", "c")] == ["large", None, "large"]
