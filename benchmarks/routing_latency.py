@@ -26,7 +26,7 @@ from benchmarks.estimates import Estimate, estimate, gaps
 from benchmarks.origin import origin
 from benchmarks.priority import ahead
 from benchmarks.result import markdown_table
-from models.embedders import Embedder, Embeddings, build_embedder
+from models.embedders import Embeddings, build_embedder
 from models.embedders.sentence import SentenceSettings
 from models.errors import PenstockError
 from router.model import Prompts, read_model
@@ -152,12 +152,23 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def markdown(found: dict[str, Any]) -> str:
     """Two tables, milliseconds, medians with their intervals."""
     head = ("tokens", "embedding", "decision given it", "both")
-    cells = [[str(row["tokens"]), *(_cell(row[part]) for part in ("embedding", "decision", "whole"))] for row in found["in_process"]]
+    cells = [
+        [str(row["tokens"]), *(_cell(row[part]) for part in ("embedding", "decision", "whole"))]
+        for row in found["in_process"]
+    ]
     parts = ["One prompt at a time in one process, milliseconds, p50 (95 % interval):", "", markdown_table(head, cells)]
     if found["through_the_stack"] is not None:
         head = ("tokens", "`auto` adds", "TTFT of `auto`", "TTFT of the model by name")
-        cells = [[str(row["tokens"]), *(_cell(row[part]) for part in ("added", "auto", "named"))] for row in found["through_the_stack"]]
-        parts += ["", "Time to the first token through the stack at one client, milliseconds:", "", markdown_table(head, cells)]
+        cells = [
+            [str(row["tokens"]), *(_cell(row[part]) for part in ("added", "auto", "named"))]
+            for row in found["through_the_stack"]
+        ]
+        parts += [
+            "",
+            "Time to the first token through the stack at one client, milliseconds:",
+            "",
+            markdown_table(head, cells),
+        ]
     return "\n".join(parts)
 
 

@@ -20,7 +20,7 @@ from models.catalog import ModelCard
 from models.clock import Clock, SystemClock
 from models.ports import EndpointDirectory
 from models.types import Endpoint
-from router.policies import build_policy, classifier_of
+from router.policies import build_policy, classifier_of, scoring_of
 from router.router import Router
 from serving.api.deps import ApiDependencies
 from serving.api.routes import build_api
@@ -132,7 +132,7 @@ async def _classifier(parts: GatewayParts, store: Store) -> AsyncIterator[Classi
         parts.directory,
         book,
         token=parts.engine_token,
-        policy=parts.settings.router.kind,
+        policy=scoring_of(parts.settings.router),
         deadline_s=named.deadline_s,
         clock=parts.clock,
     )

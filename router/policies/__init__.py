@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from models.config import PluginSettings
 from models.plugins import Registry
 from models.types import GenerationRequest, Route
+from router.manifest import PolicyName
 from router.policies.learned import ClassifierSettings
 from router.policies.static import StaticSettings
 from router.types import Contribution, Reading
@@ -25,6 +26,7 @@ __all__ = [
     "StaticSettings",
     "build_policy",
     "classifier_of",
+    "scoring_of",
 ]
 
 POLICIES = Registry(
@@ -62,6 +64,11 @@ class Policy(Protocol):
 def classifier_of(settings: PluginSettings) -> ClassifierSettings | None:
     """The classifier deployment that the policy of these settings needs; None for one that reads no prompt."""
     return getattr(settings, "classifier", None)
+
+
+def scoring_of(settings: PluginSettings) -> PolicyName:
+    """By which of a trained model's means the policy of these settings scores: its kind, where it has a classifier."""
+    return cast(PolicyName, settings.kind)
 
 
 def build_policy(settings: PluginSettings) -> Policy:

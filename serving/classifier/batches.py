@@ -76,7 +76,7 @@ class Batches(Generic[T, R]):
         self._arrived.set()
         return await waiting.answer
 
-    async def apart(self, work: Callable[[], None]) -> None:
+    async def apart(self, work: Callable[[], object]) -> None:
         """Something else for the thread, between two batches."""
         await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -89,13 +89,13 @@ class Batches(Generic[T, R]):
                 self._arrived.clear()
                 continue
             items = [waiting.item for waiting in batch]
-            try:
-                answers = await loop.run_in_executor(self._thread, self._work, items)
-            except Exception as error:  # of this batch; the next one is another matter
+            working = loop.run_in_executor(self._thread, self._work, items)
+            await asyncio.wait({working})
+            if (error := working.exception()) is not None:  # of this batch; the next one is another matter
                 for waiting in batch:
                     _settle(waiting.answer, error=error)
                 continue
-            for waiting, answer in zip(batch, answers, strict=True):
+            for waiting, answer in zip(batch, working.result(), strict=True):
                 _settle(waiting.answer, value=answer)
 
     def _next(self, now: float) -> list[Waiting[T, R]]:
@@ -110,7 +110,7 @@ class Batches(Generic[T, R]):
         return batch
 
 
-def _settle(answer: asyncio.Future[R], *, value: R | None = None, error: Exception | None = None) -> None:
+def _settle(answer: asyncio.Future[R], *, value: R | None = None, error: BaseException | None = None) -> None:
     """Tell the caller, unless it has gone."""
     if answer.done():
         return

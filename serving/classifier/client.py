@@ -21,7 +21,19 @@ from models.types import Endpoint
 from router.features import visible
 from router.manifest import PolicyName
 from router.types import Candidate, NoReading, Reading
-from serving.classifier.messages import DRIFT, LOAD, MEDIA_TYPE, PATH, Ask, Example, Load, Refused, Score, Standing, Told
+from serving.classifier.messages import (
+    DRIFT,
+    LOAD,
+    MEDIA_TYPE,
+    PATH,
+    Ask,
+    Example,
+    Load,
+    Refused,
+    Score,
+    Standing,
+    Told,
+)
 from serving.engines.breaker import Breaker
 from serving.engines.upstream import read_all
 from serving.engines.wire import Pool, Reply

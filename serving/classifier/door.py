@@ -6,6 +6,7 @@ Owns paths and statuses. What is read is `scorer.py`'s, when it is read `batches
 from __future__ import annotations
 
 import hmac
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,6 +24,8 @@ from serving.classifier.batches import Batches, Full, Late
 from serving.classifier.messages import DRIFT, LOAD, MEDIA_TYPE, METRICS, PATH, Ask, Load, Refused, Told
 from serving.classifier.scorer import Scorer
 from serving.engines.door import AsgiApp
+
+log = logging.getLogger("ray.serve")
 
 STATUSES = {"version": 404, "full": 503, "late": 503, "broken": 500}
 SECONDS = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
@@ -89,6 +92,7 @@ class ClassifierDoor:
         except Late as error:
             return Refused("late", str(error))
         except Exception as error:  # the batch's: told and counted, and the next batch is another matter
+            log.exception("a batch of prompts failed")
             return Refused("broken", type(error).__name__)
 
     async def _load(self, request: Request) -> Response:

@@ -62,9 +62,7 @@ class Explainer:
 
         Raises `NotFound` for a model that the caller cannot use.
         """
-        return await explained(
-            request, caller, router=self._router, policy=self._policy, classifier=self._classifier
-        )
+        return await explained(request, caller, router=self._router, policy=self._policy, classifier=self._classifier)
 
     async def status(self) -> dict[str, Any]:
         """What is live and how it does. Raises `StoreDown`."""

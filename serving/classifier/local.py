@@ -6,6 +6,7 @@ import asyncio
 
 from models.embedders import build_embedder
 from models.errors import ConfigurationError
+from router.manifest import PolicyName
 from router.policies import ClassifierSettings
 from router.tasks import shipped
 from router.types import NoReading
@@ -21,7 +22,7 @@ class LocalClassifier:
     """Loads the embedder with the first prompt: seconds, mostly imports."""
 
     def __init__(
-        self, settings: ClassifierSettings, routers: PublishedRouters, *, release: ReleaseRow | None, policy: str
+        self, settings: ClassifierSettings, routers: PublishedRouters, *, release: ReleaseRow | None, policy: PolicyName
     ) -> None:
         self._settings = settings
         self._routers = routers

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from models.artifacts import ArtifactStoreSettings
+from models.artifacts.artifact import ArtifactKind
 from models.artifacts.store import ArtifactStore, open_artifacts
 from models.catalog.store import PACKAGE
 from models.clock import SystemClock
 from models.errors import ConfigurationError
-from router.policies import classifier_of
+from router.policies import classifier_of, scoring_of
 from serving.classifier.releases import Releases
 from serving.settings import Settings
 from serving.store.store import Store
@@ -22,7 +23,7 @@ from serving.store.store import Store
 if TYPE_CHECKING:
     from router.model import RouterModel
 
-KIND = "router"
+KIND: ArtifactKind = "router"
 FETCHED = "fetched"
 
 
@@ -88,7 +89,7 @@ async def first_release(settings: Settings, *, store_url: str, home: Path) -> No
         releases = Releases(
             store.releases,
             name=classifier.name,
-            policy=settings.router.kind,
+            policy=scoring_of(settings.router),
             find=routers.model,
             clock=SystemClock(),
         )

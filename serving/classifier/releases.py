@@ -17,6 +17,7 @@ from serving.periodic import Periodic
 from serving.store.releases import ReleaseRow, ReleaseTable
 
 if TYPE_CHECKING:
+    from router.manifest import PolicyName
     from router.model import RouterModel
 
 REFRESH_S = 0.5
@@ -36,7 +37,7 @@ class ReleaseBook:
     async def open(
         self, prepare: Callable[[str], Awaitable[None]], *, refresh_s: float = REFRESH_S
     ) -> AsyncGenerator[None]:
-        """Follow the releases while the block is open; `prepare(version)` runs before a version becomes the live one."""
+        """Follow the releases while the block is open; `prepare(version)` runs before a version becomes live."""
 
         async def refresh() -> None:
             await self.refresh(prepare)
@@ -62,7 +63,7 @@ class Releases:
     """Changes what is live. `find(version)` gives a published model, or raises `ConfigurationError`."""
 
     def __init__(
-        self, table: ReleaseTable, *, name: str, policy: str, find: Callable[[str], RouterModel], clock: Clock
+        self, table: ReleaseTable, *, name: str, policy: PolicyName, find: Callable[[str], RouterModel], clock: Clock
     ) -> None:
         self._table = table
         self._name = name
@@ -87,10 +88,10 @@ class Releases:
 
         def with_threshold(current: ReleaseRow | None) -> ReleaseRow:
             if current is None or current.version != live.version:
-                raise InvalidRequest("Another version was promoted in the same moment. Look at `penstock router status`.")
-            return replace(
-                current, action="set-threshold", threshold=moved, share=share, created_at=self._clock.now()
-            )
+                raise InvalidRequest(
+                    "Another version was promoted in the same moment. Look at `penstock router status`."
+                )
+            return replace(current, action="set-threshold", threshold=moved, share=share, created_at=self._clock.now())
 
         return await self._change(with_threshold)
 
@@ -124,9 +125,7 @@ class Releases:
             raise NotFound(f"No other version than {live.version} was ever live: there is nothing to go back to.")
 
         def restored(_: ReleaseRow | None) -> ReleaseRow:
-            return replace(
-                before, action="rollback", shadow=None, shadow_threshold=None, created_at=self._clock.now()
-            )
+            return replace(before, action="rollback", shadow=None, shadow_threshold=None, created_at=self._clock.now())
 
         return await self._change(restored)
 
@@ -152,7 +151,7 @@ class Releases:
         kept = model.manifest.thresholds.get(self._policy)
         if kept is None:
             raise InvalidRequest(
-                "This version was never calibrated: name --threshold or --large-share, or `penstock router calibrate` it."
+                "This version was never calibrated: name --threshold or --large-share, or calibrate it first."
             )
         return kept, None
 

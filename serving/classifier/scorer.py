@@ -74,7 +74,7 @@ class Scorer:
     def drift(self) -> dict[str, Standing]:
         """Version → the prompts seen last and those of its training, in bins; the first of several processes add up."""
         return {
-            version: Standing(now=dict(loaded.drift.counts()), then=dict(loaded.model.reference.training()))
+            version: Standing(now=dict(loaded.drift.counts()), then=dict(loaded.model.reference.training))
             for version, loaded in self._loaded.items()
         }
 
@@ -88,14 +88,17 @@ class Scorer:
         found = model.score(prompts.take(np.array(rows)), policy=part.policy)
         seen = np.array([place for place, at in enumerate(rows) if asks[at].version == part.version], np.intp)
         self._loaded[part.version].drift.add(
-            prompts.sentence[np.array(rows)[seen]], gain=found.gain[seen], distance=found.distance[seen], policy=part.policy
+            prompts.sentence[np.array(rows)[seen]],
+            gain=found.gain[seen],
+            distance=found.distance[seen],
+            policy=part.policy,
         )
         return {at: _score(found, place) for place, at in enumerate(rows)}
 
     def _guesses(self, texts: Sequence[str], embedded: Embeddings) -> Sequence[TaskGuess | None]:
         if self._tasks is None:
             return [None] * len(texts)
-        return self._tasks.classify(texts, embedded.sentence)
+        return list(self._tasks.classify(texts, embedded.sentence))
 
     def _told(
         self,

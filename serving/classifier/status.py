@@ -35,7 +35,10 @@ def status(
         "decisions": _counts(at_threshold),
         "defaults": dict(Counter(one.route_cause for one in decisions if one.route_cause is not None)),
         "shadow": _shadow(ours, live),
-        "drift": {name: {"psi": shift.psi, "prompts": shift.prompts, "verdict": shift.verdict} for name, shift in shifts.items()},
+        "drift": {
+            name: {"psi": shift.psi, "prompts": shift.prompts, "verdict": shift.verdict}
+            for name, shift in shifts.items()
+        },
     }
     return {**found, "warnings": _warnings(found, looked_at=len(decisions))}
 
@@ -88,8 +91,8 @@ def _warnings(found: Mapping[str, Any], *, looked_at: int) -> list[str]:
     meant, decided = found["live"]["share"], found["decisions"]
     if meant is not None and decided["count"] >= ENOUGH and abs(decided["large_share"] - meant) * 100 > SHARE_POINTS:
         warnings.append(
-            f"{decided['large_share']:.0%} of the prompts go to the large tier, {meant:.0%} were meant: the prompts have"
-            " changed. Calibrate anew, or move the threshold: `penstock router set-threshold`."
+            f"{decided['large_share']:.0%} of the prompts go to the large tier, {meant:.0%} were meant: the prompts"
+            " have changed. Calibrate anew, or move the threshold: `penstock router set-threshold`."
         )
     defaults = sum(count for cause, count in found["defaults"].items() if cause != "declined")
     if looked_at and defaults / looked_at > DEFAULTS_SHARE:

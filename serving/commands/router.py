@@ -17,7 +17,7 @@ from rich.table import Table
 from models.catalog import Catalog
 from models.errors import PenstockError, Unavailable
 from models.types import GenerationRequest, Principal
-from router.policies import build_policy, classifier_of
+from router.policies import build_policy, classifier_of, scoring_of
 from router.router import Router
 from serving.classifier.explainer import Classifier, explained
 from serving.classifier.published import PublishedRouters
@@ -56,7 +56,9 @@ def explain(
     """Show which tier a prompt would go to and why: scores or points, threshold, near examples, dropped cards."""
     state = state_of(state_dir)
     target = None if profile is not None else _running(state)
-    found = _asked(target, text, model=model) if target is not None else _here(text, model, state=state, profile=profile)
+    found = (
+        _asked(target, text, model=model) if target is not None else _here(text, model, state=state, profile=profile)
+    )
     if as_json:
         print_json(found)
     else:
@@ -88,12 +90,13 @@ def _asked(target: Target, text: str, *, model: str) -> dict[str, Any]:
 def _here(text: str, model: str, *, state: StateDir, profile: str | None) -> dict[str, Any]:
     settings = load_settings(profile_of(profile, state))
     catalog = Catalog.load(state.cards)
-    return {"profile": settings.profile, **asyncio.run(_explained(text, model, settings=settings, catalog=catalog, state=state))}
+    return {
+        "profile": settings.profile,
+        **asyncio.run(_explained(text, model, settings=settings, catalog=catalog, state=state)),
+    }
 
 
-async def _explained(
-    text: str, model: str, *, settings: Settings, catalog: Catalog, state: StateDir
-) -> dict[str, Any]:
+async def _explained(text: str, model: str, *, settings: Settings, catalog: Catalog, state: StateDir) -> dict[str, Any]:
     """Run the same policy and plan that the gateway runs, for a caller without limits."""
     policy = build_policy(settings.router)
     cards = {engine.card: catalog.card(engine.card) for engine in settings.engines}
@@ -127,7 +130,7 @@ async def _classifier(settings: Settings, state: StateDir) -> Classifier | None:
             release = await store.releases.live(classifier.name)
     routers = PublishedRouters.of(settings.artifacts, state.artifacts, name=classifier.name)
     local: Classifier = import_module("serving.classifier.local").LocalClassifier(
-        classifier, routers, release=release, policy=settings.router.kind
+        classifier, routers, release=release, policy=scoring_of(settings.router)
     )
     return local
 

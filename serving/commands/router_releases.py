@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import httpx2
@@ -19,7 +18,7 @@ from rich.table import Table
 
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError, Unavailable
-from router.policies import ClassifierSettings, classifier_of
+from router.policies import ClassifierSettings, classifier_of, scoring_of
 from serving.classifier.published import PublishedRouters
 from serving.classifier.releases import Releases
 from serving.commands.options import JsonOption, StateOption, environment, profile_of, state_of
@@ -37,7 +36,9 @@ ThresholdOption = Annotated[
 ]
 ShareOption = Annotated[
     float | None,
-    typer.Option("--large-share", min=0, max=1, help="The threshold for this share of large calls.", show_default=False),
+    typer.Option(
+        "--large-share", min=0, max=1, help="The threshold for this share of large calls.", show_default=False
+    ),
 ]
 VersionArgument = Annotated[
     str, typer.Argument(help="As `penstock router versions` lists it; its first digits will do.", show_default=False)
@@ -93,7 +94,7 @@ def shadow(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
-    """Let a version read along with the live one: it decides nothing, and every record keeps what it would have done."""
+    """Let a version read along: it decides nothing, and every record keeps what it would have done."""
     if (version is None) != off:
         raise ConfigurationError("Name a version, or --off.")
 
@@ -142,7 +143,11 @@ async def _change(change: Change, state: StateDir) -> ReleaseRow:
     routers = PublishedRouters.of(settings.artifacts, state.artifacts, name=classifier.name)
     async with Store.open(store_url_of(state)) as store:
         releases = Releases(
-            store.releases, name=classifier.name, policy=settings.router.kind, find=routers.model, clock=SystemClock()
+            store.releases,
+            name=classifier.name,
+            policy=scoring_of(settings.router),
+            find=routers.model,
+            clock=SystemClock(),
         )
         return await change(releases, routers)
 

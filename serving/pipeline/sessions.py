@@ -11,7 +11,7 @@ import asyncio
 import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from models.clock import Clock
 from models.errors import PenstockError
@@ -56,7 +56,7 @@ class Sessions:
         if not _goes_on(request):
             return None
         found = await self._recorded(session)
-        return cast(Tier, found) if found in TIERS else None
+        return next((tier for tier in TIERS if tier == found), None)
 
     def reached(self, session: str, tier: Tier) -> None:
         """The last call of this conversation was routed to this tier."""
@@ -66,7 +66,7 @@ class Sessions:
             self._tiers.popitem(last=False)
 
     async def _recorded(self, session: str) -> str | None:
-        """What another gateway, or this one before it was replaced, put on record. A slow database is not waited for."""
+        """What another gateway, or this one before a restart, put on record. A slow database is not waited for."""
         asked = asyncio.ensure_future(self._find(session, self._clock.now() - self._keep_s))
         self._asking.add(asked)
         asked.add_done_callback(self._asked)

@@ -70,4 +70,4 @@ class ReleaseTable:
 
 
 def _release(row: Row[tuple[object, ...]]) -> ReleaseRow:
-    return ReleaseRow(**dict(row._mapping))  # type: ignore[arg-type]
+    return ReleaseRow(**dict(row._mapping))

@@ -32,10 +32,12 @@ class FakeClassifier:
         self.status = status
         self.hangs = hangs
         self.asked: list[tuple[str, str, bytes]] = []
+        self.came = asyncio.Semaphore(0)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
         self.asked.append((request.url.path, request.headers["authorization"], await request.body()))
+        self.came.release()
         if self.hangs:
             await asyncio.Event().wait()
         body = self.answer if isinstance(self.answer, bytes) else msgspec.msgpack.encode(self.answer)
@@ -189,8 +191,7 @@ async def test_a_call_that_is_cancelled_leaves_the_replica_open_to_the_next() ->
     async with client(fake, breaker=(1, 0.0)) as made:
         for _ in range(2):
             asked = asyncio.create_task(made.read("?"))
-            while len(fake.asked) < 1:
-                await asyncio.sleep(0.001)
+            await fake.came.acquire()
             asked.cancel()
             await asyncio.wait({asked})
         fake.hangs = False

@@ -27,7 +27,7 @@ def ask(*messages: dict[str, Any], session: str | None = None, **body: Any) -> G
 class Recorded:
     """What the database has on record, or what it raises; counts how often it was asked."""
 
-    def __init__(self, answer: str | None | Exception = None, *, hangs: bool = False) -> None:
+    def __init__(self, answer: str | Exception | None = None, *, hangs: bool = False) -> None:
         self.answer = answer
         self.hangs = hangs
         self.asked: list[tuple[str, float]] = []

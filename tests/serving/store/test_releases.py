@@ -30,7 +30,9 @@ async def test_the_newest_release_of_a_name_is_live_and_the_others_are_its_histo
     assert await store.releases.live("default") is None
     first = await store.releases.add(FIRST, after=0)
     assert first is not None
-    second = await store.releases.add(replace(FIRST, action="shadow", shadow="bbb", shadow_threshold=0.1), after=first.id)
+    second = await store.releases.add(
+        replace(FIRST, action="shadow", shadow="bbb", shadow_threshold=0.1), after=first.id
+    )
     await store.releases.add(replace(FIRST, name="other"), after=0)
     assert await store.releases.live("default") == second
     assert await store.releases.history("default") == [second, first]
