@@ -30,7 +30,8 @@ from router.evaluate import (
 from router.model import Prompts, RouterModel
 from router.training.baselines import trained, untrained
 from router.training.data import Labelled
-from router.training.fit import FOLDS, Recipe, splits, train
+from router.training.fit import Recipe, train
+from router.training.folds import FOLDS, splits
 
 Doubles = NDArray[np.float64]
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ConfigurationError
+from router.manifest import PolicyName
 from router.model import Prompts, RouterModel
 from router.training.data import Labelled
 
@@ -81,9 +82,10 @@ def _point(threshold: float, *, gain: NDArray[np.float64], labelled: Labelled) -
     return Point(float(large.mean()), float(threshold), float(quality))
 
 
-def with_threshold(model: RouterModel, threshold: float) -> RouterModel:
-    """The model with this threshold in its manifest."""
-    return replace(model, manifest=model.manifest.model_copy(update={"threshold": threshold}))
+def with_threshold(model: RouterModel, threshold: float, *, policy: PolicyName = "learned") -> RouterModel:
+    """The model with this threshold in its manifest, beside those of other policies."""
+    thresholds = {**model.manifest.thresholds, policy: threshold}
+    return replace(model, manifest=model.manifest.model_copy(update={"thresholds": thresholds}))
 
 
 def as_json(found: Calibration) -> dict[str, Any]:

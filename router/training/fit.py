@@ -7,54 +7,42 @@ quantiles on those same held-out prompts are what a share of large calls is turn
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from router.model import HEADS, Axes, Head, Manifest, Prompts, RouterModel, columns
+from router.drift import Reference
+from router.examples import Examples, fingerprints
+from router.heads import DIGITS, HEADS, Axes, Head, columns
+from router.manifest import Manifest, PolicyName
+from router.model import Prompts, RouterModel
 from router.training.data import Labelled
-from router.trees import Forest
+from router.training.doubts import doubts
+from router.training.folds import splits
+from router.training.growth import GROWTH, ROUNDS, as_forest
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
+Gains = dict[PolicyName, Doubles]
 
-FOLDS = 5
 AXES = 64
 """Principal axes of each depth that the forest sees."""
 PENALTY = 30.0
 """Of the ridge, in units of the mean squared standard row."""
-ROUNDS = 400
-GROWTH = {
-    "objective": "l2",
-    "num_leaves": 8,
-    "learning_rate": 0.02,
-    "min_data_in_leaf": 30,
-    "feature_fraction": 0.08,
-    "bagging_fraction": 0.7,
-    "bagging_freq": 1,
-    "lambda_l2": 10.0,
-    "deterministic": True,
-    "force_row_wise": True,
-    "num_threads": 1,  # one per forest, several forests at once: threads that wait for each other stall a busy machine
-    "verbose": -1,
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A model, and the answers of its kind on every training prompt, held out in turn: `gain` and `small`, `[n]`."""
+    """A model, and what either policy said of every training prompt when that was held out: `gain`, `knn`, `[n]`."""
 
     model: RouterModel
     gain: Doubles
-    small: Doubles
+    knn: Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +52,7 @@ class Recipe:
 
     embedder: str
     depths: tuple[int, ...]
+    max_tokens: int
     seed: int = 0
     rounds: int = ROUNDS
     heard: Callable[[], None] = lambda: None
@@ -79,36 +68,23 @@ class _Parts:
     halves: tuple[tuple[lightgbm.Booster, lightgbm.Booster], ...]
 
     def answers(self, prompts: Prompts) -> tuple[Doubles, Doubles]:
-        """Linear and forest answers, `[n, heads]` each."""
+        """Linear answers `[n, heads]`, and those of the forest's halves `[n, heads, 2]`."""
         standard = self.axes.standard(prompts.depths)
         rows = columns(prompts.surface, self.axes.along(standard))
         linear = self.axes.linear(standard, prompts.surface) @ self.weights + self.bias
-        forests = [sum(np.asarray(half.predict(rows)) for half in pair) / 2 for pair in self.halves]
-        return linear.astype(np.float64), np.stack(forests, axis=1)
+        halves = [np.stack([np.asarray(half.predict(rows)) for half in pair], axis=1) for pair in self.halves]
+        return linear.astype(np.float64), np.stack(halves, axis=1)
 
 
-def folds(count: int, *, seed: int, number: int = FOLDS) -> Iterator[tuple[Rows, Rows]]:
-    """Which rows train and which are held out, `number` times; every row is held out once."""
-    order = np.random.default_rng(seed).permutation(count)
-    for held in np.array_split(order, number):
-        yield np.setdiff1d(order, held), np.sort(held)
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What was said of the training prompts while they were held out, `[n, heads]`, halves `[n, heads, 2]`, knn
+    `[n]`."""
 
-
-def splits(units: Sequence[str], *, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    """Folds that never part equal units (a prompt, a group): `FOLDS` of them, or as many as there are units.
-
-    Raises `ValueError` where all units are the same.
-    """
-    names, member = np.unique(np.array([hash_of(unit) for unit in units]), return_inverse=True)
-    if len(names) < 2:
-        raise ValueError("all prompts are the same, or of one group: none can be held out")
-    for rest, held in folds(len(names), seed=seed, number=min(FOLDS, len(names))):
-        yield np.flatnonzero(np.isin(member, rest)), np.flatnonzero(np.isin(member, held))
-
-
-def hash_of(unit: str) -> str:
-    """Short, for a text of any length."""
-    return hashlib.sha256(unit.encode(errors="surrogatepass")).hexdigest()[:16]
+    linear: Doubles
+    halves: Doubles
+    knn: Doubles
+    knn_error: Doubles
 
 
 def train(prompts: Prompts, labelled: Labelled, *, recipe: Recipe) -> Trained:
@@ -117,19 +93,15 @@ def train(prompts: Prompts, labelled: Labelled, *, recipe: Recipe) -> Trained:
     Prompts of a group, or the same prompt twice, are held out together. Raises `ValueError` where all are the same.
     """
     targets = np.stack([labelled.strong - labelled.weak, labelled.weak], axis=1)
-    linear, forest = np.zeros_like(targets), np.zeros_like(targets)
-    for rest, held in splits(labelled.units, seed=recipe.seed):
-        parts = _fit(prompts.take(rest), targets[rest], recipe=recipe)
-        linear[held], forest[held] = parts.answers(prompts.take(held))
-        recipe.heard()
+    held = _held_out(prompts, labelled, targets=targets, recipe=recipe)
     whole = _fit(prompts, targets, recipe=recipe)
     recipe.heard()
     middles = targets.mean(axis=0)
-    shares = [_shares(linear[:, at], forest[:, at], target=targets[:, at]) for at in range(len(HEADS))]
-    held_out = [
-        middle + share[0] * (linear[:, at] - middle) + share[1] * (forest[:, at] - middle)
-        for at, (middle, share) in enumerate(zip(middles, shares, strict=True))
-    ]
+    forest = held.halves.mean(axis=2)
+    shares = [_shares(held.linear[:, at], forest[:, at], target=targets[:, at]) for at in range(len(HEADS))]
+    gain = middles[0] + shares[0][0] * (held.linear[:, 0] - middles[0]) + shares[0][1] * (forest[:, 0] - middles[0])
+    gains: Gains = {"learned": np.clip(np.round(gain, DIGITS), -1, 1), "knn": held.knn}
+    apart = shares[0][1] * np.abs(held.halves[:, 0, 0] - held.halves[:, 0, 1]) / 2
     heads = {
         name: Head(
             middle=float(middles[at]),
@@ -140,53 +112,55 @@ def train(prompts: Prompts, labelled: Labelled, *, recipe: Recipe) -> Trained:
         )
         for at, name in enumerate(HEADS)
     }
-    manifest = Manifest(
-        embedder=recipe.embedder,
-        depths=recipe.depths,
-        small=labelled.names[0],
-        large=labelled.names[1],
-        data_digest=labelled.digest,
-        prompts=len(labelled),
-        seed=recipe.seed,
-        quantiles=tuple(map(float, np.quantile(held_out[0], np.linspace(0, 1, 101)))),
+    examples = _examples(prompts, labelled, seed=recipe.seed)
+    distance = examples.apart()
+    model = RouterModel(
+        manifest=Manifest(
+            embedder=recipe.embedder,
+            depths=recipe.depths,
+            max_tokens=recipe.max_tokens,
+            small=labelled.names[0],
+            large=labelled.names[1],
+            data_digest=labelled.digest,
+            prompts=len(labelled),
+            seed=recipe.seed,
+            warnings=doubts(labelled, gains),
+            quantiles=_quantiles(gains),
+            widest={"learned": float(apart.max()), "knn": float(held.knn_error.max())},
+            farthest=float(distance.max()),
+        ),
+        axes=whole.axes,
+        heads=heads,
+        examples=examples,
+        reference=Reference.learn(prompts.sentence, gains=gains, distance=distance),
+        known=np.unique(fingerprints(labelled.prompts)),
     )
-    return Trained(RouterModel(manifest, whole.axes, heads), held_out[0], np.clip(held_out[1], 0, 1))
+    return Trained(model, gains["learned"], gains["knn"])
 
 
-def as_forest(booster: lightgbm.Booster) -> Forest:
-    """LightGBM's trees as arrays; the prediction is the same."""
-    kept: dict[str, list[Any]] = {"feature": [], "left": [], "right": [], "threshold": [], "value": []}
-    roots, depth = [], 0
-    for tree in booster.dump_model()["tree_info"]:
-        root, height = _grow(tree["tree_structure"], kept)
-        roots.append(root)
-        depth = max(depth, height)
-    return Forest(
-        roots=np.array(roots, np.int32),
-        feature=np.array(kept["feature"], np.int32),
-        left=np.array(kept["left"], np.int32),
-        right=np.array(kept["right"], np.int32),
-        threshold=np.array(kept["threshold"], np.float64),
-        value=np.array(kept["value"], np.float64),
-        depth=depth,
-        scale=1.0,
+def _held_out(prompts: Prompts, labelled: Labelled, *, targets: Doubles, recipe: Recipe) -> _Held:
+    """Every prompt answered by parts, and by examples, that saw neither it nor what belongs to it."""
+    count = len(labelled)
+    linear, halves = np.zeros_like(targets), np.zeros((count, len(HEADS), 2))
+    knn, error = np.zeros(count), np.zeros(count)
+    for rest, held in splits(labelled.units, seed=recipe.seed):
+        asked = prompts.take(held)
+        linear[held], halves[held] = _fit(prompts.take(rest), targets[rest], recipe=recipe).answers(asked)
+        votes = _examples(prompts.take(rest), labelled.take(rest), seed=recipe.seed).votes(asked.sentence)
+        knn[held], error[held] = votes.gain, votes.error
+        recipe.heard()
+    return _Held(linear, halves, knn, error)
+
+
+def _examples(prompts: Prompts, labelled: Labelled, *, seed: int) -> Examples:
+    return Examples.sample(
+        prompts.sentence, small=labelled.weak, large=labelled.strong, texts=labelled.prompts, seed=seed
     )
 
 
-def _grow(node: dict[str, Any], kept: dict[str, list[Any]]) -> tuple[int, int]:
-    """Append a node and everything below it; its number and how deep it goes."""
-    at = len(kept["feature"])
-    leaf = "leaf_value" in node
-    kept["feature"].append(0 if leaf else node["split_feature"])
-    kept["threshold"].append(0.0 if leaf else node["threshold"])
-    kept["value"].append(node["leaf_value"] if leaf else 0.0)
-    kept["left"].append(at)
-    kept["right"].append(at)
-    if leaf:
-        return at, 0
-    kept["left"][at], left = _grow(node["left_child"], kept)
-    kept["right"][at], right = _grow(node["right_child"], kept)
-    return at, 1 + max(left, right)
+def _quantiles(gains: Gains) -> dict[PolicyName, tuple[float, ...]]:
+    steps = np.linspace(0, 1, 101)
+    return {policy: tuple(map(float, np.quantile(gain, steps))) for policy, gain in gains.items()}
 
 
 def _fit(prompts: Prompts, targets: Doubles, *, recipe: Recipe) -> _Parts:

@@ -60,8 +60,10 @@ def train(
     embedder = _embedder()
     with _bars() as bar:
         prompts = _prompts(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
-        step = bar("training", library.FOLDS + 1)
-        recipe = library.Recipe(embedder.id, embedder.depths, seed=seed, rounds=rounds, heard=lambda: step(1))
+        step = bar("training", _library("training.folds").FOLDS + 1)
+        recipe = library.Recipe(
+            embedder.id, embedder.depths, embedder.max_tokens, seed=seed, rounds=rounds, heard=lambda: step(1)
+        )
         try:
             trained = library.train(prompts, labelled, recipe=recipe)
         except ValueError as error:
@@ -107,7 +109,7 @@ def evaluate(
             else:
                 step = bar("training", library.STEPS)
                 recipe = _library("training.fit").Recipe(
-                    embedder.id, embedder.depths, seed=seed, rounds=rounds, heard=lambda: step(1)
+                    embedder.id, embedder.depths, embedder.max_tokens, seed=seed, rounds=rounds, heard=lambda: step(1)
                 )
                 found = library.crossvalidate(prompts, labelled, recipe=recipe)
         except ValueError as error:
@@ -210,10 +212,14 @@ def _labelled(files: list[Path], *, weak: str | None, strong: str | None, group:
 
 def _require_embedder(model: RouterModel, embedder: Embedder) -> None:
     manifest = model.manifest
-    if (manifest.embedder, manifest.depths) != (embedder.id, embedder.depths):
+    if (manifest.embedder, manifest.depths, manifest.max_tokens) != (
+        embedder.id,
+        embedder.depths,
+        embedder.max_tokens,
+    ):
         raise ConfigurationError(
-            f"The router was trained with embedder {manifest.embedder} at depths {manifest.depths};"
-            f" here it is {embedder.id} at {embedder.depths}."
+            f"The router was trained with embedder {manifest.embedder} at depths {manifest.depths} and"
+            f" {manifest.max_tokens} tokens; here it is {embedder.id} at {embedder.depths} and {embedder.max_tokens}."
         )
 
 

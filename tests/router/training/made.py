@@ -50,4 +50,4 @@ def trained(folder: Path, *, count: int = 240, seed: int = 0) -> tuple[Trained, 
     """A model on made prompts."""
     labelled = read_labelled([write(folder / "data.jsonl", count, seed=seed)], Columns())
     prompts = features(labelled)
-    return train(prompts, labelled, recipe=Recipe("hashing", (1, 3, 6), rounds=ROUNDS)), prompts, labelled
+    return train(prompts, labelled, recipe=Recipe("hashing", (1, 3, 6), 256, rounds=ROUNDS)), prompts, labelled

@@ -23,7 +23,7 @@ def made(folder: Path, *, group: str | None = None, seed: int = 3) -> Labelled:
 
 def assessed(labelled: Labelled) -> tuple[Assessment, int]:
     heard: list[int] = []
-    recipe = Recipe("hashing", (1, 3, 6), rounds=ROUNDS, heard=lambda: heard.append(1))
+    recipe = Recipe("hashing", (1, 3, 6), 256, rounds=ROUNDS, heard=lambda: heard.append(1))
     return crossvalidate(features(labelled), labelled, recipe=recipe), len(heard)
 
 

@@ -60,5 +60,6 @@ def test_among_equal_scores_a_floor_is_not_kept_by_half_of_them(made: Made) -> N
 
 
 def test_the_threshold_is_kept_with_the_model(made: Made) -> None:
-    assert with_threshold(made[0], 0.25).manifest.threshold == 0.25
-    assert made[0].manifest.threshold is None
+    kept = with_threshold(with_threshold(made[0], 0.25), 0.5, policy="knn")
+    assert kept.manifest.thresholds == {"learned": 0.25, "knn": 0.5}
+    assert made[0].manifest.thresholds == {}

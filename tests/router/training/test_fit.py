@@ -7,7 +7,9 @@ import pytest
 
 from router.evaluate import Outcomes, apgr
 from router.training.data import Columns, read_labelled
-from router.training.fit import GROWTH, Recipe, as_forest, folds, splits, train
+from router.training.fit import Recipe, train
+from router.training.folds import folds, splits
+from router.training.growth import GROWTH, as_forest
 from router.trees import Forest
 from tests.router.training.made import ROUNDS, features, lines, trained, write
 
@@ -62,7 +64,7 @@ def test_labels_by_chance_are_not_remembered_by_what_was_held_out(tmp_path: Path
     noise = replace(
         labelled, weak=chance.random(240).round(), prompts=tuple(f"{at} {p}" for at, p in enumerate(labelled.prompts))
     )
-    found = train(features(noise), noise, recipe=Recipe("hashing", (1, 3, 6), rounds=ROUNDS))
+    found = train(features(noise), noise, recipe=Recipe("hashing", (1, 3, 6), 256, rounds=ROUNDS))
     assert abs(np.corrcoef(found.gain, noise.strong - noise.weak)[0, 1]) < 0.2
     assert sum(found.model.heads["gain"].shares) < 0.7
 
