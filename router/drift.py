@@ -82,13 +82,10 @@ class Reference:
                 found[:, at] = _places(self.edges[at], seen[name])
         return found
 
-    def psi(self, counts: Counts) -> dict[str, Shift]:
-        """How far each quantity has moved. Quantities that these counts do not have count as no prompt."""
-        nothing = (0,) * BINS
-        return {
-            name: _shift(np.array(counts.get(name, nothing)), known)
-            for name, known in zip(self.names, self.counts, strict=True)
-        }
+    @property
+    def training(self) -> Counts:
+        """The training prompts in each bin of each quantity."""
+        return {name: tuple(map(int, known)) for name, known in zip(self.names, self.counts, strict=True)}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The bins as named arrays, for a file."""
@@ -130,6 +127,14 @@ class Drift:
         """The prompts of the window in each bin of each quantity."""
         columns = zip(self.reference.names, self._seen.T, strict=True)
         return {name: tuple(map(int, np.bincount(column[column >= 0], minlength=BINS))) for name, column in columns}
+
+
+def shifts_of(now: Counts, training: Counts) -> dict[str, Shift]:
+    """How far each quantity of the training has moved; one that nobody counted, as that of another policy, is left
+    out."""
+    return {
+        name: _shift(np.array(now[name]), np.array(known)) for name, known in training.items() if any(now.get(name, ()))
+    }
 
 
 def merged(parts: Iterable[Counts]) -> Counts:
