@@ -20,12 +20,14 @@ from router.router import Router
 from router.types import Contribution
 from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
 from serving.commands.router_training import app as training
+from serving.commands.router_versions import app as versions
 from serving.commands.terminal import out, print_json
 from serving.fleet import fleet_of
 from serving.settings import Settings, load_settings
 
 app = typer.Typer(help="How requests find their tier.", no_args_is_help=True)
 app.add_typer(training)
+app.add_typer(versions)
 
 ANYBODY = Principal(key_id="-", org="-", user="-", role="inference")
 
