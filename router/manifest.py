@@ -44,6 +44,18 @@ class Manifest(Frozen):
         default_factory=dict, description="Gains from here on go to the large tier."
     )
 
+    def about(self) -> dict[str, str]:
+        """What a published version says of the model in it."""
+        thresholds = ", ".join(f"{policy} {value:g}" for policy, value in sorted(self.thresholds.items()))
+        return {
+            "prompts": str(self.prompts),
+            "data_digest": self.data_digest,
+            "small": self.small,
+            "large": self.large,
+            "embedder": self.embedder,
+            "thresholds": thresholds,
+        }
+
 
 def read_manifest(content: bytes, *, where: str) -> Manifest:
     """The manifest in this JSON. Raises `ConfigurationError` for one that cannot be read or that is of another format

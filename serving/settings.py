@@ -14,6 +14,8 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from models.artifacts import ArtifactSettings
+from models.artifacts.folder import FolderSettings
 from models.config import Frozen
 from models.errors import ConfigurationError
 from models.types import Tier
@@ -134,6 +136,9 @@ class Settings(BaseSettings):
     tiers: TierSettings
     router: PolicySettings = Field(default_factory=StaticSettings, description="The routing policy behind `auto`.")
     store: StoreSettings = Field(default_factory=StoreSettings)
+    artifacts: ArtifactSettings = Field(
+        default_factory=FolderSettings, description="Where published router models are kept, version by version."
+    )
     ray: RaySettings = Field(default_factory=RaySettings)
 
     @classmethod

@@ -93,6 +93,16 @@ class StateDir:
         return self.path / "models"
 
     @property
+    def artifacts(self) -> Path:
+        """Published versions, when no other artifact store is set."""
+        return self.path / "artifacts"
+
+    @property
+    def fetched(self) -> Path:
+        """Versions that were fetched from the artifact store, to be read from here."""
+        return self.path / "fetched"
+
+    @property
     def stack_file(self) -> Path:
         """`stack.json`: there while a stack is ready."""
         return self.path / "stack.json"

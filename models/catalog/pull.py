@@ -6,16 +6,15 @@ goes to a callback.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from models.catalog.schema import LocalSource, ModelCard
+from models.catalog.schema import LocalSource
 from models.catalog.sources import SOURCES, Access, Advance, Fetcher, RemoteFile
-from models.catalog.store import ModelStore, verify
+from models.catalog.store import ModelStore, Sourced, verify
 from models.errors import ConfigurationError
+from models.locks import alone
 
 # Left free beside the model: a full disk stops the records, too.
 HEADROOM_BYTES = 2**30
@@ -30,14 +29,20 @@ def free_bytes(folder: Path) -> int:
 
 
 class Puller:
-    """Pulls cards into a store. `free` is the disk's answer, a parameter so that tests can own it."""
+    """Pulls models into a store. `free` is the disk's answer, a parameter so that tests can own it.
 
-    def __init__(self, store: ModelStore, access: Access, *, free: Callable[[Path], int] = free_bytes) -> None:
+    A second process that pulls the same model is refused, or with `wait` takes what the first one has pulled.
+    """
+
+    def __init__(
+        self, store: ModelStore, access: Access, *, free: Callable[[Path], int] = free_bytes, wait: bool = False
+    ) -> None:
         self._store = store
         self._access = access
         self._free = free
+        self._wait = wait
 
-    def pull(self, card: ModelCard, started: Total) -> Path:
+    def pull(self, card: Sourced, started: Total) -> Path:
         """The folder of a complete model. `started` gets the bytes to fetch and returns who is told of each chunk."""
         folder = self._store.folder(card)
         if isinstance(card.source, LocalSource):
@@ -45,11 +50,13 @@ class Puller:
             return folder
         if not self._store.is_sealed(card):
             folder.mkdir(parents=True, exist_ok=True)
-            with _alone(folder, card.id):
-                self._fetch(card, started)
+            busy = None if self._wait else f"Model {card.id!r} is being pulled by another process."
+            with alone(folder.with_name(f"{folder.name}.lock"), busy=busy):
+                if not self._store.is_sealed(card):
+                    self._fetch(card, started)
         return folder
 
-    def _fetch(self, card: ModelCard, started: Total) -> None:
+    def _fetch(self, card: Sourced, started: Total) -> None:
         folder = self._store.folder(card)
         fetcher = self._fetcher(card)
         files = fetcher.listing(folder)
@@ -60,7 +67,7 @@ class Puller:
                 raise ConfigurationError(f"Model {card.id!r}: {file.name!r} arrived incomplete. Pull again to resume.")
         self._store.seal(card, [file.name for file in files])
 
-    def _fetcher(self, card: ModelCard) -> Fetcher:
+    def _fetcher(self, card: Sourced) -> Fetcher:
         kind = card.source.kind
         try:
             fetcher: Fetcher = SOURCES.module(kind).build(card.source, self._access)
@@ -70,7 +77,7 @@ class Puller:
             ) from error
         return fetcher
 
-    def _require_disk(self, card: ModelCard, files: tuple[RemoteFile, ...]) -> None:
+    def _require_disk(self, card: Sourced, files: tuple[RemoteFile, ...]) -> None:
         folder = self._store.folder(card)
         if not files:
             raise ConfigurationError(f"The source of model {card.id!r} holds no file that can be used.")
@@ -80,13 +87,3 @@ class Puller:
                 f"Model {card.id!r} needs {needed / 1e9:.1f} GB and 1 GB to spare, the disk has {free / 1e9:.1f} GB.",
                 detail=str(folder),
             )
-
-
-@contextmanager
-def _alone(folder: Path, name: str) -> Iterator[None]:
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigurationError(f"Model {name!r} is being pulled by another process.") from None
-        yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from models.config import Frozen
 from models.types import Tier
@@ -39,6 +39,16 @@ OWNED_ARGUMENTS = frozenset(
 )
 
 
+def _no_way_up(value: str) -> str:
+    if ".." in value:
+        raise ValueError("may not hold '..'")
+    return value
+
+
+HubRepo = Annotated[str, StringConstraints(pattern=r"^[\w.-]+/[\w.-]+$"), AfterValidator(_no_way_up)]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+
+
 class LocalSource(Frozen):
     """A folder on this machine; a relative path starts at the `models` package, where the demo tiers lie."""
 
@@ -50,8 +60,8 @@ class HubSource(Frozen):
     """One commit of a repository of the model hub."""
 
     kind: Literal["hub"]
-    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="Owner and name.")
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="The commit; a branch may move under a running stack.")
+    repo: HubRepo = Field(description="Owner and name.")
+    revision: Commit = Field(description="The commit; a branch may move under a running stack.")
 
 
 class S3Source(Frozen):
@@ -135,9 +145,7 @@ class ModelCard(Frozen):
     @field_validator("id")
     @classmethod
     def _no_double_dot(cls, value: str) -> str:
-        if ".." in value:
-            raise ValueError("may not hold '..'")
-        return value
+        return _no_way_up(value)
 
     @field_validator("engine_args")
     @classmethod

@@ -9,13 +9,28 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Protocol
 
-from models.catalog.schema import HubSource, LocalSource, ModelCard, S3Source
+from models.catalog.schema import HubSource, LocalSource, S3Source, Source
 from models.errors import ConfigurationError
 
 PACKAGE = Path(__file__).parents[1]
 MARKER = ".penstock-model.json"
 LONGEST_HEADER = 100 * 2**20
+
+
+class Sourced(Protocol):
+    """What has model files: a model card, or less than one."""
+
+    @property
+    def id(self) -> str:
+        """What it is called; a relative path."""
+        ...
+
+    @property
+    def source(self) -> Source:
+        """Where the files come from."""
+        ...
 
 
 class ModelStore:
@@ -28,7 +43,7 @@ class ModelStore:
         self._folder = folder
         self._package = package
 
-    def folder(self, card: ModelCard) -> Path:
+    def folder(self, card: Sourced) -> Path:
         """Where the card's files belong, there or not. A new revision has a new folder."""
         match card.source:
             case LocalSource(path=path):
@@ -44,7 +59,7 @@ class ModelStore:
             raise ConfigurationError("No folder for pulled models was given.")
         return self._folder
 
-    def resolve(self, card: ModelCard) -> Path:
+    def resolve(self, card: Sourced) -> Path:
         """The folder to start an engine from; refused with the next step when it is not complete."""
         folder = self.folder(card)
         if isinstance(card.source, LocalSource):
@@ -55,14 +70,14 @@ class ModelStore:
             )
         return folder
 
-    def find(self, card: ModelCard) -> Path | None:
+    def find(self, card: Sourced) -> Path | None:
         """The folder, or None when an engine could not start from it."""
         try:
             return self.resolve(card)
         except ConfigurationError:
             return None
 
-    def is_sealed(self, card: ModelCard) -> bool:
+    def is_sealed(self, card: Sourced) -> bool:
         """Whether a pull of this very source finished and its files still have their sizes."""
         folder = self.folder(card)
         try:
@@ -72,7 +87,7 @@ class ModelStore:
             return False
         return bool(sizes) and marker["source"] == card.source.model_dump() and marker["files"] == sizes
 
-    def seal(self, card: ModelCard, names: list[str]) -> None:
+    def seal(self, card: Sourced, names: list[str]) -> None:
         """Check the files, then write the marker: atomically, last."""
         folder = self.folder(card)
         verify(folder, card.id)
@@ -85,7 +100,7 @@ class ModelStore:
         draft.replace(folder / MARKER)
 
 
-def resolve(card: ModelCard, folder: Path | None = None) -> Path:
+def resolve(card: Sourced, folder: Path | None = None) -> Path:
     """The folder to start a card's engine from; pulled models lie under `folder`."""
     return ModelStore(folder).resolve(card)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from models.artifacts import ARTIFACT_STORES
 from models.config import PluginSettings
+from models.plugins import Registry
 from router.policies import POLICIES
 from serving.settings import EngineSettings, Settings, profile_names
 
@@ -37,7 +39,7 @@ VARIABLES = (
     ),
     (
         "PENSTOCK_PROFILE",
-        "`up`, `doctor`, `config show`, `router explain`, `bench compare`",
+        "`up`, `doctor`, `config show`, `router explain`, `router publish`, `router versions`, `bench compare`",
         "The profile, as `--profile`.",
     ),
     (
@@ -58,7 +60,8 @@ VARIABLES = (
     (
         "AWS_ENDPOINT_URL",
         "`models pull`",
-        "An object store that is not AWS. Its keys and region come from its own `AWS_…` variables.",
+        "An object store that is not AWS. Keys and region of either store, and of the artifact store `s3`, come from "
+        "its own `AWS_…` variables.",
     ),
     (
         "PENSTOCK_ACCELERATOR",
@@ -75,6 +78,9 @@ VARIABLES = (
     ),
 )
 """Variable, who reads it, what it does."""
+
+FAMILIES: Mapping[str, Registry] = {"router": POLICIES, "artifacts": ARTIFACT_STORES}
+"""Sections whose settings are those of the kind that they name."""
 
 
 def configuration_page() -> str:
@@ -94,10 +100,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _section(name: str, field: FieldInfo) -> Iterator[str]:
     if name == "engines":
         yield _block("`engines`: a list, one entry per engine", EngineSettings, path=())
-    elif name == "router":
-        for kind in POLICIES.kinds:
-            settings: type[PluginSettings] = POLICIES.module(kind).Settings
-            yield _block(f"`router` with `kind: {kind}`", settings, path=("router",))
+    elif family := FAMILIES.get(name):
+        for kind in family.kinds:
+            settings: type[PluginSettings] = family.module(kind).Settings
+            yield _block(f"`{name}` with `kind: {kind}`", settings, path=(name,))
     elif section := _model(field):
         yield _block(f"`{name}`", section, path=(name,))
 

@@ -24,6 +24,7 @@ from serving.classifier.published import PublishedRouters
 from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
 from serving.commands.router_releases import app as releases
 from serving.commands.router_training import app as training
+from serving.commands.router_versions import app as versions
 from serving.commands.target import Target, target_of
 from serving.commands.terminal import out, print_json
 from serving.fleet import fleet_of
@@ -34,6 +35,7 @@ from serving.store.store import Store
 app = typer.Typer(help="How requests find their tier.", no_args_is_help=True)
 app.add_typer(training)
 app.add_typer(releases)
+app.add_typer(versions)
 
 ANYBODY = Principal(key_id="-", org="-", user="-", role="engineer")
 PATIENCE_S = 30.0

@@ -116,4 +116,6 @@ def test_a_quantity_that_is_always_the_same_is_stable_until_it_is_not() -> None:
 
 def test_bins_come_back_as_they_were_kept(reference: Reference) -> None:
     again = Reference.of(reference.arrays(), policies=POLICIES, width=12)
-    assert shifts_of({"axis 1": (30,) * BINS}, again.training) == shifts_of({"axis 1": (30,) * BINS}, reference.training)
+    assert shifts_of({"axis 1": (30,) * BINS}, again.training) == shifts_of(
+        {"axis 1": (30,) * BINS}, reference.training
+    )

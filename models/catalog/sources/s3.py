@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import BinaryIO
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import S3Store
 
 from models.catalog.schema import S3Source
 from models.catalog.sources import Access, Advance, RemoteFile, wanted
+from models.digests import file_sha256, listing_sha256
 from models.errors import ConfigurationError
+from models.object_store import open_folder
 
 PART = ".part"
 
@@ -24,11 +24,7 @@ def build(source: S3Source, access: Access) -> S3Fetcher:
 
 def folder_digest(folder: Path, names: list[str]) -> str:
     """What a card's `digest` is: `sha256:` and the SHA-256 of the lines `sha256sum` prints, sorted by name."""
-    lines = []
-    for name in sorted(names):
-        with (folder / name).open("rb") as file:
-            lines.append(f"{file_digest(file, 'sha256').hexdigest()}  {name}\n")
-    return f"sha256:{sha256(''.join(lines).encode()).hexdigest()}"
+    return f"sha256:{listing_sha256({name: file_sha256(folder / name) for name in names})}"
 
 
 class S3Fetcher:
@@ -36,12 +32,7 @@ class S3Fetcher:
 
     def __init__(self, source: S3Source, access: Access) -> None:
         self._source = source
-        endpoint = access.s3_endpoint
-        self._store = S3Store.from_url(
-            source.url,
-            config={} if endpoint is None else {"endpoint": endpoint},
-            client_options={"allow_http": endpoint is not None and endpoint.startswith("http://")},
-        )
+        self._store = open_folder(source.url, access.s3_endpoint)
 
     def listing(self, folder: Path) -> tuple[RemoteFile, ...]:
         """The wanted objects under the prefix."""

@@ -1,0 +1,98 @@
+"""Artifact store `folder`: a folder of this machine, or one that several machines mount."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from models.artifacts import ArtifactStoreSettings
+from models.artifacts.contents import file_blocks
+from models.errors import ConfigurationError
+
+
+class FolderSettings(ArtifactStoreSettings):
+    """A folder."""
+
+    kind: Literal["folder"] = Field("folder", description="A local folder, or a mounted one.")
+    path: Path | None = Field(None, description="The folder, absolute. Unset: `artifacts` in the state folder.")
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_absolute(cls, value: Path | None) -> Path | None:
+        """A gateway works in another folder than the command that publishes."""
+        if value is not None and not value.is_absolute():
+            raise ValueError(f"{str(value)!r} is not an absolute path")
+        return value
+
+
+class FolderShelf:
+    """Keys are paths under one folder; a file is written beside its place and then renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def entries(self, folder: str) -> list[str]:
+        """The names in a folder."""
+        try:
+            return [entry.name for entry in os.scandir(self._root / folder)]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def read(self, key: str) -> Iterator[bytes]:
+        """The file, block by block."""
+        try:
+            yield from file_blocks(self._root / key)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def write(self, key: str, blocks: Iterable[bytes], *, replace: bool) -> bool:
+        """Beside its place, onto the disk, then into its place: by a rename, or by a link, which replaces nothing."""
+        target = self._root / key
+        draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("xb") as file:
+                file.writelines(blocks)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target) if replace else target.hardlink_to(draft)
+            _sync(target.parent)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise self._failure(error) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
+
+    def _failure(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(
+            f"The artifact store {str(self._root)!r} cannot be used: {error.strerror}. `artifacts.path` names another.",
+            detail=str(error),
+        )
+
+
+def _sync(folder: Path) -> None:
+    """A new name is on the disk when this returns."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+Settings = FolderSettings
+
+
+def build(settings: FolderSettings, home: Path) -> FolderShelf:
+    """The shelf of these settings."""
+    return FolderShelf(settings.path or home)

@@ -1,0 +1,89 @@
+"""`penstock router publish` and `router versions`: trained models as versions that a stack can name and fetch.
+
+Owns the words on the terminal. Versions and where they lie are `models.artifacts`. Asks no stack.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from models.artifacts.artifact import Artifact
+from models.artifacts.store import ArtifactStore, open_artifacts
+from serving.classifier.published import KIND, read
+from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from serving.commands.terminal import err, out, print_json
+from serving.settings import load_settings
+from serving.state import StateDir
+
+app = typer.Typer()
+
+
+@app.command("publish")
+def publish(
+    folder: Annotated[Path, typer.Argument(help="Folder of a trained model.", show_default=False)],
+    *,
+    name: Annotated[str, typer.Option(help="The row of versions that this one joins.")] = "default",
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+) -> None:
+    """Keep a trained model as a version, which never changes. The same model gives the same version."""
+    model, state = read(folder), state_of(state_dir)
+    store = _store(profile, state)
+    state.create()
+    made = store.publish(folder, kind=KIND, name=name, about=model.manifest.about())
+    if as_json:
+        print_json(described(made))
+        return
+    err().print(f"Router {made.name!r} has this version. All of them: penstock router versions", markup=False)
+    out().print(made.version, markup=False)
+
+
+@app.command("versions")
+def versions(
+    *,
+    name: Annotated[str | None, typer.Option(help="Only this row.", show_default="all")] = None,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+) -> None:
+    """Every published model, the newest first: when, on how many prompts, from which data, for which pair."""
+    store = _store(profile, state_of(state_dir))
+    names = store.names(KIND) if name is None else [name]
+    found = [artifact for row in names for artifact in store.versions(KIND, row)]
+    if as_json:
+        print_json([described(artifact) for artifact in found])
+    elif found:
+        out().print(_table(found))
+    else:
+        err().print("No router is published. Publish one: penstock router publish FOLDER", markup=False)
+
+
+def described(artifact: Artifact) -> dict[str, Any]:
+    """What `--json` says of a version."""
+    return {"version": artifact.version, **artifact.model_dump(mode="json")}
+
+
+def _store(profile: str | None, state: StateDir) -> ArtifactStore:
+    return open_artifacts(load_settings(profile_of(profile, state)).artifacts, home=state.artifacts)
+
+
+def _table(found: list[Artifact]) -> Table:
+    table = Table("name", "version", "published", "prompts", "data", "small", "large", "thresholds", box=None)
+    for artifact in found:
+        facts = {key: escape(value) for key, value in artifact.about.items()}
+        table.add_row(
+            artifact.name,
+            artifact.version,
+            datetime.fromtimestamp(artifact.published_at, UTC).strftime("%Y-%m-%d %H:%M"),
+            facts.get("prompts", ""),
+            facts.get("data_digest", "")[:12],
+            *(facts.get(key, "") for key in ("small", "large", "thresholds")),
+        )
+    return table
