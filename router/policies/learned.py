@@ -67,7 +67,7 @@ class LearnedPolicy:
         return Route(
             ranking=("large", "small") if large else ("small", "large"),
             policy=self._kind,
-            reason=f"gain {reading.gain:.3f} {'>=' if large else '<'} {reading.threshold:.3f}",
+            reason=f"gain {reading.gain:.4f} {'>=' if large else '<'} {reading.threshold:.4f}",
             score=reading.gain,
             threshold=reading.threshold,
             version=reading.version,

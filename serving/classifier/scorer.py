@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,10 @@ from router.drift import Drift
 from router.manifest import PolicyName
 from router.model import Prompts, RouterModel, Scores
 from router.surface import surface
-from router.tasks import TaskGuess, TaskHead
 from serving.classifier.messages import Ask, Example, Refused, Score, Standing, Told
+
+if TYPE_CHECKING:
+    from router.tasks import TaskGuess, TaskHead
 
 KEPT = 4
 """Models in memory: the live one, its shadow, and what they replace."""

@@ -1,0 +1,156 @@
+"""What may become live, and how a gateway follows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.errors import ConfigurationError, InvalidRequest, NotFound
+from router.model import RouterModel
+from serving.classifier.published import PublishedRouters, first_release
+from serving.classifier.releases import ReleaseBook, Releases
+from serving.settings import load_settings
+from serving.store.store import Store
+from tests.serving.conftest import ManualClock
+
+Versions = tuple[str, str]
+
+
+@pytest.fixture
+def releases(store: Store, routers: PublishedRouters) -> Releases:
+    return Releases(store.releases, name="default", policy="learned", find=routers.model, clock=ManualClock())
+
+
+async def test_a_version_is_promoted_with_the_threshold_that_it_was_calibrated_to(
+    releases: Releases, versions: Versions, model: RouterModel, store: Store
+) -> None:
+    row = await releases.promote(versions[0])
+    assert (row.version, row.threshold, row.share) == (versions[0], model.manifest.thresholds["learned"], None)
+    assert await store.releases.live("default") == row
+
+
+async def test_a_share_is_turned_into_a_threshold_and_kept(
+    releases: Releases, versions: Versions, model: RouterModel
+) -> None:
+    row = await releases.promote(versions[0], share=0.3)
+    assert (row.threshold, row.share) == (model.threshold_for(0.3, "learned"), 0.3)
+    moved = await releases.set_threshold(threshold=0.125)
+    assert (moved.action, moved.version, moved.threshold, moved.share) == ("set-threshold", versions[0], 0.125, None)
+
+
+async def test_a_version_that_is_not_there_or_cannot_be_used_changes_nothing(
+    releases: Releases, versions: Versions, store: Store
+) -> None:
+    row = await releases.promote(versions[0])
+    with pytest.raises(ConfigurationError):
+        await releases.promote("f" * 12)
+    with pytest.raises(ConfigurationError):
+        await releases.shadow("f" * 12)
+    assert await store.releases.live("default") == row
+
+
+async def test_before_the_first_promotion_there_is_nothing_to_change(releases: Releases, versions: Versions) -> None:
+    for change in (releases.set_threshold(threshold=0.1), releases.rollback(), releases.shadow(versions[0])):
+        with pytest.raises(NotFound):
+            await change
+
+
+async def test_a_rollback_restores_the_version_before_with_its_last_threshold(
+    releases: Releases, versions: Versions
+) -> None:
+    await releases.promote(versions[0], threshold=0.1)
+    await releases.set_threshold(threshold=0.2)
+    await releases.promote(versions[1], threshold=0.3)
+    await releases.set_threshold(threshold=0.4)
+    back = await releases.rollback()
+    assert (back.action, back.version, back.threshold) == ("rollback", versions[0], 0.2)
+    again = await releases.rollback()
+    assert (again.version, again.threshold) == (versions[1], 0.4)
+
+
+async def test_the_only_version_has_nothing_to_go_back_to(releases: Releases, versions: Versions) -> None:
+    await releases.promote(versions[0])
+    with pytest.raises(NotFound, match="nothing to go back to"):
+        await releases.rollback()
+
+
+async def test_a_shadow_gets_the_threshold_for_the_live_share_and_stays_while_the_threshold_moves(
+    releases: Releases, versions: Versions, model: RouterModel
+) -> None:
+    await releases.promote(versions[0], share=0.25)
+    row = await releases.shadow(versions[1])
+    assert (row.shadow, row.shadow_threshold) == (versions[1], model.threshold_for(0.25, "learned"))
+    assert (await releases.set_threshold(threshold=0.5)).shadow == versions[1]
+    assert (await releases.shadow(None)).shadow is None
+
+
+async def test_a_version_that_was_never_calibrated_needs_a_threshold(store: Store, model: RouterModel) -> None:
+    bare = model.manifest.model_copy(update={"thresholds": {}})
+
+    def find(_: str) -> RouterModel:
+        return RouterModel(bare, model.axes, model.heads, model.examples, model.reference, model.known)
+
+    releases = Releases(store.releases, name="default", policy="learned", find=find, clock=ManualClock())
+    with pytest.raises(InvalidRequest, match="never calibrated"):
+        await releases.promote("v")
+
+
+class Prepared:
+    """Remembers which versions were prepared; raises for the first ones if told to."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.versions: list[str] = []
+        self.errors: Iterator[Exception] = iter(errors)
+
+    async def __call__(self, version: str) -> None:
+        self.versions.append(version)
+        if (error := next(self.errors, None)) is not None:
+            raise error
+
+
+async def test_a_gateway_follows_once_the_classifiers_have_the_version(
+    releases: Releases, versions: Versions, store: Store
+) -> None:
+    book, prepared = ReleaseBook(store.releases, name="default"), Prepared()
+    await book.refresh(prepared)
+    assert book.release is None
+    first = await releases.promote(versions[0], threshold=0.1)
+    await book.refresh(prepared)
+    assert (book.release, prepared.versions) == (first, [versions[0]])
+    moved = await releases.set_threshold(threshold=0.2)
+    await book.refresh(prepared)
+    assert (book.release, prepared.versions) == (moved, [versions[0]])
+    await releases.shadow(versions[1])
+    await book.refresh(prepared)
+    assert prepared.versions == [versions[0], versions[1]]
+
+
+async def test_a_gateway_whose_classifiers_are_not_ready_stays_where_it_was_and_tries_again(
+    releases: Releases, versions: Versions, store: Store
+) -> None:
+    book = ReleaseBook(store.releases, name="default")
+    await releases.promote(versions[0], threshold=0.1)
+    with pytest.raises(OSError, match="not now"):
+        await book.refresh(Prepared(OSError("not now")))
+    assert book.release is None
+    await book.refresh(Prepared())
+    assert book.release is not None
+
+
+async def test_the_profiles_model_is_promoted_once_and_never_over_a_choice(
+    store: Store, store_url: str, routers: PublishedRouters, versions: Versions, tmp_path: Path
+) -> None:
+    profile = tmp_path / "learned.yaml"
+    profile.write_text(
+        "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
+        f"router: {{kind: learned, classifier: {{model: {tmp_path / 'model0'}, large_share: 0.4}}}}\n"
+    )
+    settings = load_settings(str(profile))
+    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts")
+    live = await store.releases.live("default")
+    assert live is not None
+    assert (live.version, live.share) == (versions[0], 0.4)
+    releases = Releases(store.releases, name="default", policy="learned", find=routers.model, clock=ManualClock())
+    chosen = await releases.promote(versions[1], threshold=0.1)
+    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts")
+    assert await store.releases.live("default") == chosen
