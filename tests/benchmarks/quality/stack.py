@@ -29,6 +29,7 @@ class TableStack:
         self.failing: list[int] = []
         self.cut = False
         self.asked: list[tuple[str, str]] = []
+        self.url = ""
         self.running = self.most = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
