@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 
@@ -13,14 +13,15 @@ from benchmarks.calls import Address
 from serving.testing import Receive, Scope, Send, serve
 
 KEY = "sk-test"
-TIERS = {"s": "small", "l": "large"}
 
 
 class TableStack:
-    """`says(model, prompt)` gives the answer of cards `s` (small) and `l` (large); `route(prompt)` the card of `auto`.
+    """`says(card, prompt)` gives the answers, `route(prompt)` the card of `auto`; `cards`: their tiers.
 
     `failing`: the status of the next so many calls. `asked`: model and prompt of every call; `most`: at the same time.
     """
+
+    cards: ClassVar[Mapping[str, str]] = {"s": "small", "l": "large"}
 
     def __init__(self, says: Callable[[str, str], str], route: Callable[[str], str] = lambda _: "s") -> None:
         self.says = says
@@ -42,7 +43,7 @@ class TableStack:
         if headers.get(b"authorization") != f"Bearer {KEY}".encode():
             await _answer(send, 401, {"error": {"message": "no such key"}})
         elif scope["path"] == "/v1/models":
-            cards = [{"id": "auto", "tier": None}, *({"id": card, "tier": tier} for card, tier in TIERS.items())]
+            cards = [{"id": "auto", "tier": None}, *({"id": card, "tier": tier} for card, tier in self.cards.items())]
             await _answer(send, 200, {"data": cards})
         else:
             await self._chat(send, orjson.loads(body))
@@ -62,7 +63,7 @@ class TableStack:
         text = self.says(card, prompt)
         choice = {"message": {"content": text}, "finish_reason": "length" if self.cut else "stop"}
         usage = {"prompt_tokens": len(prompt), "completion_tokens": len(text)}
-        ours = [(b"x-penstock-tier", TIERS[card].encode()), (b"x-penstock-route", self.reason.encode())]
+        ours = [(b"x-penstock-tier", self.cards[card].encode()), (b"x-penstock-route", self.reason.encode())]
         await _answer(send, 200, {"choices": [choice], "usage": usage}, ours)
 
 
