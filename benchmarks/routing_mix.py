@@ -70,7 +70,7 @@ def command(
     except PenstockError as error:
         console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    write(out, report, outcomes, order=order, started=started)
+    write(out, report, outcomes=outcomes, order=order, started=started)
     console.print((out / "table.md").read_text(), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -82,7 +82,7 @@ def pair_of(address: Address) -> Pair:
     return Pair(tiers["small"], tiers["large"])
 
 
-def write(out: Path, report: MixReport, outcomes: list[dict[str, Any]], *, order: MixOrder, started: float) -> None:
+def write(out: Path, report: MixReport, *, outcomes: list[dict[str, Any]], order: MixOrder, started: float) -> None:
     """The result's folder; the origin last."""
     prices = {tier: price.model_dump() for tier, price in order.prices.items()}
     config = {"target": order.address.url, "models": list(order.pair), "easy_share": EASY_SHARE, "split": "held_out"}

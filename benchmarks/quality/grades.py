@@ -52,7 +52,7 @@ def grader(name: str, references: Sequence[str]) -> Callable[[str], float]:
     """The quality of an answer by the reference that it comes nearest to; raises for a grade that is not there."""
     if name not in GRADES:
         raise ConfigurationError(f"There is no grade {name!r}. Choose one of {', '.join(GRADES)}.")
-    return partial(_best, GRADES[name], tuple(references))
+    return partial(_best, compare=GRADES[name], references=tuple(references))
 
 
 def words(text: str) -> list[str]:
@@ -61,7 +61,7 @@ def words(text: str) -> list[str]:
     return [word for word in found if word not in ARTICLES]
 
 
-def _best(compare: Compare, references: tuple[str, ...], answer: str) -> float:
+def _best(answer: str, *, compare: Compare, references: tuple[str, ...]) -> float:
     return max(compare(answer, reference) for reference in references)
 
 

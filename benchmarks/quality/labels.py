@@ -126,7 +126,7 @@ class LabelFile:
 class Labeller:
     """Labels questions into a file. `tally` is right at any time, after an interruption too."""
 
-    def __init__(self, asker: Asker, pair: Pair, file: LabelFile) -> None:
+    def __init__(self, asker: Asker, pair: Pair, *, file: LabelFile) -> None:
         self._asker = asker
         self._pair = pair
         self._file = file

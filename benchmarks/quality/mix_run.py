@@ -110,16 +110,16 @@ async def _measure(
             return await ask_all(asker, questions, models=some, concurrency=bound, seed=order.seed, heard=heard)
 
         asked = await ask(*order.pair, AUTO)
-        sides = _sides(order, questions, asked)
+        sides = _sides(asked, questions, order=order)
         report = _report(sides, asked)
         for share in order.shares:
             assert order.set_share is not None
-            seen = await move(asker, order.set_share, share, limit_s=order.live_limit_s)
+            seen = await move(asker, share, set_share=order.set_share, limit_s=order.live_limit_s)
             report.moved.append(_moved(share, await ask(AUTO), seen=seen, sides=sides))
     return report, list(_outcomes(sides, asked))
 
 
-def _sides(order: MixOrder, questions: list[Question], asked: Asked) -> Sides:
+def _sides(asked: Asked, questions: list[Question], *, order: MixOrder) -> Sides:
     rows = asked.whole(range(len(questions)))
     if len(rows) < LEAST:
         reasons = ", ".join(f"{count} × {reason}" for reason, count in asked.failed.items())

@@ -49,7 +49,7 @@ class CommandShare:
             raise ConfigurationError(f"The share {share:.0%} could not be set: {words[0]}")
 
 
-async def move(asker: Asker, set_share: SetShare, share: float, *, limit_s: float = LIVE_LIMIT_S) -> bool:
+async def move(asker: Asker, share: float, *, set_share: SetShare, limit_s: float = LIVE_LIMIT_S) -> bool:
     """Set a share and wait until answers name another threshold than before; False where none did within the limit.
 
     That happens where the new threshold reads the same as the old one.

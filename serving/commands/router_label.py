@@ -180,7 +180,7 @@ def _run(questions: list[Question], report: _Report, *, address: Address, max_to
 
         async def go() -> None:
             async with asking(address, max_tokens=max_tokens) as asker:
-                labeller = Labeller(asker, report.pair, file)
+                labeller = Labeller(asker, report.pair, file=file)
                 report.tally = labeller.tally
                 await labeller.label(questions, concurrency=concurrency, heard=lambda: progress.advance(task))
 

@@ -33,7 +33,7 @@ def knows(card: str, prompt: str) -> str:
 async def label(stack: TableStack, questions: list[Question], path: Path) -> Tally:
     async with standing(stack) as address, asking(address, max_tokens=8) as asker:
         with LabelFile.open(path, PAIR) as file:
-            labeller = Labeller(asker, PAIR, file)
+            labeller = Labeller(asker, PAIR, file=file)
             await labeller.label(questions, concurrency=4, heard=lambda: None)
             return labeller.tally
 

@@ -38,7 +38,7 @@ async def test_a_share_is_live_once_several_answers_in_a_row_name_another_thresh
         stack.reason = f"threshold: score 0.30 >= {share}"
 
     async with standing(stack) as address, asking(address, max_tokens=8) as asker:
-        assert await move(asker, set_share, 0.2, limit_s=5)
+        assert await move(asker, 0.2, set_share=set_share, limit_s=5)
     assert asked_at == [1]
     assert len(stack.asked) == 1 + AGREEING
 
@@ -48,7 +48,7 @@ async def test_a_threshold_that_reads_as_before_is_said_not_to_be_seen() -> None
         """Changes nothing."""
 
     async with standing(TableStack(lambda *_: "x")) as address, asking(address, max_tokens=8) as asker:
-        assert not await move(asker, set_share, 0.2, limit_s=0.1)
+        assert not await move(asker, 0.2, set_share=set_share, limit_s=0.1)
 
 
 async def test_the_command_is_given_share_and_folder_and_its_refusal_is_a_sentence(tmp_path: Path) -> None:
