@@ -29,7 +29,7 @@ from models.errors import ConfigurationError, NotFound, PenstockError
 from serving.commands.interruption import INTERRUPTED, interruptible
 from serving.commands.options import JsonOption, StateOption, environment, span_s, state_of
 from serving.commands.target import store_url_of, target_of
-from serving.commands.terminal import err, out, print_json, print_problem
+from serving.commands.terminal import err, out, print_json
 from serving.opinions import questions_of
 from serving.settings import load_settings
 from serving.state import StateDir
@@ -191,8 +191,7 @@ def _run(questions: list[Question], report: _Report, *, address: Address, max_to
         except PenstockError as error:
             if not report.tally.labelled:
                 raise
-            report.stopped = error.public
-            print_problem(error.public)
+            report.stopped = error.public.rstrip(".")
 
 
 @contextmanager

@@ -133,6 +133,23 @@ def test_an_interruption_keeps_what_is_labelled_and_the_next_call_goes_on(
     assert (again.exit_code, len(lines(to))) == (1, kept)
 
 
+def test_a_stack_that_goes_away_ends_the_run_with_what_is_labelled(
+    penstock: Run, there: Any, table: TableStack, tmp_path: Path
+) -> None:
+    to = tmp_path / "labels.jsonl"
+
+    def says(*_: str) -> str:
+        table.failing = [503] * 200 if len(table.asked) > 20 else []
+        return "red"
+
+    table.says = says
+    done = penstock("router", "label", "--demo", "300", "--out", to, "--concurrency", "1", **there)
+    assert done.exit_code == 1
+    assert 5 < len(lines(to)) < 20
+    assert "Not complete: 50 questions in a row got no answer; the last one: status 503." in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
