@@ -1,6 +1,12 @@
+<<<<<<< HEAD
 """`penstock router`: where a prompt would go and why. Training, releases, labels and tasks have files of their own.
 
 `explain` asks the running stack, or without one runs the profile's own policy here.
+=======
+"""`penstock router`: what the profile's policy would decide about a prompt and why.
+
+Local: asks no stack. Training is `router_training.py`, labelling `router_label.py`.
+>>>>>>> wt-label
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from router.router import Router
 from serving.classifier.explainer import Classifier, explained
 from serving.classifier.published import PublishedRouters
 from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
+from serving.commands.router_label import app as labelling
 from serving.commands.router_releases import app as releases
 from serving.commands.router_training import app as training
 from serving.commands.router_versions import app as versions
@@ -34,6 +41,7 @@ from serving.store.store import Store
 
 app = typer.Typer(help="How requests find their tier.", no_args_is_help=True)
 app.add_typer(training)
+app.add_typer(labelling)
 app.add_typer(releases)
 app.add_typer(versions)
 

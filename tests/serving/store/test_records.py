@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from serving.store.database import StoreRefused
-from serving.store.feedback import FeedbackRow
+from serving.store.feedback import FeedbackRow, Opinion, RatedAnswer
 from serving.store.schema import FEEDBACK, RECORDS
 from serving.store.store import Store
 from serving.telemetry.record import AttemptTrace, CallRecord
@@ -141,3 +141,45 @@ async def test_another_orgs_record_takes_no_feedback(store: Store) -> None:
     assert not await store.feedback.put(opinion(org="other"))
     assert not await store.feedback.put(opinion(record_id="req-\0"))
     assert await store.feedback.put(opinion())
+
+
+async def rate(store: Store, number: int, **changes: object) -> None:
+    assert await store.feedback.put(opinion(record_id=f"req-{number}", **changes))
+
+
+def chat(number: int, **changes: object) -> CallRecord:
+    texts = {"prompt_text": f"q{number}", "answer_text": f"a{number}", "client_gone": False}
+    return replace(numbered(number), **(texts | changes))  # type: ignore[arg-type]
+
+
+async def test_rated_answers_come_newest_first_with_every_opinion_the_latest_first(store: Store) -> None:
+    await store.records.add([chat(number) for number in range(6)])
+    for number in (1, 2, 4):
+        await rate(store, number)
+    await rate(store, 2, user="bob", rating="down", corrected="b2", created_at=9.0)
+    for page in (1, 2, 100):
+        found = [one async for one in store.feedback.rated(1.0, 5.0, page=page)]
+        assert [one.prompt for one in found] == ["q4", "q2", "q1"]
+    assert found[1] == RatedAnswer("q2", "a2", "demo-small", (Opinion("down", "b2"), Opinion("up", None)))
+    assert [one.prompt async for one in store.feedback.rated(2.0, 4.0)] == ["q2"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prompt_text": None},
+        {"answer_text": None},
+        {"status": 502},
+        {"finish_reason": "length"},
+        {"client_gone": True},
+        {"kind": "completion"},
+        {"org": "other"},
+    ],
+)
+async def test_an_answer_that_is_no_whole_chat_with_texts_of_the_org_proves_nothing(
+    store: Store, changes: dict[str, object]
+) -> None:
+    await store.records.add([chat(1, **changes), chat(2)])
+    await rate(store, 1, org=changes.get("org", "acme"))
+    await rate(store, 2)
+    assert [one.prompt async for one in store.feedback.rated(0.0, 9.0, org="acme")] == ["q2"]
