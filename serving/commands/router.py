@@ -1,12 +1,6 @@
-<<<<<<< HEAD
 """`penstock router`: where a prompt would go and why. Training, releases, labels and tasks have files of their own.
 
 `explain` asks the running stack, or without one runs the profile's own policy here.
-=======
-"""`penstock router`: what the profile's policy would decide about a prompt and why.
-
-Local: asks no stack. Training is `router_training.py`, labelling `router_label.py`.
->>>>>>> wt-label
 """
 
 from __future__ import annotations
