@@ -1,7 +1,8 @@
 """The family of embedders: the contract, the table of kinds, and how settings become an embedder.
 
 A new embedder is one file here (`Settings` with its own `kind`, `build(settings, puller)`) and one row in `EMBEDDERS`.
-Owns no model, and no opinion on what the vectors are for: the learned router, the semantic cache and retrieval share them.
+Owns no model, and no opinion on what the vectors are for: the learned router, the semantic cache and retrieval share
+them.
 """
 
 from __future__ import annotations

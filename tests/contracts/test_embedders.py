@@ -120,7 +120,7 @@ def test_the_vectors_come_in_the_order_of_the_texts(embedder: Embedder) -> None:
 
 def test_the_depths_differ_from_each_other(embedder: Embedder) -> None:
     depths = embedder.embed(["What is the capital of France?"]).depths[0]
-    assert len({depth.tobytes() for depth in depths}) == len(embedder.depths) == 3
+    assert len({depth.tobytes() for depth in depths}) == len(embedder.depths)
 
 
 def test_words_beyond_the_limit_of_tokens_do_not_count(embedder: Embedder) -> None:
@@ -138,7 +138,7 @@ def test_progress_is_heard_up_to_the_last_text(embedder: Embedder) -> None:
 
 
 def test_threads_share_one_embedder(embedder: Embedder) -> None:
-    wanted = embedder.embed(MIXED)
+    wanted = embedder.embed(MIXED[:2])
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: embedder.embed(MIXED), range(8)))
+        found = list(pool.map(lambda _: embedder.embed(MIXED[:2]), range(8)))
     assert max(difference(vectors, wanted) for vectors in found) < 1e-5

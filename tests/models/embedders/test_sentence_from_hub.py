@@ -51,7 +51,7 @@ def test_a_model_of_the_hub_is_pulled_once_and_loaded_offline_from_then_on(
     assert hub.requests == []
 
 
-def test_two_processes_that_start_at_once_pull_once(hub: LoopbackHub, puller: Puller) -> None:
+def test_two_that_start_at_once_pull_once(hub: LoopbackHub, puller: Puller) -> None:
     start = threading.Barrier(2)
 
     def build() -> str:
