@@ -1,14 +1,15 @@
 """The family of embedders: the contract, the table of kinds, and how settings become an embedder.
 
-A new embedder is one file here (`Settings` with its own `kind`, `build(settings)`) and one row in `EMBEDDERS`. Owns no
-model, and no opinion on what the vectors are for: the learned router, the semantic cache and retrieval share them.
+A new embedder is one file here (`Settings` with its own `kind`, `build(settings, puller)`) and one row in `EMBEDDERS`.
+Owns no model, and no opinion on what the vectors are for: the learned router, the semantic cache and retrieval share
+them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,9 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from models.config import PluginSettings
 from models.plugins import Registry
+
+if TYPE_CHECKING:
+    from models.catalog.pull import Puller
 
 __all__ = ["EMBEDDERS", "Embedder", "EmbedderSettings", "Embeddings", "Floats", "Heard", "build_embedder"]
 
@@ -54,7 +58,10 @@ class Embedder(Protocol):
 
     @property
     def id(self) -> str:
-        """Name, `@` and the first digits of the weights' SHA-256. What was learned on one id is used with it only."""
+        """Name, `@` and 8 digits of the SHA-256 of all that makes the vectors: weights, tokenizer, configuration.
+
+        What was learned on one id is used with it only.
+        """
         ...
 
     @property
@@ -80,6 +87,9 @@ class Embedder(Protocol):
         ...
 
 
-def build_embedder(settings: PluginSettings) -> Embedder:
-    """The embedder that these settings describe. `ConfigurationError` when its model cannot be loaded here."""
-    return cast(Embedder, EMBEDDERS.module(settings.kind).build(settings))
+def build_embedder(settings: PluginSettings, *, puller: Puller | None = None) -> Embedder:
+    """The embedder that these settings describe. `ConfigurationError` when its model cannot be loaded here.
+
+    `puller` fetches a model that the settings name by its place on a hub; without one such a model is refused.
+    """
+    return cast(Embedder, EMBEDDERS.module(settings.kind).build(settings, puller))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,9 @@ from pydantic import Field
 from models.config import PluginSettings
 from models.embedders import Embeddings, Floats, Heard
 from models.embedders.text import readable
+
+if TYPE_CHECKING:
+    from models.catalog.pull import Puller
 
 WORD = re.compile(r"\w+")
 
@@ -73,6 +76,6 @@ def _unit(vector: Floats) -> Floats:
 Settings = HashingSettings
 
 
-def build(settings: HashingSettings) -> HashingEmbedder:
-    """The embedder of these settings."""
+def build(settings: HashingSettings, puller: Puller | None = None) -> HashingEmbedder:  # noqa: ARG001
+    """The embedder of these settings; there is no model to fetch."""
     return HashingEmbedder(settings)

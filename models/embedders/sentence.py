@@ -7,23 +7,27 @@ worth it. The model itself, and every heavy import, is `encoder`; so settings ar
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from models.catalog.pull import Puller
+from models.catalog.schema import Commit, HubRepo, HubSource
 from models.catalog.store import verify
 from models.config import PluginSettings
+from models.digests import file_sha256, listing_sha256
 from models.embedders import Embeddings, Floats, Heard
 from models.embedders.text import readable
 from models.errors import ConfigurationError
 
 SHIPPED = "minilm-l6"
 LAST = -1
-BLOCK_BYTES = 2**20
+# What makes the vectors, weights included; other files of a model are for other libraries.
+READ = ("*.safetensors", "config.json", "tokenizer.json")
 
 
 class SentenceSettings(PluginSettings):
@@ -33,6 +37,10 @@ class SentenceSettings(PluginSettings):
     path: Path | None = Field(
         None, description="Folder of a BERT-like model: safetensors, config, tokenizer. Unset: all-MiniLM-L6-v2."
     )
+    repo: HubRepo | None = Field(
+        None, description="Owner and name of such a model on the hub, instead of `path`. It is pulled once."
+    )
+    revision: Commit | None = Field(None, description="The commit of `repo`, 40 digits; a branch may move.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where torch sees one.")
     threads: int | None = Field(
         None, ge=1, description="Threads of torch, for the whole process. Unset leaves them; more than idle cores hurt."
@@ -51,6 +59,22 @@ class SentenceSettings(PluginSettings):
         if value[0] < 0 or list(value) != sorted(set(value)):
             raise ValueError(f"layer numbers from 0 on, each once and ascending, not {value}")
         return value
+
+    @model_validator(mode="after")
+    def _model_has_one_place(self) -> SentenceSettings:
+        if (self.repo is None) != (self.revision is None):
+            raise ValueError("repo: a model of the hub needs both `repo` and `revision`, the 40 digits of a commit")
+        if self.repo is not None and self.path is not None:
+            raise ValueError("path: name a folder or a `repo` of the hub, not both")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """What a pull needs to know of an embedder's model."""
+
+    id: str
+    source: HubSource
 
 
 class Encoder(Protocol):
@@ -108,14 +132,9 @@ def batches(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
         yield group
 
 
-def weights_digest(folder: Path) -> str:
-    """SHA-256 of the safetensors files, one after the other by name: of one file, what `sha256sum` prints."""
-    digest = sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                digest.update(block)
-    return digest.hexdigest()
+def model_digest(folder: Path) -> str:
+    """SHA-256 of the `sha256sum` listing of weights, configuration and tokenizer."""
+    return listing_sha256({path.name: file_sha256(path) for pattern in READ for path in folder.glob(pattern)})
 
 
 def shipped_folder() -> Path:
@@ -131,10 +150,10 @@ def shipped_folder() -> Path:
 Settings = SentenceSettings
 
 
-def build(settings: SentenceSettings) -> SentenceEmbedder:
-    """Load the model: seconds, mostly imports. `ConfigurationError` when it is not there or cannot do what is set."""
-    folder = (settings.path or shipped_folder()).resolve()
-    name = folder.name if settings.path else SHIPPED
+def build(settings: SentenceSettings, puller: Puller | None = None) -> SentenceEmbedder:
+    """Load the model: seconds, mostly imports, and the first time a pull of a model of the hub, which is on this
+    machine from then on. `ConfigurationError` when it is not there or cannot do what is set."""
+    name, folder = _place(settings, puller)
     verify(folder, name)
     try:
         encoder = import_module("models.embedders.encoder").build(settings, folder)
@@ -142,4 +161,18 @@ def build(settings: SentenceSettings) -> SentenceEmbedder:
         raise ConfigurationError(
             f"The embedder needs the package {error.name!r}. Install the extra `engine`."
         ) from error
-    return SentenceEmbedder(settings, encoder, identity=f"{name}@{weights_digest(folder)[:8]}")
+    return SentenceEmbedder(settings, encoder, identity=f"{name}@{model_digest(folder)[:8]}")
+
+
+def _place(settings: SentenceSettings, puller: Puller | None) -> tuple[str, Path]:
+    """What the model is called, and its folder."""
+    if settings.repo is not None and settings.revision is not None:
+        if puller is None:
+            raise ConfigurationError("repo: no model can be pulled here. Set `path` to a folder of the model.")
+        source = HubSource(kind="hub", repo=settings.repo, revision=settings.revision)
+        folder = puller.pull(HubModel(settings.repo, source), lambda _total: lambda _count: None)
+        return settings.repo.rsplit("/", 1)[-1], folder
+    if settings.path is not None:
+        folder = settings.path.resolve()
+        return folder.name, folder
+    return SHIPPED, shipped_folder().resolve()

@@ -5,14 +5,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from models.artifacts import ARTIFACT_STORES
+from models.artifacts.store import ArtifactStore
 from models.catalog import Catalog
+from models.clock import SystemClock
+from models.embedders import EMBEDDERS
 from models.plugins import Registry
 from models.types import GenerationRequest
 from router.policies import POLICIES
 from serving.fitting import refusals
 from serving.settings import load_settings
+from tests.models.artifacts.made import FILES, files_in, made, published
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 
@@ -27,10 +33,25 @@ def block(name: str) -> str:
 @pytest.fixture
 def policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
     """The table of kinds with the page's file and its one row."""
-    (tmp_path / "extending_short.py").write_text(block("short.py"))
-    monkeypatch.syspath_prepend(tmp_path)
-    yield Registry("router policy", {"static": "router.policies.static", "short": "extending_short"})
-    sys.modules.pop("extending_short", None)
+    yield from table(tmp_path, monkeypatch, kind="short")
+
+
+@pytest.fixture
+def embedders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    yield from table(tmp_path, monkeypatch, kind="letters")
+
+
+@pytest.fixture
+def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+    yield from table(tmp_path, monkeypatch, kind="memory")
+
+
+def table(folder: Path, monkeypatch: pytest.MonkeyPatch, *, kind: str) -> Iterator[Registry]:
+    """A table with one row: the file of the page."""
+    (folder / f"extending_{kind}.py").write_text(block(f"{kind}.py"))
+    monkeypatch.syspath_prepend(folder)
+    yield Registry("family", {kind: f"extending_{kind}"})
+    sys.modules.pop(f"extending_{kind}", None)
 
 
 def test_the_policy_of_the_page_is_read_by_its_row_and_decides(policies: Registry) -> None:
@@ -44,9 +65,37 @@ def test_the_policy_of_the_page_is_read_by_its_row_and_decides(policies: Registr
     assert policies.module("short").Settings.model_fields["most_characters"].description
 
 
-def test_the_page_names_the_table_that_there_is() -> None:
-    assert "`POLICIES` in `router/policies/__init__.py`" in PAGE
-    assert "short" not in POLICIES.kinds
+def test_the_embedder_of_the_page_gives_the_shapes_of_the_contract(embedders: Registry) -> None:
+    made = embedders.module("letters").build(embedders.read({"kind": "letters", "max_tokens": 5}))
+    found = made.embed(["", "Anna", "aaaaab", "\ud83d" * 10_000])
+    assert found.sentence.shape == (4, made.dimensions)
+    assert found.depths.shape == (4, len(made.depths), made.dimensions)
+    assert np.linalg.norm(found.sentence, axis=1) == pytest.approx(1)
+    assert found.depths[2, 0, 0] == 5
+    assert found.sentence.dtype == found.depths.dtype == np.float32
+
+
+def test_the_artifact_store_of_the_page_publishes_finds_and_fetches(stores: Registry, tmp_path: Path) -> None:
+    settings = stores.read({"kind": "memory"})
+    store = ArtifactStore(stores.module("memory").build(settings, tmp_path), max_bytes=2**20 * 3, clock=SystemClock())
+    artifact = published(store, made(tmp_path / "made"))
+    assert published(store, tmp_path / "made") == artifact
+    assert store.names("router") == ["default"]
+    assert store.find("router", "default", version=artifact.version[:6]) == artifact
+    assert files_in(store.fetch(artifact, to=tmp_path / "fetched")) == FILES
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "kind", "family"),
+    [
+        ("POLICIES", "router/policies/__init__.py", "short", POLICIES),
+        ("EMBEDDERS", "models/embedders/__init__.py", "letters", EMBEDDERS),
+        ("ARTIFACT_STORES", "models/artifacts/__init__.py", "memory", ARTIFACT_STORES),
+    ],
+)
+def test_the_page_names_the_tables_that_there_are(name: str, file: str, kind: str, family: Registry) -> None:
+    assert f"`{name}` in `{file}`" in PAGE
+    assert kind not in family.kinds
 
 
 def test_the_card_of_the_page_joins_the_catalog(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +49,7 @@ class LoopbackHub:
     """What the server serves and saw. With `stall_after` a longer answer stops there until `released`."""
 
     url: str = ""
+    files: Mapping[str, bytes] = field(default_factory=lambda: MODEL_FILES)
     gated: bool = False
     stall_after: int | None = None
     stalled: threading.Event = field(default_factory=threading.Event)
@@ -79,12 +80,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif REVISION not in path:
             self._refuse(404, "RevisionNotFound")
         elif path.startswith("/api/"):
-            self._send(200, json.dumps(_tree()).encode(), {"Content-Type": "application/json"})
+            self._send(200, json.dumps(_tree(self.hub.files)).encode(), {"Content-Type": "application/json"})
         else:
             self._send_file(path.rsplit("/", 1)[-1])
 
     def _send_file(self, name: str) -> None:
-        body = MODEL_FILES[name]
+        body = self.hub.files[name]
         headers = {"ETag": f'"{_oid(body)}"', "X-Repo-Commit": REVISION, "Accept-Ranges": "bytes"}
         if (wanted := self.headers.get("Range")) is None:
             self._send(200, body, headers)
@@ -116,14 +117,14 @@ def _oid(body: bytes) -> str:
     return hashlib.sha1(body).hexdigest()
 
 
-def _tree() -> list[dict[str, Any]]:
-    return [{"type": "file", "path": name, "size": len(body), "oid": _oid(body)} for name, body in MODEL_FILES.items()]
+def _tree(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
+    return [{"type": "file", "path": name, "size": len(body), "oid": _oid(body)} for name, body in files.items()]
 
 
 @contextmanager
-def loopback_hub() -> Iterator[LoopbackHub]:
-    """A running hub on loopback."""
-    state = LoopbackHub()
+def loopback_hub(files: Mapping[str, bytes] = MODEL_FILES) -> Iterator[LoopbackHub]:
+    """A running hub on loopback with one model."""
+    state = LoopbackHub(files=files)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": state}))
     state.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

@@ -7,18 +7,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from models.embedders import EMBEDDERS, Embedder, build_embedder
+from models.embedders import Embedder, build_embedder
+from models.embedders.sentence import SentenceSettings
 
 
 @pytest.fixture(scope="session")
-def embedders() -> Iterator[dict[str, Embedder]]:
-    """One of every kind in the table, with the settings' own values."""
+def minilm() -> Iterator[Embedder]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield {kind: build_embedder(EMBEDDERS.module(kind).Settings()) for kind in EMBEDDERS.kinds}
+    yield build_embedder(SentenceSettings())
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def minilm(embedders: dict[str, Embedder]) -> Embedder:
-    return embedders["sentence"]

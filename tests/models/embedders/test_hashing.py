@@ -6,11 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
+from models.embedders import EmbedderSettings, build_embedder
 from models.embedders.hashing import HashingEmbedder, HashingSettings
 
 SCRIPT = """
 from hashlib import sha256
+from models.embedders import EmbedderSettings, build_embedder
 from models.embedders.hashing import HashingEmbedder, HashingSettings
 made = HashingEmbedder(HashingSettings())
 found = made.embed(["one fish two fish", "\\u00df", ""])
@@ -53,3 +56,9 @@ def test_the_name_holds_what_makes_vectors_comparable() -> None:
 def test_one_dimension_is_too_few() -> None:
     with pytest.raises(ValueError, match="dimensions"):
         HashingSettings(dimensions=1)
+
+
+def test_settings_become_the_embedder_of_their_kind() -> None:
+    settings = TypeAdapter(EmbedderSettings).validate_python({"kind": "hashing", "dimensions": 8, "depths": [2]})
+    made = build_embedder(settings)
+    assert (made.dimensions, made.depths) == (8, (2,))

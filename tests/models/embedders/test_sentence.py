@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,18 @@ import torch
 from pydantic import ValidationError
 from transformers import AutoModel, AutoTokenizer
 
+from models.digests import file_sha256, listing_sha256
 from models.embedders import Embedder, build_embedder
-from models.embedders.sentence import SentenceSettings, batches, shipped_folder, weights_digest
+from models.embedders.sentence import SentenceSettings, batches, model_digest, shipped_folder
 from models.errors import ConfigurationError
 
-# The weights of sentence-transformers/all-MiniLM-L6-v2 as published.
-PUBLISHED = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# The files of sentence-transformers/all-MiniLM-L6-v2 as published.
+PUBLISHED = {
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+DIGITS = listing_sha256(PUBLISHED)[:8]
 TEXTS = ("Hi", "Who wrote Faust, and when?", "Summarise: " + "the river rises after rain. " * 60, "[SEP] naïve ßÜ 漢字")
 
 
@@ -52,9 +57,9 @@ def change_config(folder: Path, **values: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_the_shipped_weights_are_the_published_ones(minilm: Embedder) -> None:
-    assert weights_digest(shipped_folder()) == PUBLISHED
-    assert minilm.id == f"minilm-l6@{PUBLISHED[:8]}"
+def test_the_shipped_model_is_the_published_one_and_its_id_covers_all_of_it(minilm: Embedder) -> None:
+    assert {name: file_sha256(shipped_folder() / name) for name in PUBLISHED} == PUBLISHED
+    assert minilm.id == f"minilm-l6@{DIGITS}" == "minilm-l6@843a1ab7"
     assert (minilm.dimensions, minilm.depths) == (384, (1, 3, 6))
 
 
@@ -88,13 +93,6 @@ def test_the_depths_are_the_layers_that_are_named() -> None:
     assert np.abs(found.depths - direct(TEXTS, (0, 2))).max() < 1e-5
 
 
-def test_threads_share_one_embedder(minilm: Embedder) -> None:
-    wanted = minilm.embed(TEXTS).sentence
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: minilm.embed(TEXTS).sentence, range(8)))
-    assert max(np.abs(vectors - wanted).max() for vectors in found) < 1e-5
-
-
 def test_like_lengths_go_together_within_the_limit_of_tokens() -> None:
     assert list(batches([9, 2, 8, 2, 30], 20)) == [[1, 3], [2, 0], [4]]
     assert list(batches([], 20)) == []
@@ -102,12 +100,22 @@ def test_like_lengths_go_together_within_the_limit_of_tokens() -> None:
 
 def test_a_folder_of_ones_own_is_named_after_it(folder: Path) -> None:
     made = build_embedder(SentenceSettings(path=folder, device="cpu", max_tokens=8))
-    assert made.id == f"{folder.name}@{PUBLISHED[:8]}"
+    assert made.id == f"{folder.name}@{DIGITS}"
     one, other = made.embed(["one two three four five six and more", "one two three four five six and less"]).sentence
     assert one.tolist() == other.tolist()
 
 
-def test_threads_are_left_alone_unless_they_are_set(embedders: dict[str, Embedder], folder: Path) -> None:
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_another_configuration_tokenizer_or_weight_is_another_id(folder: Path, name: str) -> None:
+    before = model_digest(folder)
+    (folder / "README.md").write_text("read by nobody")
+    assert model_digest(folder) == before
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    assert model_digest(folder) != before
+
+
+def test_threads_are_left_alone_unless_they_are_set(minilm: Embedder, folder: Path) -> None:
     before = torch.get_num_threads()
     build_embedder(SentenceSettings(path=folder, device="cpu"))
     assert torch.get_num_threads() == before == 1
