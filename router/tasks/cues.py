@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,10 @@ GROUPS: tuple[tuple[str, Cues], ...] = (
         "places",
         cues("office room building floor canteen desk store warehouse parking site team department", "where do/is/can"),
     ),
-    ("internal", cues("internal intranet portal wiki repository repo monorepo staging deployed", "code base", "access to")),
+    (
+        "internal",
+        cues("internal intranet portal wiki repository repo monorepo staging deployed", "code base", "access to"),
+    ),
     (
         "general",
         cues("usually typical typically normally common generally roughly meaning mean means define", "in general"),
@@ -107,8 +110,8 @@ GROUPS: tuple[tuple[str, Cues], ...] = (
     (
         "program",
         cues(
-            "function script code query regex bug test tests compile docker git api loop library command python java sql"
-            " typescript javascript bash shell cron endpoint database server config yaml branch commit build deploy"
+            "function script code query regex bug test tests compile docker git api loop library command python java"
+            " sql typescript javascript bash shell cron endpoint database server config yaml branch commit build deploy"
             " pipeline formula error exception"
         ),
     ),
@@ -133,11 +136,17 @@ NAMES: tuple[str, ...] = (
 """Column by column."""
 
 
-def rows(texts: Sequence[str]) -> NDArray[np.float32]:
-    """The numbers of these prompts, `[len(texts), len(NAMES)]`; every value is finite."""
-    found = np.zeros((len(texts), len(NAMES)), np.float32)
+def rows(texts: Sequence[str], places: Mapping[str, int]) -> NDArray[np.float32]:
+    """The numbers of these prompts, `[len(texts), len(NAMES) + len(places)]`; every value is finite.
+
+    `places` says behind the named columns which one is 1 where a word stands in the request: 0, 1, … by word.
+    """
+    found = np.zeros((len(texts), len(NAMES) + len(places)), np.float32)
     for at, text in enumerate(texts):
-        found[at] = _row(text)
+        found[at, : len(NAMES)], words = _row(text)
+        for word in words:
+            if (place := places.get(word)) is not None:
+                found[at, len(NAMES) + place] = 1
     return found
 
 
@@ -146,19 +155,21 @@ def ends(text: str) -> str:
     return text if len(text) <= HEAD + TAIL else f"{text[:HEAD]}\n{text[-TAIL:]}"
 
 
-def _row(text: str) -> list[float]:
+def _row(text: str) -> tuple[list[float], frozenset[str]]:
+    """The named columns, and the words of the request."""
     seen = ends(text)
     prompt = read(seen)
     tokens = [token for token in prompt.tokens if token != "\n"]
     request = tokens if len(tokens) <= FIRST + LAST else [*tokens[:FIRST], *tokens[-LAST:]]
     words, line = frozenset(request), f" {' '.join(request)} "
-    return [
+    row = [
         *_sizes(text, seen),
         *_marks(seen),
         *(reader(prompt).value for _, reader in READERS),
         *(float(_has(group, words, line=line)) for _, group in GROUPS),
         *_opens(tokens),
     ]
+    return row, words
 
 
 def _sizes(text: str, seen: str) -> list[float]:

@@ -21,7 +21,7 @@ from models.errors import ConfigurationError
 
 FOLDER = Path(__file__).parents[1] / "tasks"
 PROMPTS, UNSEEN = FOLDER / "prompts.yaml", FOLDER / "unseen.yaml"
-FILLINGS = 6
+FILLINGS = 3
 """Prompts that are made of a wording with names in it."""
 NAME = re.compile(r"\{([a-z_]+)\}")
 
@@ -92,13 +92,17 @@ def _filled(wording: str, found: PromptFile, *, where: str) -> Iterator[str]:
         raise ConfigurationError(f"{where}: no values are listed for {min(unknown)!r}.")
     chance, made = random.Random(wording), set()
     for number in range(FILLINGS):
-        left = {name: chance.sample(found.values[name], len(found.values[name])) for name in NAME.findall(wording)}
-        text = NAME.sub(lambda match: left[match[1]].pop(), wording)
+        text = _once(wording, found.values, chance=chance)
         if number:
             text = f"{chance.choice(found.openings)}{text}{chance.choice(found.endings)}"
         if text not in made:
             made.add(text)
             yield text
+
+
+def _once(wording: str, values: Mapping[str, tuple[str, ...]], *, chance: random.Random) -> str:
+    left = {name: chance.sample(values[name], len(values[name])) for name in NAME.findall(wording)}
+    return NAME.sub(lambda match: left[match[1]].pop(), wording)
 
 
 def _read(file: Path, schema: type[Model]) -> Model:

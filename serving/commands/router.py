@@ -19,6 +19,7 @@ from router.policies import build_policy
 from router.router import Router
 from router.types import Contribution
 from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from serving.commands.router_tasks import app as tasks
 from serving.commands.router_training import app as training
 from serving.commands.terminal import out, print_json
 from serving.fleet import fleet_of
@@ -26,6 +27,7 @@ from serving.settings import Settings, load_settings
 
 app = typer.Typer(help="How requests find their tier.", no_args_is_help=True)
 app.add_typer(training)
+app.add_typer(tasks)
 
 ANYBODY = Principal(key_id="-", org="-", user="-", role="inference")
 
