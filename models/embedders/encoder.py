@@ -67,7 +67,11 @@ def build(settings: SentenceSettings, folder: Path) -> BertEncoder:
             model, loading = AutoModel.from_pretrained(
                 folder,
                 **{"local_files_only": True, "trust_remote_code": False, "use_safetensors": True},
-                **{"dtype": torch.float32, "attn_implementation": "sdpa", "output_loading_info": True},
+                **{
+                    "dtype": _dtype(settings.precision, device),
+                    "attn_implementation": "sdpa",
+                    "output_loading_info": True,
+                },
             )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ConfigurationError(
@@ -102,6 +106,16 @@ def _device(wanted: str) -> str:
     if wanted == "cuda" and not found:
         raise ConfigurationError("device: torch sees no GPU here. Set `cpu` or `auto`.")
     return "cpu" if wanted == "cpu" or not found else "cuda"
+
+
+def _dtype(wanted: str, device: str) -> torch.dtype:
+    """What the processor is quick at. Sums stay float32 inside a product; means are taken in float32 as well."""
+    if wanted != "auto":
+        return torch.float32 if wanted == "float32" else torch.bfloat16
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
 
 
 def _require(settings: SentenceSettings, config: Any, *, missing: Sequence[str]) -> None:

@@ -42,6 +42,10 @@ class SentenceSettings(PluginSettings):
     )
     revision: Commit | None = Field(None, description="The commit of `repo`, 40 digits; a branch may move.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where torch sees one.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="auto is bfloat16 where the processor multiplies it: nearly twice as quick, cosines over 0.9998.",
+    )
     threads: int | None = Field(
         None, ge=1, description="Threads of torch, for the whole process. Unset leaves them; more than idle cores hurt."
     )

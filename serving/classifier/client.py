@@ -16,9 +16,9 @@ from typing import Protocol, Self
 import msgspec
 
 from models.clock import Clock
+from models.embedders.text import readable
 from models.ports import EndpointDirectory
 from models.types import Endpoint
-from router.features import visible
 from router.manifest import PolicyName
 from router.types import Candidate, NoReading, Reading
 from serving.classifier.messages import (
@@ -107,10 +107,10 @@ class ClassifierClient:
 
     async def read(self, text: str) -> Reading | NoReading:
         """What the classifier says of this prompt, within the deadline. Never raises but for being cancelled."""
-        return (await self.look(text, nearest=0)).reading
+        return (await self.look(text)).reading
 
-    async def look(self, text: str, *, nearest: int) -> Outcome:
-        """As `read`, with so many of the nearest labelled prompts."""
+    async def look(self, text: str, *, nearest: int | None = None) -> Outcome:
+        """As `read`; with a number it is a question, not traffic, and so many of the nearest labelled prompts come."""
         release = self._live.release
         if release is None:
             return Outcome(NoReading("none", "no router model is promoted"))
@@ -196,10 +196,17 @@ class ClassifierClient:
         return min(open_to_us, key=lambda endpoint: self._peers[endpoint.replica].running, default=None)
 
 
-def ask_of(text: str, release: ReleaseRow, *, policy: PolicyName, within_s: float, nearest: int) -> Ask:
-    """What a classifier is asked about a prompt: the part of it that is looked at, as valid Unicode."""
-    shown = visible(text).encode("utf-8", "replace").decode()
-    return Ask(shown, release.version, policy, within_s, shadow=release.shadow, nearest=nearest)
+def ask_of(text: str, release: ReleaseRow, *, policy: PolicyName, within_s: float, nearest: int | None) -> Ask:
+    """What a classifier is asked about a prompt: all that the embedder and the surface numbers look at of it."""
+    return Ask(
+        text=readable(text),
+        version=release.version,
+        policy=policy,
+        within_s=within_s,
+        shadow=release.shadow,
+        nearest=nearest or 0,
+        counts=nearest is None,
+    )
 
 
 def outcome_of(told: Told | Refused | NoReading, release: ReleaseRow) -> Outcome:

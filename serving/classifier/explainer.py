@@ -31,7 +31,7 @@ SEES_EXAMPLES = frozenset({"engineer", "admin"})
 class Classifier(Protocol):
     """Where readings come from."""
 
-    async def look(self, text: str, *, nearest: int) -> Outcome:
+    async def look(self, text: str, *, nearest: int | None) -> Outcome:
         """A reading, or why there is none, with so many of the nearest labelled prompts."""
         ...
 

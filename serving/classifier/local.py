@@ -29,7 +29,7 @@ class LocalClassifier:
         self._release = release
         self._policy = policy
 
-    async def look(self, text: str, *, nearest: int) -> Outcome:
+    async def look(self, text: str, *, nearest: int | None) -> Outcome:
         """As the gateway's client."""
         if self._release is None:
             return Outcome(NoReading("none", "no router model is promoted"))
@@ -44,4 +44,4 @@ class LocalClassifier:
 def scorer_of(settings: ClassifierSettings, routers: PublishedRouters) -> Scorer:
     """A scorer for these settings. Blocks while the embedder is loaded; raises `ConfigurationError`."""
     embedder, tasks = build_embedder(settings.embedder), shipped()
-    return Scorer(embedder, tasks if tasks.embedder == embedder.id else None, find=routers.model)
+    return Scorer(embedder, tasks if tasks.manifest.embedder == embedder.id else None, find=routers.model)

@@ -17,7 +17,10 @@ MEDIA_TYPE = "application/msgpack"
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """One prompt. `policy` says by which of the version's two means it is scored; `nearest`: how many examples."""
+    """One prompt. `policy` says by which of the version's two means it is scored; `nearest`: how many examples.
+
+    `counts`: whether it is traffic, and not somebody's question about it.
+    """
 
     text: str
     version: str
@@ -25,6 +28,7 @@ class Ask(msgspec.Struct, frozen=True):
     within_s: float
     shadow: str | None = None
     nearest: int = 0
+    counts: bool = True
 
 
 class Score(msgspec.Struct, frozen=True):

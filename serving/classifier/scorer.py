@@ -88,7 +88,9 @@ class Scorer:
             return Refused("version", error.public)
         rows = [at for at, ask in enumerate(asks) if part in _parts(ask)]
         found = model.score(prompts.take(np.array(rows)), policy=part.policy)
-        seen = np.array([place for place, at in enumerate(rows) if asks[at].version == part.version], np.intp)
+        seen = np.array(
+            [place for place, at in enumerate(rows) if asks[at].version == part.version and asks[at].counts], np.intp
+        )
         self._loaded[part.version].drift.add(
             prompts.sentence[np.array(rows)[seen]],
             gain=found.gain[seen],

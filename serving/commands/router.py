@@ -24,6 +24,7 @@ from serving.classifier.published import PublishedRouters
 from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
 from serving.commands.router_label import app as labelling
 from serving.commands.router_releases import app as releases
+from serving.commands.router_tasks import app as tasks
 from serving.commands.router_training import app as training
 from serving.commands.router_versions import app as versions
 from serving.commands.target import Target, target_of
@@ -38,6 +39,7 @@ app.add_typer(training)
 app.add_typer(labelling)
 app.add_typer(releases)
 app.add_typer(versions)
+app.add_typer(tasks)
 
 ANYBODY = Principal(key_id="-", org="-", user="-", role="engineer")
 PATIENCE_S = 30.0
