@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from router.features import TOKEN
 from router.tasks import FAR, LEARNED, Manifest, TaskHead, probabilities
 from router.tasks.cues import NAMES, rows
-from router.training.fit import FOLDS, splits
+from router.training.folds import FOLDS, splits
 from router.training.task_assess import judge
 from router.training.task_prompts import NAME, Example
 

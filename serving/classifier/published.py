@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from router.model import RouterModel
 
 KIND: ArtifactKind = "router"
-FETCHED = "fetched"
 
 
 class PublishedRouters:
@@ -37,9 +36,9 @@ class PublishedRouters:
         self._cache = cache
 
     @classmethod
-    def of(cls, settings: ArtifactStoreSettings, home: Path, *, name: str) -> Self:
+    def of(cls, settings: ArtifactStoreSettings, *, home: Path, cache: Path, name: str) -> Self:
         """`home`: where a local store lies unless its settings say so."""
-        return cls(open_artifacts(settings, home=home), name=name, cache=home / FETCHED)
+        return cls(open_artifacts(settings, home=home), name=name, cache=cache)
 
     def version(self, begins: str) -> str:
         """The whole version that begins with these digits. Raises `ConfigurationError`."""
@@ -71,7 +70,7 @@ def read(folder: Path) -> RouterModel:
     return model
 
 
-async def first_release(settings: Settings, *, store_url: str, home: Path) -> None:
+async def first_release(settings: Settings, *, store_url: str, home: Path, cache: Path) -> None:
     """Publish and promote the profile's model where the policy wants one and nothing was ever promoted.
 
     Raises `ConfigurationError` for a model that cannot be used.
@@ -85,7 +84,7 @@ async def first_release(settings: Settings, *, store_url: str, home: Path) -> No
     async with Store.open(store_url) as store:
         if await store.releases.live(classifier.name) is not None:
             return
-        routers = PublishedRouters.of(settings.artifacts, home, name=classifier.name)
+        routers = PublishedRouters.of(settings.artifacts, home=home, cache=cache, name=classifier.name)
         releases = Releases(
             store.releases,
             name=classifier.name,

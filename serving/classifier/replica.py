@@ -32,12 +32,13 @@ PROBE_TIMEOUT_S = 15.0
 @dataclass(frozen=True)
 class ClassifierPlan:
     """Everything a replica is made from; travels to it by value. `artifacts_home`: where a local store lies unless its
-    settings say so, and where what is fetched from another one is kept.
+    settings say so; `fetched`: where versions lie once they are here.
     """
 
     classifier: ClassifierSettings
     artifacts: ArtifactSettings
     artifacts_home: str
+    fetched: str
     token: str
     loopback: bool
 
@@ -47,7 +48,9 @@ class ClassifierReplica:
 
     async def __init__(self, plan: ClassifierPlan) -> None:  # type: ignore[misc]
         settings = plan.classifier
-        routers = PublishedRouters.of(plan.artifacts, Path(plan.artifacts_home), name=settings.name)
+        routers = PublishedRouters.of(
+            plan.artifacts, home=Path(plan.artifacts_home), cache=Path(plan.fetched), name=settings.name
+        )
         scorer = await asyncio.to_thread(scorer_of, settings, routers)
         self._open = AsyncExitStack()
         self._readings = await self._open.enter_async_context(

@@ -134,7 +134,7 @@ async def _classifier(settings: Settings, state: StateDir) -> Classifier | None:
     if settings.store.url is not None or state.database.exists():
         async with Store.open(state.store_url(settings.store)) as store:
             release = await store.releases.live(classifier.name)
-    routers = PublishedRouters.of(settings.artifacts, state.artifacts, name=classifier.name)
+    routers = PublishedRouters.of(settings.artifacts, home=state.artifacts, cache=state.fetched, name=classifier.name)
     local: Classifier = import_module("serving.classifier.local").LocalClassifier(
         classifier, routers, release=release, policy=scoring_of(settings.router)
     )

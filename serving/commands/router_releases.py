@@ -140,7 +140,7 @@ def _changed(change: Change, state: StateDir, *, as_json: bool) -> None:
 async def _change(change: Change, state: StateDir) -> ReleaseRow:
     settings = load_settings(profile_of(None, state))
     classifier = _classifier(settings)
-    routers = PublishedRouters.of(settings.artifacts, state.artifacts, name=classifier.name)
+    routers = PublishedRouters.of(settings.artifacts, home=state.artifacts, cache=state.fetched, name=classifier.name)
     async with Store.open(store_url_of(state)) as store:
         releases = Releases(
             store.releases,

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from models.artifacts.artifact import Artifact
 from models.artifacts.store import ArtifactStore, open_artifacts
@@ -41,7 +41,9 @@ def publish(
     if as_json:
         print_json(described(made))
         return
-    err().print(f"Router {made.name!r} has this version. All of them: penstock router versions", markup=False)
+    err().print(
+        f"Router {made.name!r} has this version. Make it live: penstock router promote {made.version}", markup=False
+    )
     out().print(made.version, markup=False)
 
 
@@ -75,7 +77,8 @@ def _store(profile: str | None, state: StateDir) -> ArtifactStore:
 
 
 def _table(found: list[Artifact]) -> Table:
-    table = Table("name", "version", "published", "prompts", "data", "small", "large", "thresholds", box=None)
+    copied = [Column(name, no_wrap=True, min_width=width) for name, width in (("version", 12), ("published", 16))]
+    table = Table("name", *copied, "prompts", "data", "small", "large", "thresholds", box=None)
     for artifact in found:
         facts = {key: escape(value) for key, value in artifact.about.items()}
         table.add_row(
@@ -83,7 +86,7 @@ def _table(found: list[Artifact]) -> Table:
             artifact.version,
             datetime.fromtimestamp(artifact.published_at, UTC).strftime("%Y-%m-%d %H:%M"),
             facts.get("prompts", ""),
-            facts.get("data_digest", "")[:12],
+            facts.get("data_digest", "")[:8],
             *(facts.get(key, "") for key in ("small", "large", "thresholds")),
         )
     return table

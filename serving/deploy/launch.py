@@ -75,6 +75,7 @@ class LaunchOrder:
     address: str
     store_url: str
     artifacts: str
+    fetched: str
     spool: str
     claims: str
     engine_token: str
@@ -96,7 +97,8 @@ def launch(order: LaunchOrder) -> None:
     settings = load_settings(order.profile, order.overrides)
     catalog = Catalog.load(Path(order.cards) if order.cards else None)
     if classifier_of(settings.router) is not None:
-        asyncio.run(first_release(settings, store_url=order.store_url, home=Path(order.artifacts)))
+        places = {"home": Path(order.artifacts), "cache": Path(order.fetched)}
+        asyncio.run(first_release(settings, store_url=order.store_url, **places))
     tell("progress", "Connecting to Ray")
     with TemporaryDirectory(prefix="penstock-") as empty, chdir(empty):  # workers import from here before all else
         ray.init(address=order.address, namespace="serve", log_to_driver=False, configure_logging=False)
@@ -150,6 +152,7 @@ def classifier_plan(settings: Settings, order: LaunchOrder) -> ClassifierPlan | 
         classifier=classifier,
         artifacts=settings.artifacts,
         artifacts_home=order.artifacts,
+        fetched=order.fetched,
         token=order.engine_token,
         loopback=settings.ray.address is None,
     )

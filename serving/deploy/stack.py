@@ -291,6 +291,7 @@ class _Launcher:
             "address": address,
             "store_url": state.store_url(self._settings.store),
             "artifacts": str(state.artifacts),
+            "fetched": str(state.fetched),
             "spool": str(state.path / "spool"),
             "claims": str(_core_claims()),
             "engine_token": state.secret("engine-token"),

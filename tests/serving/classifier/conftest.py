@@ -33,7 +33,9 @@ def model(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Route
 
 @pytest.fixture
 def routers(tmp_path: Path) -> PublishedRouters:
-    return PublishedRouters.of(FolderSettings(kind="folder"), tmp_path / "artifacts", name="default")
+    return PublishedRouters.of(
+        FolderSettings(kind="folder"), home=tmp_path / "artifacts", cache=tmp_path / "fetched", name="default"
+    )
 
 
 @pytest.fixture

@@ -146,11 +146,11 @@ async def test_the_profiles_model_is_promoted_once_and_never_over_a_choice(
         f"router: {{kind: learned, classifier: {{model: {tmp_path / 'model0'}, large_share: 0.4}}}}\n"
     )
     settings = load_settings(str(profile))
-    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts")
+    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
     live = await store.releases.live("default")
     assert live is not None
     assert (live.version, live.share) == (versions[0], 0.4)
     releases = Releases(store.releases, name="default", policy="learned", find=routers.model, clock=ManualClock())
     chosen = await releases.promote(versions[1], threshold=0.1)
-    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts")
+    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
     assert await store.releases.live("default") == chosen
