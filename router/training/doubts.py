@@ -1,4 +1,4 @@
-"""What speaks against a trained model: sentences for whoever trains one. Refuses nothing, and changes no model."""
+"""What speaks against a trained model, or against a figure: sentences for whoever reads it. Refuses nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.manifest import PolicyName
+from router.model import RouterModel
 from router.training.data import Labelled
 
 FEW = 100
@@ -36,6 +37,17 @@ def doubts(labelled: Labelled, gains: Mapping[PolicyName, NDArray[np.float64]]) 
                 " it routes as chance does."
             )
     return tuple(found)
+
+
+def remembered(model: RouterModel, labelled: Labelled) -> tuple[str, ...]:
+    """The sentence for prompts that the model was trained on, none where there are none."""
+    count = int(model.trained_on(labelled.prompts).sum())
+    if not count:
+        return ()
+    return (
+        f"The model was trained on {count:,} of these {len(labelled):,} prompts: what is measured here says too much"
+        " good of it on others.",
+    )
 
 
 def _explains(said: NDArray[np.float64], true: NDArray[np.float64]) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from models.embedders import Embedder
 from router.drift import Reference
 from router.examples import Examples, fingerprints
 from router.heads import DIGITS, HEADS, Axes, Head, columns
@@ -56,6 +57,11 @@ class Recipe:
     seed: int = 0
     rounds: int = ROUNDS
     heard: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of(cls, embedder: Embedder, *, seed: int, rounds: int, heard: Callable[[], None]) -> Recipe:
+        """The recipe for features that this embedder made."""
+        return cls(embedder.id, embedder.depths, embedder.max_tokens, seed, rounds, heard)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from router.evaluate import Estimated
+from router.evaluate import Estimated, Miscalibration
 from router.training.assess import Assessment
 
 OURS, OTHERS = "#0b63a5", ("#7a7a7a", "#b3541e", "#0d8a5f", "#a83c86", "#8c6d00")
@@ -24,25 +24,37 @@ HEAD = ("router", "APGR", "CPT50", "CPT80")
 
 
 def as_json(found: Assessment) -> dict[str, Any]:
-    """Top level: `apgr`, `cpt50`, `cpt80`, `ece`, each with `…_interval` beside it (null where there is none)."""
-    headline = {**found.router, "ece": found.ece}
+    """Top level: `apgr`, `cpt50`, `cpt80`, `ece`, each with `…_interval` beside it (null where there is none).
+
+    That of `ece` is the interval of `ece_corrected`: chance alone makes bins miss, and what it adds is taken off there.
+    """
+    headline: dict[str, Estimated | Miscalibration] = {**found.router, "ece": found.ece}
     return {
         **{name: one.value for name, one in headline.items()},
         **{f"{name}_interval": _interval(one) for name, one in headline.items()},
         "way": found.way,
         "prompts": found.prompts,
+        "trained_on": found.trained_on,
+        "warnings": list(found.warnings),
         "data_digest": found.data_digest,
         "quality": dict(zip(found.names, found.quality, strict=True)),
         "ece_by_tier": dict(found.ece_by_tier),
-        "share_error": {"mean": mean_share_error(found), "largest": max(found.share_errors.values())},
+        "ece_corrected": found.ece.corrected,
+        "share_error": share_error(found),
         "others": {name: _row(row) for name, row in found.others.items()},
         "groups": {name: asdict(one) for name, one in found.groups.items()},
     }
 
 
-def mean_share_error(found: Assessment) -> float:
-    """How far the large-tier shares came out from those asked for, 0…1, on average."""
-    return sum(found.share_errors.values()) / len(found.share_errors)
+def share_error(found: Assessment) -> dict[str, float]:
+    """How far the large-tier shares came out from those asked for, 0…1: the `mean` over shares and folds, the mean over
+    folds of the `worst_share`, and the `worst` of all shares and folds."""
+    means = [sum(errors) / len(errors) for errors in found.share_errors.values()]
+    return {
+        "mean": sum(means) / len(means),
+        "worst_share": max(means),
+        "worst": max(max(errors) for errors in found.share_errors.values()),
+    }
 
 
 def markdown(found: Assessment) -> str:
@@ -52,18 +64,21 @@ def markdown(found: Assessment) -> str:
     for name, row in rows.items():
         lines.append(f"| {name} | {_told(row['apgr'])} | {_percent(row['cpt50'])} | {_percent(row['cpt80'])} |")
     small, large = found.names
+    shares = share_error(found)
     lines += [
         "",
         f"{found.prompts:,} prompts, {found.way}; {small} answers {found.quality[0]:.1%} of them well, {large}"
         f" {found.quality[1]:.1%}. In brackets: bootstrap 95 % intervals over prompts.",
         "",
-        f"- ECE of the expected qualities: {_told(found.ece)}"
-        f" ({', '.join(f'{name} {value:.3f}' for name, value in found.ece_by_tier.items())}).",
-        f"- A threshold for a share of large calls: off by {mean_share_error(found):.1%} on average,"
-        f" {max(found.share_errors.values()):.1%} for the worst share.",
+        f"- ECE of the expected qualities: {found.ece.value:.3f}"
+        f" ({', '.join(f'{name} {value:.3f}' for name, value in found.ece_by_tier.items())}); without what chance adds"
+        f" to it {found.ece.corrected:.3f} ({found.ece.low:.3f} … {found.ece.high:.3f}).",
+        f"- A threshold for a share of large calls: off by {shares['mean']:.1%} on average, {shares['worst_share']:.1%}"
+        f" for the worst share{_over_folds(found)}.",
         "- APGR: area under the part of the quality gap that is recovered, over the share of large calls. CPT50: the"
         " share of large calls that recovers half of the gap.",
     ]
+    lines += [f"- {sentence}" for sentence in found.warnings]
     if found.groups:
         lines += ["", *_grouped(found)]
     return "\n".join(lines) + "\n"
@@ -89,8 +104,14 @@ def _row(row: Mapping[str, Estimated]) -> dict[str, Any]:
     return {**values, **{f"{name}_interval": _interval(one) for name, one in row.items()}}
 
 
-def _interval(one: Estimated) -> list[float] | None:
+def _interval(one: Estimated | Miscalibration) -> list[float] | None:
     return None if math.isnan(one.low) else [one.low, one.high]
+
+
+def _over_folds(found: Assessment) -> str:
+    if all(len(errors) == 1 for errors in found.share_errors.values()):
+        return ""
+    return f" (mean over folds), {share_error(found)['worst']:.1%} for the worst share of the worst fold"
 
 
 def _grouped(found: Assessment) -> list[str]:

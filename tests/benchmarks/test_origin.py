@@ -10,6 +10,13 @@ def test_an_origin_has_every_field_that_a_figure_needs() -> None:
     assert found["started"] == "2027-01-15T08:00:00+00:00"
     assert found["counts"] == {"blocks": 2}
     assert "penstock" in found["packages"]
+    assert "numpy" not in found["packages"]
+
+
+def test_a_figure_may_name_more_packages_that_it_hangs_on() -> None:
+    found = origin(config={}, seeds=[], counts={}, started=0.0, more=("numpy", "no-such-package"))
+    assert {"numpy", "penstock"} <= set(found["packages"])
+    assert "no-such-package" not in found["packages"]
 
 
 def test_the_digest_changes_with_the_configuration_and_not_with_its_order() -> None:

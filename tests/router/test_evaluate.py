@@ -4,6 +4,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from router.evaluate import (
     Outcomes,
     apgr,
     bootstrap,
+    calibration_error,
     cpt,
     curve,
     evaluate,
@@ -189,6 +191,33 @@ def test_the_edges_of_the_bins_are_theirs_from_below() -> None:
 def test_a_forecast_that_is_right_on_average_has_no_error() -> None:
     assert expected_calibration_error(np.full(4, 0.25), floats(0, 0, 0, 1)) == 0
     assert expected_calibration_error(floats(0, 1), floats(1, 0)) == 1
+
+
+def forecasts(count: int, *, seed: int, off: float = 0.0) -> tuple[FloatArray, FloatArray]:
+    """Two tiers' forecasts `[count, 2]` and what came of them; they say `off` too much."""
+    chance = np.random.default_rng(seed)
+    true = chance.uniform(0.2, 0.6, size=(count, 2))
+    return true + off, (chance.random((count, 2)) < true).astype(np.float64)
+
+
+def test_what_chance_adds_to_a_calibration_error_is_taken_off() -> None:
+    found = [calibration_error(*forecasts(300, seed=seed), seed=0) for seed in range(12)]
+    plain, corrected = (float(np.mean([getattr(one, part) for one in found])) for part in ("value", "corrected"))
+    assert plain > 0.025  # the truth is 0
+    assert corrected < 0.7 * plain
+    assert all(one.low <= one.corrected <= one.high for one in found)
+
+
+def test_the_interval_of_a_calibration_error_holds_the_true_one() -> None:
+    found = [calibration_error(*forecasts(400, seed=seed, off=0.1), seed=0) for seed in range(20)]
+    assert sum(one.low <= 0.1 <= one.high for one in found) >= 16
+
+
+def test_the_tiers_of_a_prompt_are_drawn_together() -> None:
+    once = forecasts(200, seed=1)
+    alone = calibration_error(once[0][:, :1], once[1][:, :1], seed=3)
+    twice = calibration_error(*(np.repeat(part[:, :1], 2, axis=1) for part in once), seed=3)
+    assert astuple(twice) == pytest.approx(astuple(alone))  # the same prompt in two tiers is no second prompt
 
 
 def test_a_share_counts_the_threshold_itself() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from models.errors import ConfigurationError
-from router.model import Prompts, RouterModel
+from router.manifest import POLICIES
+from router.model import ALWAYS_LARGE, ALWAYS_SMALL, Prompts, RouterModel
 from router.training.calibrate import for_cost, for_quality, for_share, markdown, with_threshold
 from router.training.data import Labelled
 from tests.router.training.made import trained
@@ -18,17 +19,52 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return found.model, prompts, labelled
 
 
+def with_quantiles(model: RouterModel, quantiles: tuple[float, ...]) -> RouterModel:
+    both = dict.fromkeys(POLICIES, quantiles)
+    return replace(model, manifest=model.manifest.model_copy(update={"quantiles": both}))
+
+
 def test_a_share_becomes_a_threshold_that_gives_about_that_share(made: Made) -> None:
     model, prompts, _ = made
     found = for_share(model, 0.3)
     assert found.threshold == model.threshold_for(0.3)
     assert abs(float((model.score(prompts).gain >= found.threshold).mean()) - 0.3) < 0.1
-    assert [point.share for point in found.curve[:3]] == [0.0, 0.05, 0.1]
+    assert (found.share, found.warnings) == (pytest.approx(0.3, abs=0.01), ())
+    assert [point.share for point in found.curve[::20]] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(("share", "large"), [(0.0, 0), (1.0, 240)])
+def test_no_share_and_the_whole_share_hold_on_every_prompt(made: Made, share: float, large: int) -> None:
+    model, prompts, _ = made
+    for policy in POLICIES:
+        found = for_share(model, share, policy=policy)
+        assert found.share == share
+        assert int((model.score(prompts, policy).gain >= found.threshold).sum()) == large
+
+
+def test_equal_gains_bring_another_share_and_it_is_said(made: Made) -> None:
+    tied = with_quantiles(made[0], (0.0,) * 41 + (0.5,) * 60)
+    found = for_share(tied, 0.3)
+    assert found.share == pytest.approx(0.59)
+    assert found.warnings == ("Prompts of equal gain go together: 59.0%, not 30.0%.",)
+    assert [(point.share, point.threshold) for point in found.curve] == [
+        (0.0, ALWAYS_SMALL),
+        (pytest.approx(0.59), 0.5),
+        (1.0, 0.0),
+        (1.0, ALWAYS_LARGE),
+    ]
+
+
+def test_a_cost_ceiling_holds_where_gains_are_equal(made: Made) -> None:
+    tied = with_quantiles(made[0], (0.0,) * 41 + (0.5,) * 20 + (0.7,) * 40)
+    found = for_cost(tied, 0.55, small_price=0.1)
+    assert found.share == pytest.approx(0.4)
+    assert found.warnings == ("Prompts of equal gain go together: 40.0%, 50.0% is paid for.",)
 
 
 def test_a_cost_ceiling_becomes_the_share_that_it_pays_for(made: Made) -> None:
     found = for_cost(made[0], 0.55, small_price=0.1)
-    assert found.share == pytest.approx(0.5)  # 0.5 × 1 + 0.5 × 0.1 = 0.55
+    assert found.share == pytest.approx(0.5, abs=0.01)  # 0.5 × 1 + 0.5 × 0.1 = 0.55
     assert for_cost(made[0], 2.0, small_price=0.1).share == 1.0
     with pytest.raises(ConfigurationError, match=r"Always-small costs 10\.0%"):
         for_cost(made[0], 0.05, small_price=0.1)
@@ -48,7 +84,22 @@ def test_a_quality_floor_takes_the_smallest_share_that_keeps_it(made: Made) -> N
 def test_a_floor_of_everything_takes_every_prompt_where_the_small_tier_never_answers(made: Made) -> None:
     model, prompts, labelled = made
     worse = Labelled(labelled.prompts, labelled.weak * 0, labelled.strong * 0 + 0.5, None, labelled.names, "d")
-    assert for_quality(model, 1.0, seen=(prompts, worse)).share == 1.0
+    found = for_quality(model, 1.0, seen=(prompts, worse))
+    assert (found.share, found.threshold) == (1.0, ALWAYS_LARGE)
+
+
+def test_a_floor_that_was_found_on_training_prompts_says_so(made: Made) -> None:
+    model, prompts, labelled = made
+    found = for_quality(model, 0.9, seen=(prompts, labelled))
+    assert found.trained_on == len(labelled)
+    assert "trained on 240 of these 240 prompts" in found.warnings[0]
+    fresh = replace(labelled, prompts=tuple(f"{prompt}!" for prompt in labelled.prompts))
+    assert for_quality(model, 0.9, seen=(prompts, fresh)).warnings == ()
+
+
+def test_a_floor_of_nothing_asks_for_no_large_call(made: Made) -> None:
+    found = for_quality(made[0], 0.0, seen=(made[1], made[2]), policy="knn")
+    assert (found.share, found.threshold, found.policy) == (0.0, ALWAYS_SMALL, "knn")
 
 
 def test_among_equal_scores_a_floor_is_not_kept_by_half_of_them(made: Made) -> None:

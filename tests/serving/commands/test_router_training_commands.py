@@ -8,7 +8,7 @@ import pytest
 from typer.testing import Result
 
 from router.model import MANIFEST
-from tests.router.training.made import write
+from tests.router.training.made import trained, write
 
 Run = Callable[..., Result]
 QUICK = ("--rounds", "30")
@@ -22,7 +22,7 @@ def data(tmp_path: Path) -> Path:
 def test_train_evaluate_and_calibrate_follow_each_other(penstock: Run, data: Path, tmp_path: Path) -> None:
     router, other = tmp_path / "router", write(tmp_path / "other.jsonl", 80, seed=8)
     said = json.loads(penstock("router", "train", "--data", data, "--out", router, *QUICK, "--json").stdout)
-    assert (said["prompts"], said["small"], said["large"]) == (100, "small", "large")
+    assert (said["prompts"], said["small"], said["large"], said["warnings"]) == (100, "small", "large", [])
 
     found = json.loads(penstock("router", "evaluate", "--router", router, "--data", other, "--json").stdout)
     assert found["prompts"] == 80
@@ -30,9 +30,17 @@ def test_train_evaluate_and_calibrate_follow_each_other(penstock: Run, data: Pat
     assert {"apgr_interval", "cpt50", "cpt80", "ece", "ece_interval"} < set(found)
 
     said = json.loads(penstock("router", "calibrate", "--router", router, "--large-share", "0.4", "--json").stdout)
-    assert json.loads((router / MANIFEST).read_text())["threshold"] == said["threshold"]
+    assert json.loads((router / MANIFEST).read_text())["thresholds"] == {"learned": said["threshold"]}
     floor = penstock("router", "calibrate", "--router", router, "--quality-floor", "0.95", "--data", other)
     assert "at least 95.0% of always-large's quality" in floor.stdout
+    assert "trained on" not in floor.stderr
+
+    near = ("--router", router, "--policy", "knn", "--json")
+    said = json.loads(penstock("router", "calibrate", *near, "--large-share", "0.4").stdout)
+    assert json.loads((router / MANIFEST).read_text())["thresholds"]["knn"] == said["threshold"]
+    known = penstock("router", "evaluate", *near, "--data", data)
+    assert json.loads(known.stdout)["trained_on"] == 100
+    assert "trained on 100 of these 100 prompts" in known.stderr
 
 
 def test_without_a_router_the_recipe_is_judged_fold_by_fold(penstock: Run, data: Path, tmp_path: Path) -> None:
@@ -41,7 +49,28 @@ def test_without_a_router_the_recipe_is_judged_fold_by_fold(penstock: Run, data:
     assert "| this router |" in result.stdout
     assert "whole groups held out" in result.stdout
     assert (tmp_path / "report" / "quality-over-cost.svg").exists()
-    assert json.loads((tmp_path / "report" / "origin.json").read_text())["counts"] == {"prompts": 100}
+    origin = json.loads((tmp_path / "report" / "origin.json").read_text())
+    assert origin["counts"] == {"prompts": 100}
+    assert {"numpy", "scikit-learn", "lightgbm", "torch"} < set(origin["packages"])
+
+
+def test_a_training_on_little_says_what_speaks_against_it(penstock: Run, tmp_path: Path) -> None:
+    few = write(tmp_path / "few.jsonl", 40)
+    result = penstock("router", "train", "--data", few, "--out", tmp_path / "r", "--group", "topic", *QUICK)
+    assert result.exit_code == 0
+    assert "Warning: 40 prompts are few" in result.stderr
+    assert "40 prompts are few" in json.loads((tmp_path / "r" / MANIFEST).read_text())["warnings"][0]
+
+
+def test_a_router_of_another_embedder_is_refused_before_anything_is_embedded(
+    penstock: Run, data: Path, tmp_path: Path
+) -> None:
+    trained(tmp_path, count=40)[0].model.write(tmp_path / "r")
+    for command in (("evaluate",), ("calibrate", "--quality-floor", "0.9")):
+        result = penstock("router", *command, "--router", tmp_path / "r", "--data", data)
+        assert (result.exit_code, "trained with embedder hashing at depths" in result.stderr) == (1, True)
+        assert "embedding" not in result.stderr
+    assert not (tmp_path / "state" / "embeddings").exists()
 
 
 @pytest.mark.parametrize(
@@ -51,6 +80,8 @@ def test_without_a_router_the_recipe_is_judged_fold_by_fold(penstock: Run, data:
         (("evaluate", "--weak", "a"), "both models of the pair"),
         (("evaluate", "--group", "colour"), "no field 'colour'"),
         (("train", "--out", "/proc/no"), "No folder can be made"),
+        (("train", "--out", "/proc"), "'/proc' cannot be written"),
+        (("evaluate", "--out", "/proc"), "'/proc' cannot be written"),
     ],
 )
 def test_a_mistake_is_one_sentence(penstock: Run, data: Path, arguments: tuple[str, ...], said: str) -> None:

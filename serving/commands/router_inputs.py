@@ -1,0 +1,120 @@
+"""What the commands that train and judge a router have in common: their options, labelled prompts and their features.
+
+Loads `router/training` and the embedder when a command asks for them, so that the command line starts without the extra
+`router`. Owns no command.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from models.errors import ConfigurationError
+from router.manifest import PolicyName
+from serving.commands.interruption import interruptible
+from serving.commands.terminal import err
+
+if TYPE_CHECKING:
+    from models.embedders import Embedder
+    from router.model import Prompts, RouterModel
+
+DataOption = Annotated[
+    list[Path], typer.Option("--data", help="Labelled prompts, JSON lines; give it again for more.", show_default=False)
+]
+WeakOption = Annotated[str | None, typer.Option(help="Small tier's name in `scores`, where the lines have scores.")]
+StrongOption = Annotated[str | None, typer.Option(help="Large tier's name in `scores`.")]
+GroupOption = Annotated[str | None, typer.Option(help="Field whose groups are held out as a whole.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Of the folds, the draws and the intervals.")]
+RoundsOption = Annotated[int, typer.Option(min=1, max=10_000, help="Trees in each half of a forest.")]
+RouterOption = Annotated[Path, typer.Option("--router", help="Folder of a trained model.", show_default=False)]
+PolicyOption = Annotated[
+    PolicyName, typer.Option(help="Whose scores: what the model learned, or its nearest labelled prompts (knn).")
+]
+Bar = Callable[[str, int], Callable[[int], None]]
+"""Begins a bar of a name and a length, and gives what moves it."""
+
+
+def library(name: str) -> ModuleType:
+    """A module of `router`; `ConfigurationError` where its libraries are not installed."""
+    try:
+        return import_module(f"router.{name}")
+    except ImportError as error:
+        raise ConfigurationError(
+            f"A learned router needs the extras `engine`, `router` and `bench` ({error.name} is missing): make setup."
+        ) from error
+
+
+def shipped_embedder() -> Embedder:
+    """The embedder of the extra `router`."""
+    from models.embedders import build_embedder
+    from models.embedders.sentence import SentenceSettings
+
+    return build_embedder(SentenceSettings(kind="sentence"))
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and see that it can be written: fail now and not behind the last fold."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"No folder can be made at {str(folder)!r}: {error.strerror}.") from error
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"The folder {str(folder)!r} cannot be written: {error.strerror}. Name another one."
+        ) from error
+
+
+def labelled_prompts(files: list[Path], *, weak: str | None, strong: str | None, group: str | None) -> Any:
+    """A `Labelled`, read and checked."""
+    data = library("training.data")
+    return data.read_labelled(files, data.Columns(weak, strong, group))
+
+
+def require_embedder(model: RouterModel, embedder: Embedder) -> None:
+    """The one that the model was trained with, or `ConfigurationError`."""
+    manifest = model.manifest
+    if (manifest.embedder, manifest.depths, manifest.max_tokens) != (
+        embedder.id,
+        embedder.depths,
+        embedder.max_tokens,
+    ):
+        raise ConfigurationError(
+            f"The router was trained with embedder {manifest.embedder} at depths {manifest.depths} and"
+            f" {manifest.max_tokens} tokens; here it is {embedder.id} at {embedder.depths} and {embedder.max_tokens}."
+        )
+
+
+def features(texts: tuple[str, ...], embedder: Embedder, *, bar: Bar, cache: Path) -> Prompts:
+    """What a router sees of these texts; embedded once, then kept in the folder `cache`."""
+    done = bar("embedding", len(texts))
+    found: Prompts = library("training.prepare").prepare(texts, embedder, cache=cache, heard=done)
+    return found
+
+
+@contextmanager
+def bars() -> Iterator[Bar]:
+    """Progress on stderr."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with interruptible(), Progress(*columns, console=err()) as progress:
+
+        def begin(name: str, total: int) -> Callable[[int], None]:
+            task = progress.add_task(name, total=total)
+            return lambda more: progress.advance(task, more)
+
+        yield begin
+
+
+def warn(sentences: Iterable[str]) -> None:
+    """One yellow line on stderr for each."""
+    for sentence in sentences:
+        err().print(f"Warning: {sentence}", style="yellow", markup=False)
