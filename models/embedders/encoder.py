@@ -35,6 +35,8 @@ class BertEncoder:
         self._model = model
         self._tokenizer = tokenizer
         self._pad = pad
+        # In sixteen bits a text's neighbours in a pass would show in its vector; and on a CPU company gains nothing.
+        self.alone: bool = model.dtype == torch.bfloat16
 
     def tokens(self, text: str) -> list[int]:
         """The text's token numbers, cut to the limit, with the model's marks around them."""
@@ -112,9 +114,7 @@ def _dtype(wanted: str, device: str) -> torch.dtype:
     """What the processor is quick at. Sums stay float32 inside a product; means are taken in float32 as well."""
     if wanted != "auto":
         return torch.float32 if wanted == "float32" else torch.bfloat16
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    able = torch.cpu.get_capabilities()
+    able = torch.cpu.get_capabilities() if device == "cpu" else {}  # a GPU is quick enough as it is
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
 
 

@@ -44,7 +44,7 @@ class SentenceSettings(PluginSettings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto takes a GPU where torch sees one.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="auto is bfloat16 where the processor multiplies it: nearly twice as quick, cosines over 0.9998.",
+        description="auto is bfloat16 on a CPU that multiplies it: nearly twice as quick, and the cosine to float32 is over 0.9998.",
     )
     threads: int | None = Field(
         None, ge=1, description="Threads of torch, for the whole process. Unset leaves them; more than idle cores hurt."
@@ -89,6 +89,11 @@ class Encoder(Protocol):
         """d."""
         ...
 
+    @property
+    def alone(self) -> bool:
+        """Whether each text needs a pass of its own, so that its vectors are the same in every company."""
+        ...
+
     def tokens(self, text: str) -> list[int]:
         """The text's token numbers, cut to the limit, with the model's marks around them; never none."""
         ...
@@ -114,7 +119,8 @@ class SentenceEmbedder:
         tokens = [self._encoder.tokens(readable(text)) for text in texts]
         means = np.zeros((len(texts), len(self.depths) + 1, self.dimensions), np.float32)
         done = 0
-        for batch in batches([len(ids) for ids in tokens], self._batch_tokens):
+        limit = 1 if self._encoder.alone else self._batch_tokens
+        for batch in batches([len(ids) for ids in tokens], limit):
             means[batch] = self._encoder.means([tokens[index] for index in batch], (*self.depths, LAST))
             done += len(batch)
             if heard is not None:
