@@ -63,8 +63,13 @@ def test_the_shipped_model_is_the_published_one_and_its_id_covers_all_of_it(mini
     assert (minilm.dimensions, minilm.depths) == (384, (1, 3, 6))
 
 
-def test_the_vectors_are_those_of_transformers_alone(minilm: Embedder) -> None:
-    found, wanted = minilm.embed(TEXTS), direct(TEXTS, (1, 3, 6))
+@pytest.fixture(scope="module")
+def exact() -> Embedder:
+    return build_embedder(SentenceSettings(device="cpu", precision="float32"))
+
+
+def test_the_vectors_are_those_of_transformers_alone(exact: Embedder) -> None:
+    found, wanted = exact.embed(TEXTS), direct(TEXTS, (1, 3, 6))
     assert np.abs(found.depths - wanted).max() < 1e-5
     last = wanted[:, -1]
     assert np.abs(found.sentence - last / np.linalg.norm(last, axis=1, keepdims=True)).max() < 1e-5
@@ -81,15 +86,26 @@ def test_paraphrases_are_nearer_than_unrelated_sentences(minilm: Embedder) -> No
     assert near[:2, 2:].max() < 0.3
 
 
-def test_small_batches_give_the_same_vectors_as_large_ones(minilm: Embedder) -> None:
-    small = build_embedder(SentenceSettings(device="cpu", batch_tokens=1))
-    found, wanted = small.embed(TEXTS), minilm.embed(TEXTS)
+def test_sixteen_bits_say_nearly_the_same_and_the_same_in_every_company(exact: Embedder) -> None:
+    coarse = build_embedder(SentenceSettings(device="cpu", precision="bfloat16"))
+    found, wanted = coarse.embed(TEXTS), exact.embed(TEXTS)
+    assert coarse.id == exact.id
+    assert (found.sentence * wanted.sentence).sum(axis=1).min() > 0.9998
+    spread = np.abs(wanted.depths - wanted.depths.mean(axis=0)).mean()
+    assert 0 < np.abs(found.depths - wanted.depths).mean() < 0.02 * spread
+    alone = np.concatenate([coarse.embed([text]).sentence for text in TEXTS])
+    assert (alone == found.sentence).all()
+
+
+def test_small_batches_give_the_same_vectors_as_large_ones(exact: Embedder) -> None:
+    small = build_embedder(SentenceSettings(device="cpu", precision="float32", batch_tokens=1))
+    found, wanted = small.embed(TEXTS), exact.embed(TEXTS)
     assert np.abs(found.sentence - wanted.sentence).max() < 1e-5
     assert np.abs(found.depths - wanted.depths).max() < 1e-4
 
 
 def test_the_depths_are_the_layers_that_are_named() -> None:
-    found = build_embedder(SentenceSettings(device="cpu", depths=(0, 2))).embed(TEXTS)
+    found = build_embedder(SentenceSettings(device="cpu", precision="float32", depths=(0, 2))).embed(TEXTS)
     assert np.abs(found.depths - direct(TEXTS, (0, 2))).max() < 1e-5
 
 
