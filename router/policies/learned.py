@@ -29,7 +29,7 @@ class ClassifierSettings(Frozen):
         None, description="Folder of a trained model that is published and promoted where nothing is promoted yet."
     )
     large_share: float = Field(
-        0.35, ge=0, le=1, description="Share of large calls that gives a promoted model's threshold when none is named."
+        0.35, ge=0, le=1, description="Share of large calls that gives `model` its threshold, unless it is calibrated."
     )
     deadline_s: float = Field(
         0.25, gt=0, le=10, description="Longest wait for a reading; then the default tier serves."

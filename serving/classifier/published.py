@@ -92,4 +92,6 @@ async def first_release(settings: Settings, *, store_url: str, home: Path, cache
             find=routers.model,
             clock=SystemClock(),
         )
-        await releases.promote(routers.publish(folder), share=classifier.large_share)
+        version = routers.publish(folder)
+        calibrated = scoring_of(settings.router) in routers.model(version).manifest.thresholds
+        await releases.promote(version, share=None if calibrated else classifier.large_share)
