@@ -19,12 +19,12 @@ from router.features import READERS, Cues, cues, read
 
 VERSION = 1
 
-HEAD, TAIL = 500, 400
+HEAD, TAIL = 300, 200
 """Characters that are looked at from the start and the end of a longer prompt."""
 FIRST, LAST = 40, 25
 """Tokens of those that may belong to the request itself."""
 
-NUMBERED = re.compile(r"#\d|\b[A-Za-z]{1,3}[- ]?\d{3,}|\b\d{4,}(?:-[A-Z0-9]+)?\b")
+NUMBERED = re.compile(r"\d{3}|#\d")
 QUOTED = re.compile(r"[\"“][^\"”]{30,}[\"”]")
 CODE_MARKS = "{}()[];=<>_"
 

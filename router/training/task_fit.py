@@ -98,7 +98,9 @@ def _fit(learned: Embedded, *, origin: Origin, warmth: Doubles | None = None) ->
     words = _words(examples)
     seen = rows(learned.texts, {word: at for at, word in enumerate(words)})
     named = seen[:, : len(NAMES)]
-    mean, scale = named.mean(axis=0), named.std(axis=0)
+    shares = _shares(examples)
+    mean = np.average(named, axis=0, weights=shares).astype(np.float32)
+    scale = np.sqrt(np.average((named - mean) ** 2, axis=0, weights=shares)).astype(np.float32)
     scale = np.where(scale > 0, scale, np.float32(1))
     standard = np.clip((named - mean) / scale, -FAR, FAR)
     stretch = np.repeat([np.sqrt(width), NAMED_SCALE, WORD_SCALE], [width, len(NAMES), len(words)])
@@ -126,8 +128,7 @@ def _fit(learned: Embedded, *, origin: Origin, warmth: Doubles | None = None) ->
 
 def _regressions(inputs: Doubles, examples: Sequence[Example]) -> tuple[Doubles, Doubles]:
     """Weights `[f, t + 1]` and bias `[t + 1]`: the tasks in the order of `LEARNED`, then retrieval."""
-    counts = Counter(example.wording for example in examples)
-    shares = [1 / counts[example.wording] for example in examples]
+    shares = _shares(examples)
     order = [LEARNED.index(example.task) for example in examples]
     if len(set(order)) < len(LEARNED) or len({example.retrieval for example in examples}) < 2:
         raise ValueError("every task and both answers on retrieval need examples in several families")
@@ -135,6 +136,12 @@ def _regressions(inputs: Doubles, examples: Sequence[Example]) -> tuple[Doubles,
     needs = [example.retrieval for example in examples]
     retrieval = LogisticRegression(C=STRENGTH, max_iter=2000).fit(inputs, needs, sample_weight=shares)
     return np.vstack([tasks.coef_, retrieval.coef_]).T, np.concatenate([tasks.intercept_, retrieval.intercept_])
+
+
+def _shares(examples: Sequence[Example]) -> Doubles:
+    """What each counts, `[n]`: those of one wording count 1 together."""
+    counts = Counter(example.wording for example in examples)
+    return np.array([1 / counts[example.wording] for example in examples])
 
 
 def _words(examples: Sequence[Example]) -> tuple[str, ...]:
@@ -146,8 +153,7 @@ def _words(examples: Sequence[Example]) -> tuple[str, ...]:
 
 def _temperatures(logits: Doubles, examples: Sequence[Example]) -> Doubles:
     """`[t + 1]`: the one of the tasks, as often as there are tasks, and that of retrieval, each of least log loss."""
-    counts = Counter(example.wording for example in examples)
-    shares = np.array([1 / counts[example.wording] for example in examples])
+    shares = _shares(examples)
     told = np.array([LEARNED.index(example.task) for example in examples])
     needs = np.array([example.retrieval for example in examples])
 

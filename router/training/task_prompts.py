@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +88,12 @@ def digest(file: Path = PROMPTS) -> str:
 
 def _filled(wording: str, found: PromptFile, *, where: str) -> Iterator[str]:
     """The wording with values, each of a name's values once per prompt; the first as it stands, others with manners."""
-    unknown = set(NAME.findall(wording)) - set(found.values)
-    if unknown:
-        raise ConfigurationError(f"{where}: no values are listed for {min(unknown)!r}.")
+    names = Counter(NAME.findall(wording))
+    for name, times in names.items():
+        if name not in found.values:
+            raise ConfigurationError(f"{where}: no values are listed for {name!r}.")
+        if times > len(found.values[name]):
+            raise ConfigurationError(f"{where}: {name!r} has fewer values than a wording asks for.")
     chance, made = random.Random(wording), set()
     for number in range(FILLINGS):
         text = _once(wording, found.values, chance=chance)

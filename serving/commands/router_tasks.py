@@ -48,7 +48,9 @@ def train_tasks(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with interruptible(), Progress(*columns, console=err()) as bars:
         task = bars.add_task("embedding", total=len(examples) + len(others))
-        embed = _embedding(embedder, state_of(state_dir).path / "embeddings", lambda more: bars.advance(task, more))
+        embed = _embedding(
+            embedder, state_of(state_dir).path / "embeddings", heard=lambda more: bars.advance(task, more)
+        )
         learned, measured_on = embed(examples), embed(others)
         step = bars.add_task("training", total=library.STEPS)
         origin = library.Origin(embedder.id, source.digest(file))
@@ -80,7 +82,7 @@ def _embedder() -> Embedder:
     return build_embedder(SentenceSettings(kind="sentence"))
 
 
-def _embedding(embedder: Embedder, cache: Path, heard: Callable[[int], None]) -> Callable[[Any], Any]:
+def _embedding(embedder: Embedder, cache: Path, *, heard: Callable[[int], None]) -> Callable[[Any], Any]:
     """What turns examples into embedded ones; their vectors are kept."""
     prepare, embedded = _library("prepare").prepare, _library("task_fit").Embedded
 
