@@ -87,6 +87,7 @@ async def first_release(settings: Settings, *, store_url: str, home: Path, cache
         routers = PublishedRouters.of(settings.artifacts, home=home, cache=cache, name=classifier.name)
         releases = Releases(
             store.releases,
+            store.records.scores,
             name=classifier.name,
             policy=scoring_of(settings.router),
             find=routers.model,

@@ -6,10 +6,10 @@ have it. Does not own SQL (`serving/store/releases.py`) or what a model is (`rou
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from models.clock import Clock
 from models.errors import InvalidRequest, NotFound
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from router.model import RouterModel
 
 REFRESH_S = 0.5
+TRAFFIC = 5000
+ENOUGH = 500
+"""Prompts by whose scores a share is set: fewer leave it uncertain by more than 2 points."""
 TRIES = 3
 
 
@@ -60,12 +63,24 @@ class ReleaseBook:
 
 
 class Releases:
-    """Changes what is live. `find(version)` gives a published model, or raises `ConfigurationError`."""
+    """Changes what is live. `find(version)` gives a published model, or raises `ConfigurationError`.
+
+    `scores(version, limit)`: what a version said of its last prompts; they turn a share into a threshold where there
+    are enough of them, because traffic is seldom like the prompts of the training.
+    """
 
     def __init__(
-        self, table: ReleaseTable, *, name: str, policy: PolicyName, find: Callable[[str], RouterModel], clock: Clock
+        self,
+        table: ReleaseTable,
+        scores: Callable[[str, int], Awaitable[Sequence[float]]],
+        *,
+        name: str,
+        policy: PolicyName,
+        find: Callable[[str], RouterModel],
+        clock: Clock,
     ) -> None:
         self._table = table
+        self._scores = scores
         self._name = name
         self._policy = policy
         self._find = find
@@ -73,25 +88,24 @@ class Releases:
 
     async def promote(self, version: str, *, threshold: float | None = None, share: float | None = None) -> ReleaseRow:
         """Make a version live: from the threshold, or the one for this share, or the one that it was calibrated to."""
-        model = self._find(version)
-        threshold, share = self._threshold(model, threshold=threshold, share=share)
+        aim = await self._aim(version, threshold=threshold, share=share)
 
         def promoted(_: ReleaseRow | None) -> ReleaseRow:
-            return ReleaseRow(self._name, "promote", version, threshold, self._clock.now(), share=share)
+            return ReleaseRow(self._name, "promote", version, created_at=self._clock.now(), **aim._asdict())
 
         return await self._change(promoted)
 
     async def set_threshold(self, *, threshold: float | None = None, share: float | None = None) -> ReleaseRow:
         """Move the live version's threshold."""
         live = await self._live()
-        moved, share = self._threshold(self._find(live.version), threshold=threshold, share=share)
+        aim = await self._aim(live.version, threshold=threshold, share=share)
 
         def with_threshold(current: ReleaseRow | None) -> ReleaseRow:
             if current is None or current.version != live.version:
                 raise InvalidRequest(
                     "Another version was promoted in the same moment. Look at `penstock router status`."
                 )
-            return replace(current, action="set-threshold", threshold=moved, share=share, created_at=self._clock.now())
+            return replace(current, action="set-threshold", created_at=self._clock.now(), **aim._asdict())
 
         return await self._change(with_threshold)
 
@@ -141,19 +155,36 @@ class Releases:
                 return made
         raise InvalidRequest("The router is being changed by others all the time. Look at `penstock router status`.")
 
-    def _threshold(
-        self, model: RouterModel, *, threshold: float | None, share: float | None
-    ) -> tuple[float, float | None]:
+    async def _aim(self, version: str, *, threshold: float | None, share: float | None) -> Aim:
+        """What was asked for, as a threshold of this version, which is read in any case: a broken one is refused."""
+        model = self._find(version)
         if threshold is not None:
-            return threshold, None
-        if share is not None:
-            return model.threshold_for(share, self._policy), share
-        kept = model.manifest.thresholds.get(self._policy)
-        if kept is None:
-            raise InvalidRequest(
-                "This version was never calibrated: name --threshold or --large-share, or calibrate it first."
-            )
-        return kept, None
+            return Aim(threshold, None, None)
+        if share is None:
+            kept = model.manifest.thresholds.get(self._policy)
+            if kept is None:
+                raise InvalidRequest(
+                    "This version was never calibrated: name --threshold or --large-share, or calibrate it first."
+                )
+            return Aim(kept, None, "calibrated")
+        seen = await self._scores(version, TRAFFIC) if 0 < share < 1 else ()
+        if len(seen) < ENOUGH:
+            return Aim(model.threshold_for(share, self._policy), share, "training prompts")
+        return Aim(threshold_of(seen, share), share, f"the last {len(seen):,} prompts")
+
+
+class Aim(NamedTuple):
+    """A threshold, the share that it is meant to bring, and by which prompts."""
+
+    threshold: float
+    share: float | None
+    basis: str | None
+
+
+def threshold_of(scores: Sequence[float], share: float) -> float:
+    """The threshold at or above which lies the part of the scores that is nearest to the share (0…1)."""
+    ranked = sorted(scores, reverse=True)
+    return ranked[max(0, min(len(ranked) - 1, round(share * len(ranked)) - 1))]
 
 
 def _required(row: ReleaseRow | None) -> ReleaseRow:

@@ -132,7 +132,7 @@ def _changed(change: Change, state: StateDir, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(row))
         return
-    share = "" if row.share is None else f", for {row.share:.0%} large calls"
+    share = "" if row.share is None else f", for {row.share:.0%} large calls by {row.basis}"
     beside = "" if row.shadow is None else f"; {row.shadow} reads along"
     err().print(f"Live: version {row.version} from {row.threshold:.4f} on{share}{beside}.", markup=False)
 

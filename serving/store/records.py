@@ -83,6 +83,14 @@ class RecordTable:
         async with self._database.transaction("read") as connection:
             return [Decision(*row) for row in (await connection.execute(query)).all()]
 
+    async def scores(self, version: str, limit: int) -> list[float]:
+        """What a trained model said of the last prompts that it decided about, newest first."""
+        query = select(RECORDS.c.route_score).where(
+            RECORDS.c.route_version == version, RECORDS.c.route_score.is_not(None)
+        )
+        async with self._database.transaction("read") as connection:
+            return list(await connection.scalars(query.order_by(RECORDS.c.started_at.desc()).limit(limit)))
+
     async def delete_before(self, started_at: float, *, limit: int) -> int:
         """Delete at most `limit` of the oldest records before a moment, with their feedback; returns how many."""
         async with self._database.transaction("write") as connection:

@@ -18,7 +18,8 @@ from serving.store.schema import MARKS, ROUTER_RELEASES
 class ReleaseRow:
     """One state of a router: gains of `version` from `threshold` on go to the large tier.
 
-    `share`: the share of large calls that was meant, if one was; `shadow`: the version that reads along, if one does.
+    `share`: the share of large calls that was meant, if one was, and `basis` the prompts by which it was turned into a
+    threshold; `shadow`: the version that reads along, if one does.
     """
 
     name: str
@@ -27,6 +28,7 @@ class ReleaseRow:
     threshold: float
     created_at: float
     share: float | None = None
+    basis: str | None = None
     shadow: str | None = None
     shadow_threshold: float | None = None
     id: int = 0

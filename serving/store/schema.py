@@ -131,6 +131,7 @@ ROUTER_RELEASES = Table(
     Column("version", String, nullable=False),
     Column("threshold", Double, nullable=False),
     Column("share", Double),
+    Column("basis", String),
     Column("shadow", String),
     Column("shadow_threshold", Double),
     Column("created_at", Double, nullable=False),

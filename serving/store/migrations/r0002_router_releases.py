@@ -19,6 +19,7 @@ def upgrade() -> None:
         sa.Column("version", sa.String, nullable=False),
         sa.Column("threshold", sa.Double, nullable=False),
         sa.Column("share", sa.Double),
+        sa.Column("basis", sa.String),
         sa.Column("shadow", sa.String),
         sa.Column("shadow_threshold", sa.Double),
         sa.Column("created_at", sa.Double, nullable=False),

@@ -1,6 +1,7 @@
 """What may become live, and how a gateway follows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ import pytest
 from models.errors import ConfigurationError, InvalidRequest, NotFound
 from router.model import RouterModel
 from serving.classifier.published import PublishedRouters, first_release
-from serving.classifier.releases import ReleaseBook, Releases
+from serving.classifier.releases import ReleaseBook, Releases, threshold_of
 from serving.settings import load_settings
 from serving.store.store import Store
+from serving.telemetry.record import CallRecord
 from tests.serving.conftest import ManualClock
 
 Versions = tuple[str, str]
@@ -18,7 +20,9 @@ Versions = tuple[str, str]
 
 @pytest.fixture
 def releases(store: Store, routers: PublishedRouters) -> Releases:
-    return Releases(store.releases, name="default", policy="learned", find=routers.model, clock=ManualClock())
+    return Releases(
+        store.releases, store.records.scores, name="default", policy="learned", find=routers.model, clock=ManualClock()
+    )
 
 
 async def test_a_version_is_promoted_with_the_threshold_that_it_was_calibrated_to(
@@ -36,6 +40,29 @@ async def test_a_share_is_turned_into_a_threshold_and_kept(
     assert (row.threshold, row.share) == (model.threshold_for(0.3, "learned"), 0.3)
     moved = await releases.set_threshold(threshold=0.125)
     assert (moved.action, moved.version, moved.threshold, moved.share) == ("set-threshold", versions[0], 0.125, None)
+
+
+async def test_a_share_goes_by_the_traffic_of_the_version_once_there_is_enough_of_it(
+    releases: Releases, versions: Versions, store: Store
+) -> None:
+    def decided(count: int, version: str, score: float) -> list[CallRecord]:
+        return [
+            CallRecord(f"r{score}-{at}", float(at), "chat", route_version=version, route_score=score + at / 1000)
+            for at in range(count)
+        ]
+
+    await store.records.add(decided(499, versions[0], 0.0) + decided(600, versions[1], 5.0))
+    assert (await releases.promote(versions[0], share=0.2)).basis == "training prompts"
+    await store.records.add(decided(501, versions[0], 0.6))
+    row = await releases.set_threshold(share=0.2)
+    assert (row.share, row.basis) == (0.2, "the last 1,000 prompts")
+    assert row.threshold == pytest.approx(0.6 + 0.301)
+    assert (await releases.set_threshold(share=1.0)).basis == "training prompts"
+
+
+@pytest.mark.parametrize(("share", "threshold"), [(0.5, 3.0), (0.25, 4.0), (0.01, 4.0), (0.99, 1.0)])
+def test_the_threshold_of_a_share_is_a_score_that_was_seen(share: float, threshold: float) -> None:
+    assert threshold_of([1.0, 4.0, 2.0, 3.0], share) == threshold
 
 
 async def test_a_version_that_is_not_there_or_cannot_be_used_changes_nothing(
@@ -90,9 +117,20 @@ async def test_a_version_that_was_never_calibrated_needs_a_threshold(store: Stor
     def find(_: str) -> RouterModel:
         return RouterModel(bare, model.axes, model.heads, model.examples, model.reference, model.known)
 
-    releases = Releases(store.releases, name="default", policy="learned", find=find, clock=ManualClock())
+    releases = Releases(
+        store.releases, store.records.scores, name="default", policy="learned", find=find, clock=ManualClock()
+    )
     with pytest.raises(InvalidRequest, match="never calibrated"):
         await releases.promote("v")
+
+
+def profile(folder: Path, model: Path) -> Path:
+    file = folder / "learned.yaml"
+    file.write_text(
+        "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
+        f"router: {{kind: learned, classifier: {{model: {model}, large_share: 0.4}}}}\n"
+    )
+    return file
 
 
 class Prepared:
@@ -137,20 +175,28 @@ async def test_a_gateway_whose_classifiers_are_not_ready_stays_where_it_was_and_
     assert book.release is not None
 
 
-async def test_the_profiles_model_is_promoted_once_and_never_over_a_choice(
-    store: Store, store_url: str, routers: PublishedRouters, versions: Versions, tmp_path: Path
+async def test_a_profiles_model_that_is_not_calibrated_is_promoted_for_the_share_of_the_settings(
+    store: Store, store_url: str, model: RouterModel, tmp_path: Path
 ) -> None:
-    profile = tmp_path / "learned.yaml"
-    profile.write_text(
-        "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
-        f"router: {{kind: learned, classifier: {{model: {tmp_path / 'model0'}, large_share: 0.4}}}}\n"
-    )
-    settings = load_settings(str(profile))
+    replace(model, manifest=model.manifest.model_copy(update={"thresholds": {}})).write(tmp_path / "bare")
+    settings = load_settings(str(profile(tmp_path, tmp_path / "bare")))
     await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
     live = await store.releases.live("default")
     assert live is not None
-    assert (live.version, live.share) == (versions[0], 0.4)
-    releases = Releases(store.releases, name="default", policy="learned", find=routers.model, clock=ManualClock())
+    assert (live.share, live.threshold) == (0.4, model.threshold_for(0.4, "learned"))
+
+
+async def test_the_profiles_model_is_promoted_once_and_never_over_a_choice(
+    store: Store, store_url: str, routers: PublishedRouters, versions: Versions, tmp_path: Path
+) -> None:
+    settings = load_settings(str(profile(tmp_path, tmp_path / "model0")))
+    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
+    live = await store.releases.live("default")
+    assert live is not None
+    assert (live.version, live.basis) == (versions[0], "calibrated")
+    releases = Releases(
+        store.releases, store.records.scores, name="default", policy="learned", find=routers.model, clock=ManualClock()
+    )
     chosen = await releases.promote(versions[1], threshold=0.1)
     await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
     assert await store.releases.live("default") == chosen
