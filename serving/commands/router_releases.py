@@ -144,6 +144,7 @@ async def _change(change: Change, state: StateDir) -> ReleaseRow:
     async with Store.open(store_url_of(state)) as store:
         releases = Releases(
             store.releases,
+            store.records.scores,
             name=classifier.name,
             policy=scoring_of(settings.router),
             find=routers.model,
