@@ -164,6 +164,16 @@ class FakeMetrics:
         return b"penstock_calls_total 1\n"
 
 
+class FakeExplainer:
+    """Says who asked what."""
+
+    async def explain(self, request: GenerationRequest, caller: Principal) -> dict[str, Any]:
+        return {"text": request.text, "model": request.model, "kind": request.kind, "role": caller.role}
+
+    async def status(self) -> dict[str, Any]:
+        return {"object": "router.status"}
+
+
 class FakeKeyAdmin:
     """Keys in a list."""
 
@@ -220,6 +230,7 @@ class Stack:
                 models=FakeModels(),
                 readiness=self.readiness,
                 metrics=FakeMetrics(),
+                explainer=FakeExplainer(),
                 http=self.http,
                 timers=self.timers,
                 version="0.1.0",

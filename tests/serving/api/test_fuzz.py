@@ -57,7 +57,9 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 generation = st.tuples(st.just("POST"), st.sampled_from(["/v1/chat/completions", "/v1/completions"]), bodies())
 feedback = st.tuples(
-    st.just("POST"), st.sampled_from(["/v1/feedback", "/admin/keys"]), bodies() | st.binary(max_size=50)
+    st.just("POST"),
+    st.sampled_from(["/v1/feedback", "/v1/router/explain", "/admin/keys"]),
+    bodies() | st.binary(max_size=50),
 )
 elsewhere = st.tuples(
     st.sampled_from(["GET", "POST", "DELETE", "PUT", "FOO"]),

@@ -1,0 +1,126 @@
+"""A classifier process over HTTP, from the gateway's client to the trained model: real batches, a real server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import httpx2
+import pytest
+
+from router.types import NoReading, Reading
+from serving.classifier.batches import Batches
+from serving.classifier.client import NAME, ClassifierClient
+from serving.classifier.door import ClassifierDoor
+from serving.classifier.messages import Ask, Refused, Told
+from serving.classifier.scorer import Scorer
+from serving.store.releases import ReleaseRow
+from serving.testing import StaticDirectory, serve
+from tests.serving.conftest import ManualClock
+
+TOKEN = "secret"
+SUM = "If 12 apples cost 30, what do 7 cost?"
+
+
+class Book:
+    """What is live, in the test's hands."""
+
+    def __init__(self, version: str) -> None:
+        self.release: ReleaseRow | None = ReleaseRow("default", "promote", version, 0.25, 5.0)
+
+
+@pytest.fixture
+async def url(scorer: Scorer) -> AsyncIterator[str]:
+    async with (
+        Batches(scorer.read, most=4, queue=8) as readings,
+        serve(ClassifierDoor(scorer, readings, token=TOKEN).app()) as address,
+    ):
+        yield address
+
+
+def client(url: str, version: str) -> ClassifierClient:
+    return ClassifierClient(
+        StaticDirectory({NAME: [url]}), Book(version), token=TOKEN, policy="learned", deadline_s=5, clock=ManualClock()
+    )
+
+
+async def test_a_reading_comes_all_the_way_and_many_at_once_are_the_same(url: str, versions: tuple[str, str]) -> None:
+    async with client(url, versions[0]) as made:
+        alone = await made.read(SUM)
+        many = await asyncio.gather(*(made.read(SUM) for _ in range(8)))
+    assert isinstance(alone, Reading)
+    assert alone.gain > 0.25
+    assert len(alone.sentence) == 4 * 64
+    assert many == [alone] * 8
+
+
+async def test_a_version_is_loaded_before_it_is_asked_for(url: str, versions: tuple[str, str], scorer: Scorer) -> None:
+    async with client(url, versions[0]) as made:
+        await made.load(versions[1])
+        assert list(scorer.drift()) == [versions[1]]
+        await made.load("f" * 12)
+        assert list(scorer.drift()) == [versions[1]]
+
+
+async def test_a_version_that_nobody_published_is_told_by_name(url: str, versions: tuple[str, str]) -> None:
+    assert "f" * 12 not in versions
+    async with client(url, "f" * 12) as made:
+        reading = await made.read(SUM)
+    assert isinstance(reading, NoReading)
+    assert (reading.cause, "ffffffffffff" in reading.objection) == ("version", True)
+
+
+async def test_a_question_about_a_prompt_is_not_counted_as_traffic(url: str, versions: tuple[str, str]) -> None:
+    async with client(url, versions[0]) as made:
+        await made.read(SUM)
+        outcome = await made.look(SUM, nearest=2)
+        (stands,) = await made.drift()
+    assert len(outcome.nearest) == 2
+    assert sum(stands[versions[0]].now["distance"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/read", "/load", "/drift", "/metrics"])
+async def test_nobody_comes_in_without_the_token(url: str, path: str) -> None:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as made:
+        for headers in ({}, {"authorization": "Bearer wrong"}):
+            answer = await made.request("GET" if path == "/metrics" else "POST", path, headers=headers)
+            assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/read", "/load"])
+async def test_what_is_no_message_is_refused(url: str, path: str) -> None:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False) as made:
+        answer = await made.post(path, content=b"{}", headers={"authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 400
+
+
+async def test_metrics_count_prompts_by_outcome_and_tell_drift_once_there_is_enough(
+    url: str, versions: tuple[str, str]
+) -> None:
+    async with client(url, versions[0]) as made, httpx2.AsyncClient(base_url=url, trust_env=False) as plain:
+        await made.read(SUM)
+        text = (await plain.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})).text
+        assert 'penstock_classifier_prompts_total{outcome="read"} 1.0' in text
+        assert "penstock_router_drift_psi{" not in text
+        for _ in range(50):
+            await asyncio.gather(*(made.read(SUM) for _ in range(4)))
+        text = (await plain.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})).text
+    assert f'penstock_router_drift_psi{{quantity="gain learned",version="{versions[0]}"}}' in text
+
+
+async def test_work_that_fails_is_told_and_the_next_prompt_is_another_matter(scorer: Scorer) -> None:
+    failures = [RuntimeError("no memory")]
+
+    def work(asks: Sequence[Ask]) -> Sequence[Told | Refused]:
+        if failures:
+            raise failures.pop()
+        return [Refused("version", "none") for _ in asks]
+
+    async with (
+        Batches(work, most=4, queue=8) as readings,
+        serve(ClassifierDoor(scorer, readings, token=TOKEN).app()) as address,
+        client(address, "v") as made,
+    ):
+        first = await made.read(SUM)
+        second = await made.read(SUM)
+    assert isinstance(first, NoReading)
+    assert isinstance(second, NoReading)
+    assert (first.cause, second.cause) == ("broken", "version")
