@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from pydantic import Field, ValidationError
 
 from models.config import Frozen
+from models.embedders import Embedder
 from models.errors import ConfigurationError
 from router.surface import VERSION
 
@@ -43,6 +44,18 @@ class Manifest(Frozen):
     thresholds: Mapping[PolicyName, float] = Field(
         default_factory=dict, description="Gains from here on go to the large tier."
     )
+
+    def require(self, embedder: Embedder) -> None:
+        """Raise `ConfigurationError` unless the model was trained with this embedder, read as deep and as far."""
+        trained, here = (
+            (self.embedder, self.depths, self.max_tokens),
+            (embedder.id, embedder.depths, embedder.max_tokens),
+        )
+        if trained != here:
+            raise ConfigurationError(
+                f"The router was trained with embedder {trained[0]} at depths {trained[1]} and {trained[2]} tokens;"
+                f" here it is {here[0]} at {here[1]} and {here[2]}."
+            )
 
     def about(self) -> dict[str, str]:
         """What a published version says of the model in it."""

@@ -7,8 +7,10 @@ goes to a callback.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from models.catalog.schema import LocalSource
 from models.catalog.sources import SOURCES, Access, Advance, Fetcher, RemoteFile
@@ -26,6 +28,21 @@ def free_bytes(folder: Path) -> int:
     """Free disk at the place of a folder that may not exist yet."""
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     return shutil.disk_usage(existing).free
+
+
+def access_of(environment: Mapping[str, str]) -> Access:
+    """How to reach hub and object store, from the variables that their own tools read."""
+    token = environment.get("HF_TOKEN", "").strip()
+    if not token and (file := environment.get("HF_TOKEN_PATH")):
+        try:
+            token = Path(file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError("The file that HF_TOKEN_PATH names cannot be read.", detail=str(error)) from error
+    return Access(
+        hub_token=SecretStr(token) if token else None,
+        hub_endpoint=environment.get("HF_ENDPOINT") or None,
+        s3_endpoint=environment.get("AWS_ENDPOINT_URL") or None,
+    )
 
 
 class Puller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from models.catalog.pull import Puller
 from models.embedders import build_embedder
 from models.errors import ConfigurationError
 from router.manifest import PolicyName
@@ -22,9 +23,17 @@ class LocalClassifier:
     """Loads the embedder with the first prompt: seconds, mostly imports."""
 
     def __init__(
-        self, settings: ClassifierSettings, routers: PublishedRouters, *, release: ReleaseRow | None, policy: PolicyName
+        self,
+        settings: ClassifierSettings,
+        routers: PublishedRouters,
+        *,
+        puller: Puller,
+        release: ReleaseRow | None,
+        policy: PolicyName,
     ) -> None:
+        """`puller`: fetches an embedder that the settings name by its place on a hub."""
         self._settings = settings
+        self._puller = puller
         self._routers = routers
         self._release = release
         self._policy = policy
@@ -35,13 +44,13 @@ class LocalClassifier:
             return Outcome(NoReading("none", "no router model is promoted"))
         ask = ask_of(text, self._release, policy=self._policy, within_s=PATIENCE_S, nearest=nearest)
         try:
-            scorer = await asyncio.to_thread(scorer_of, self._settings, self._routers)
+            scorer = await asyncio.to_thread(scorer_of, self._settings, self._routers, puller=self._puller)
         except ConfigurationError as error:
             return Outcome(NoReading("down", error.public))
         return outcome_of(scorer.read([ask])[0], self._release)
 
 
-def scorer_of(settings: ClassifierSettings, routers: PublishedRouters) -> Scorer:
+def scorer_of(settings: ClassifierSettings, routers: PublishedRouters, *, puller: Puller) -> Scorer:
     """A scorer for these settings. Blocks while the embedder is loaded; raises `ConfigurationError`."""
-    embedder, tasks = build_embedder(settings.embedder), shipped()
+    embedder, tasks = build_embedder(settings.embedder, puller=puller), shipped()
     return Scorer(embedder, tasks if tasks.manifest.embedder == embedder.id else None, find=routers.model)

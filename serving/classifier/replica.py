@@ -17,6 +17,8 @@ from typing import Any
 import ray.util
 
 from models.artifacts import ArtifactSettings
+from models.catalog import ModelStore
+from models.catalog.pull import Puller, access_of
 from router.policies import ClassifierSettings
 from serving.classifier.batches import Batches
 from serving.classifier.door import ClassifierDoor
@@ -32,13 +34,14 @@ PROBE_TIMEOUT_S = 15.0
 @dataclass(frozen=True)
 class ClassifierPlan:
     """Everything a replica is made from; travels to it by value. `artifacts_home`: where a local store lies unless its
-    settings say so; `fetched`: where versions lie once they are here.
+    settings say so; `fetched`: where versions lie once they are here; `models`: where pulled models lie.
     """
 
     classifier: ClassifierSettings
     artifacts: ArtifactSettings
     artifacts_home: str
     fetched: str
+    models: str
     token: str
     loopback: bool
 
@@ -51,7 +54,8 @@ class ClassifierReplica:
         routers = PublishedRouters.of(
             plan.artifacts, home=Path(plan.artifacts_home), cache=Path(plan.fetched), name=settings.name
         )
-        scorer = await asyncio.to_thread(scorer_of, settings, routers)
+        puller = Puller(ModelStore(Path(plan.models)), access_of(os.environ), wait=True)
+        scorer = await asyncio.to_thread(scorer_of, settings, routers, puller=puller)
         self._open = AsyncExitStack()
         self._readings = await self._open.enter_async_context(
             Batches(scorer.read, most=settings.batch, queue=settings.queue)

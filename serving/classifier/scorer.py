@@ -54,7 +54,7 @@ class Scorer:
             self._loaded.move_to_end(version)
             return self._loaded[version].model
         model = self._find(version)
-        require_embedder(model, self._embedder)
+        model.manifest.require(self._embedder)
         self._loaded[version] = Loaded(model, Drift(model.reference))
         while len(self._loaded) > KEPT:
             self._loaded.popitem(last=False)
@@ -151,18 +151,6 @@ def doubt(model: RouterModel, score: Score, *, policy: PolicyName) -> str | None
     if score.error > widest:
         return f"the model is not sure: error {score.error:.3f} > {widest:.3f}"
     return None
-
-
-def require_embedder(model: RouterModel, embedder: Embedder) -> None:
-    """Raise `ConfigurationError` unless the model was trained with this embedder, at these depths."""
-    manifest = model.manifest
-    trained = (manifest.embedder, manifest.depths, manifest.max_tokens)
-    here = (embedder.id, embedder.depths, embedder.max_tokens)
-    if trained != here:
-        raise ConfigurationError(
-            f"The router was trained with embedder {trained[0]} at depths {trained[1]}, {trained[2]} tokens;"
-            f" here it is {here[0]} at {here[1]}, {here[2]} tokens."
-        )
 
 
 def _score(found: Scores, at: int) -> Score:

@@ -6,21 +6,18 @@ Owns the words on the terminal. Cards, files and pulls are `models.catalog`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
-from pydantic import SecretStr
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
 from models.catalog import Catalog, ModelCard, ModelStore
-from models.catalog.pull import Puller, Total
-from models.catalog.sources import Access
-from models.errors import ConfigurationError
+from models.catalog.pull import Puller, Total, access_of
 from serving.commands.options import JsonOption, StateOption, state_of
 from serving.commands.terminal import err, out, print_json
 
@@ -58,7 +55,7 @@ def pull(model: CardId, *, state_dir: StateOption = None) -> None:
     catalog, store = _open(state_dir)
     card = catalog.card(model)
     with _progress(card.id) as started:
-        folder = Puller(store, access(os.environ)).pull(card, started)
+        folder = Puller(store, access_of(os.environ)).pull(card, started)
     err().print(f"Model {card.id!r} is complete.", markup=False)
     out().print(str(folder), markup=False)
 
@@ -79,21 +76,6 @@ def describe(card: ModelCard, store: ModelStore) -> dict[str, Any]:
         "licence": card.licence,
         "path": None if found is None else str(found),
     }
-
-
-def access(environment: Mapping[str, str]) -> Access:
-    """How to reach hub and object store, from the variables that their own tools read."""
-    token = environment.get("HF_TOKEN", "").strip()
-    if not token and (file := environment.get("HF_TOKEN_PATH")):
-        try:
-            token = Path(file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError("The file that HF_TOKEN_PATH names cannot be read.", detail=str(error)) from error
-    return Access(
-        hub_token=SecretStr(token) if token else None,
-        hub_endpoint=environment.get("HF_ENDPOINT") or None,
-        s3_endpoint=environment.get("AWS_ENDPOINT_URL") or None,
-    )
 
 
 def _open(state_dir: Path | None) -> tuple[Catalog, ModelStore]:

@@ -14,7 +14,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from models.catalog import Catalog
+from models.catalog import Catalog, ModelStore
+from models.catalog.pull import Puller, access_of
 from models.errors import PenstockError, Unavailable
 from models.types import GenerationRequest, Principal
 from router.policies import build_policy, classifier_of, scoring_of
@@ -136,7 +137,11 @@ async def _classifier(settings: Settings, state: StateDir) -> Classifier | None:
             release = await store.releases.live(classifier.name)
     routers = PublishedRouters.of(settings.artifacts, home=state.artifacts, cache=state.fetched, name=classifier.name)
     local: Classifier = import_module("serving.classifier.local").LocalClassifier(
-        classifier, routers, release=release, policy=scoring_of(settings.router)
+        classifier,
+        routers,
+        puller=Puller(ModelStore(state.models), access_of(environment()), wait=True),
+        release=release,
+        policy=scoring_of(settings.router),
     )
     return local
 

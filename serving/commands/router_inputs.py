@@ -17,14 +17,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from models.catalog import ModelStore
 from models.errors import ConfigurationError
 from router.manifest import PolicyName
+from router.policies import ClassifierSettings, classifier_of
 from serving.commands.interruption import interruptible
+from serving.commands.options import environment, profile_of
 from serving.commands.terminal import err
+from serving.settings import load_settings
+from serving.state import StateDir
 
 if TYPE_CHECKING:
     from models.embedders import Embedder
-    from router.model import Prompts, RouterModel
+    from router.model import Prompts
 
 DataOption = Annotated[
     list[Path], typer.Option("--data", help="Labelled prompts, JSON lines; give it again for more.", show_default=False)
@@ -52,12 +57,14 @@ def library(name: str) -> ModuleType:
         ) from error
 
 
-def shipped_embedder() -> Embedder:
-    """The embedder of the extra `router`."""
+def embedder_of(state: StateDir) -> Embedder:
+    """The embedder that the stack's classifier has by its profile; without one, that of the extra `router`."""
+    from models.catalog.pull import Puller, access_of
     from models.embedders import build_embedder
-    from models.embedders.sentence import SentenceSettings
 
-    return build_embedder(SentenceSettings(kind="sentence"))
+    classifier = classifier_of(load_settings(profile_of(None, state)).router) or ClassifierSettings()
+    puller = Puller(ModelStore(state.models), access_of(environment()), wait=True)
+    return build_embedder(classifier.embedder.model_copy(update={"threads": None}), puller=puller)
 
 
 def make_folder(folder: Path) -> None:
@@ -78,20 +85,6 @@ def labelled_prompts(files: list[Path], *, weak: str | None, strong: str | None,
     """A `Labelled`, read and checked."""
     data = library("training.data")
     return data.read_labelled(files, data.Columns(weak, strong, group))
-
-
-def require_embedder(model: RouterModel, embedder: Embedder) -> None:
-    """The one that the model was trained with, or `ConfigurationError`."""
-    manifest = model.manifest
-    if (manifest.embedder, manifest.depths, manifest.max_tokens) != (
-        embedder.id,
-        embedder.depths,
-        embedder.max_tokens,
-    ):
-        raise ConfigurationError(
-            f"The router was trained with embedder {manifest.embedder} at depths {manifest.depths} and"
-            f" {manifest.max_tokens} tokens; here it is {embedder.id} at {embedder.depths} and {embedder.max_tokens}."
-        )
 
 
 def features(texts: tuple[str, ...], embedder: Embedder, *, bar: Bar, cache: Path) -> Prompts:

@@ -27,12 +27,11 @@ from serving.commands.router_inputs import (
     StrongOption,
     WeakOption,
     bars,
+    embedder_of,
     features,
     labelled_prompts,
     library,
     make_folder,
-    require_embedder,
-    shipped_embedder,
     warn,
 )
 from serving.commands.terminal import out, print_json
@@ -63,7 +62,7 @@ def train(
     fit = library("training.fit")
     labelled = labelled_prompts(data, weak=weak, strong=strong, group=group)
     make_folder(to)
-    embedder = shipped_embedder()
+    embedder = embedder_of(state_of(state_dir))
     with bars() as bar:
         prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
         step = bar("training", library("training.folds").FOLDS + 1)
@@ -104,9 +103,9 @@ def evaluate(
     labelled = labelled_prompts(data, weak=weak, strong=strong, group=group)
     if to is not None:
         make_folder(to)
-    embedder = shipped_embedder()
+    embedder = embedder_of(state_of(state_dir))
     if model is not None:
-        require_embedder(model, embedder)
+        model.manifest.require(embedder)
     with bars() as bar:
         prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
         try:
@@ -177,8 +176,8 @@ def calibrate(
         if not data:
             raise ConfigurationError("A quality floor is found on labelled prompts: --data FILE.")
         labelled = labelled_prompts(data, weak=weak, strong=strong, group=None)
-        embedder = shipped_embedder()
-        require_embedder(model, embedder)
+        embedder = embedder_of(state_of(state_dir))
+        model.manifest.require(embedder)
         with bars() as bar:
             prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
         found = calibration.for_quality(model, quality_floor, seen=(prompts, labelled), policy=policy)

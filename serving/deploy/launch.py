@@ -153,6 +153,7 @@ def classifier_plan(settings: Settings, order: LaunchOrder) -> ClassifierPlan | 
         artifacts=settings.artifacts,
         artifacts_home=order.artifacts,
         fetched=order.fetched,
+        models=order.models,
         token=order.engine_token,
         loopback=settings.ray.address is None,
     )

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from models.catalog import Catalog
+from models.catalog.pull import access_of
 from models.errors import ConfigurationError
-from serving.commands.models import access, app
+from serving.commands.models import app
 
 CARD = """
 cards:
@@ -86,12 +87,12 @@ def test_pull_of_an_unknown_model_names_the_known_ones(state: Path) -> None:
 
 def test_the_token_comes_from_the_environment_or_a_file_and_is_never_shown(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hf_file\n")
-    given = [access({"HF_TOKEN": " hf_env "}), access({"HF_TOKEN_PATH": str(tmp_path / "token")})]
+    given = [access_of({"HF_TOKEN": " hf_env "}), access_of({"HF_TOKEN_PATH": str(tmp_path / "token")})]
     assert [a.hub_token.get_secret_value() for a in given if a.hub_token] == ["hf_env", "hf_file"]
     assert "hf_" not in repr(given)
-    assert access({}).hub_token is None
+    assert access_of({}).hub_token is None
 
 
 def test_a_token_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="HF_TOKEN_PATH"):
-        access({"HF_TOKEN_PATH": str(tmp_path / "none")})
+        access_of({"HF_TOKEN_PATH": str(tmp_path / "none")})
