@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-STEPS = ("key", "parse", "route")
+STEPS = ("key", "parse", "classify", "route")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ def stages(
         ),
         Stage("key", steps["key"], "who calls"),
         Stage("parse", steps["parse"], "the body read and checked"),
+        *([Stage("classify", steps["classify"], "the prompt read for `auto`")] if steps["classify"] else []),
         Stage("route", steps["route"], "the plan of attempts"),
         Stage("pick", pick, "the replica chosen"),
         Stage("engine", engine - direct_ms, "as the gateway sees it, less all that a direct client sees"),
