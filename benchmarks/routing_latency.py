@@ -103,11 +103,11 @@ async def _length(
     for _ in track(range(shape[1]), description=f"stack, {tokens} tokens", transient=True):
         ours, theirs = [], []
         for at in range(shape[0]):
-            first = await _ask(caller, "auto", prompt(tokens, chance))
+            first = await _ask(caller, prompt(tokens, chance), model="auto")
             model = first.model or ""
             # Which of the two comes first alternates: the second of a pair may find a warmer machine.
             order = ("auto", model) if at % 2 else (model, "auto")
-            times = {name: _ttft_ms(await _ask(caller, name, prompt(tokens, chance))) for name in order}
+            times = {name: _ttft_ms(await _ask(caller, prompt(tokens, chance), model=name)) for name in order}
             ours.append(times["auto"])
             theirs.append(times[model])
         added.append(_median(gaps(ours, theirs)))
@@ -117,7 +117,7 @@ async def _length(
     return {"tokens": tokens} | {name: asdict(estimate(each, seed=SEED)) for name, each in parts.items()}
 
 
-async def _ask(caller: Caller, model: str, text: str) -> Call:
+async def _ask(caller: Caller, text: str, *, model: str) -> Call:
     body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True, "max_tokens": 2}
     call = await caller.send(Call(0), body)
     if call.error is not None or not call.chunks_s:

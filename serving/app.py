@@ -25,7 +25,7 @@ from router.router import Router
 from serving.api.deps import ApiDependencies
 from serving.api.routes import build_api
 from serving.classifier.client import NAME as CLASSIFIER
-from serving.classifier.client import ClassifierClient
+from serving.classifier.client import ClassifierClient, Limits
 from serving.classifier.explainer import Explainer
 from serving.classifier.releases import ReleaseBook
 from serving.engines.attempts import EngineClient
@@ -133,7 +133,7 @@ async def _classifier(parts: GatewayParts, store: Store) -> AsyncIterator[Classi
         book,
         token=parts.engine_token,
         policy=scoring_of(parts.settings.router),
-        deadline_s=named.deadline_s,
+        limits=Limits(named.deadline_s),
         clock=parts.clock,
     )
     async with client, book.open(client.load):

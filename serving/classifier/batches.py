@@ -16,6 +16,7 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+S = TypeVar("S")
 
 
 class Full(Exception):
@@ -76,9 +77,9 @@ class Batches(Generic[T, R]):
         self._arrived.set()
         return await waiting.answer
 
-    async def apart(self, work: Callable[[], object]) -> None:
+    async def apart(self, work: Callable[[], S]) -> S:
         """Something else for the thread, between two batches."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -72,6 +72,14 @@ class Outcome:
     nearest: Sequence[Example] = ()
 
 
+class Limits(NamedTuple):
+    """The longest wait for a reading, and after how many failures in a row a replica is left alone for how long."""
+
+    deadline_s: float
+    failures: int = 5
+    pause_s: float = 10.0
+
+
 class ClassifierClient:
     """Reads prompts. One per gateway process; `async with` closes its connections."""
 
@@ -82,16 +90,13 @@ class ClassifierClient:
         *,
         token: str,
         policy: PolicyName,
-        deadline_s: float,
-        breaker: tuple[int, float] = (5, 10.0),
+        limits: Limits,
         clock: Clock,
     ) -> None:
-        """`breaker`: failures in a row that end the asking of a replica, and for how many seconds."""
         self._directory = directory
         self._live = live
         self._policy = policy
-        self._deadline_s = deadline_s
-        self._breaker = breaker
+        self._limits = limits
         self._clock = clock
         self._headers = {"authorization": f"Bearer {token}", "content-type": MEDIA_TYPE}
         self._pool = Pool(connect_s=CONNECT_S)
@@ -117,7 +122,7 @@ class ClassifierClient:
         endpoint = self._best()
         if endpoint is None:
             return Outcome(NoReading("down", "no classifier answers"))
-        ask = ask_of(text, release, policy=self._policy, within_s=self._deadline_s, nearest=nearest)
+        ask = ask_of(text, release, policy=self._policy, within_s=self._limits.deadline_s, nearest=nearest)
         peer = self._peers[endpoint.replica]
         peer.running += 1
         probe = peer.breaker.enter()
@@ -168,11 +173,11 @@ class ClassifierClient:
         reply: Reply | None = None
         body = msgspec.msgpack.encode(ask)
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._limits.deadline_s):
                 reply = await self._pool.post(endpoint.base_url, PATH, headers=self._headers, body=body)
                 body = await read_all(reply, LONGEST_BYTES)
         except TimeoutError:
-            return NoReading("late", f"the classifier did not answer within {self._deadline_s:g} s")
+            return NoReading("late", f"the classifier did not answer within {self._limits.deadline_s:g} s")
         except OSError as error:
             return NoReading("down", f"the classifier is gone: {type(error).__name__}")
         finally:
@@ -190,8 +195,10 @@ class ClassifierClient:
         endpoints, now = self._directory.endpoints(NAME), self._clock.monotonic()
         names = {endpoint.replica for endpoint in endpoints}
         if names != self._peers.keys():
-            limit, pause_s = self._breaker
-            self._peers = {name: self._peers.get(name) or Peer(Breaker(limit, pause_s)) for name in sorted(names)}
+            limits = self._limits
+            self._peers = {
+                name: self._peers.get(name) or Peer(Breaker(limits.failures, limits.pause_s)) for name in sorted(names)
+            }
         open_to_us = [endpoint for endpoint in endpoints if self._peers[endpoint.replica].breaker.admits(now)]
         return min(open_to_us, key=lambda endpoint: self._peers[endpoint.replica].running, default=None)
 

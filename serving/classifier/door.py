@@ -1,6 +1,7 @@
 """The HTTP side of a classifier process: token, routes, and the errors that a gateway counts.
 
-Owns paths and statuses. What is read is `scorer.py`'s, when it is read `batches.py`'s. Knows no Ray.
+Owns paths and statuses. What is read is `scorer.py`'s, when it is read `batches.py`'s. Plain ASGI, as the engines' door
+is: four routes for callers of ours need no framework. Knows no Ray.
 """
 
 from __future__ import annotations
@@ -10,27 +11,35 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from models.errors import ConfigurationError
 from router.drift import shifts_of
 from serving.classifier.batches import Batches, Full, Late
 from serving.classifier.messages import DRIFT, LOAD, MEDIA_TYPE, METRICS, PATH, Ask, Load, Refused, Told
 from serving.classifier.scorer import Scorer
-from serving.engines.door import AsgiApp
+from serving.engines.door import Receive, Scope, Send
 
 log = logging.getLogger("ray.serve")
 
 STATUSES = {"version": 404, "full": 503, "late": 503, "broken": 500}
 SECONDS = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-Handler = Callable[[Request], Awaitable[Response]]
+LONGEST_BYTES = 2**20
 Readings = Batches[Ask, Told | Refused]
+
+
+class Reply(NamedTuple):
+    """One answer."""
+
+    status: int
+    body: bytes = b""
+    media_type: str = MEDIA_TYPE
+
+
+Handler = Callable[[bytes], Awaitable[Reply]]
 
 
 class ClassifierDoor:
@@ -52,31 +61,37 @@ class ClassifierDoor:
             registry=at,
         )
 
-    def app(self) -> AsgiApp:
-        """What a server serves."""
-        table: tuple[tuple[str, str, Handler], ...] = (
-            ("POST", PATH, self._read),
-            ("POST", LOAD, self._load),
-            ("POST", DRIFT, self._counts),
-            ("GET", METRICS, self._metrics),
-        )
-        return Starlette(routes=[Route(path, self._guarded(handler), methods=[verb]) for verb, path, handler in table])
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("POST", PATH): self._read,
+            ("POST", LOAD): self._load,
+            ("POST", DRIFT): self._counts,
+            ("GET", METRICS): self._metrics,
+        }
 
-    def _guarded(self, handler: Handler) -> Handler:
-        async def guarded(request: Request) -> Response:
-            if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._token):
-                return Response(status_code=401)
-            return await handler(request)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            return
+        reply = await self._reply(scope, receive)
+        headers = [(b"content-type", reply.media_type.encode()), (b"content-length", str(len(reply.body)).encode())]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
 
-        return guarded
-
-    async def _read(self, request: Request) -> Response:
-        started = time.monotonic()
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+        sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        if not hmac.compare_digest(sent, self._token):
+            return Reply(401)
+        handler = self._routes.get((scope["method"], scope["path"]))
+        if handler is None:
+            return Reply(404)
         try:
-            ask = msgspec.msgpack.decode(await request.body(), type=Ask)
+            return await handler(await _body(receive))
         except msgspec.DecodeError:
-            return Response(status_code=400)
-        told = await self._answer(ask)
+            return Reply(400)
+
+    async def _read(self, body: bytes) -> Reply:
+        started = time.monotonic()
+        told = await self._answer(msgspec.msgpack.decode(body, type=Ask))
         if isinstance(told, Refused):
             self._outcomes.labels(told.cause).inc()
             return _packed(told, STATUSES[told.cause])
@@ -95,29 +110,38 @@ class ClassifierDoor:
             log.exception("a batch of prompts failed")
             return Refused("broken", type(error).__name__)
 
-    async def _load(self, request: Request) -> Response:
+    async def _load(self, body: bytes) -> Reply:
+        version = msgspec.msgpack.decode(body, type=Load).version
         try:
-            version = msgspec.msgpack.decode(await request.body(), type=Load).version
             await self._readings.apart(partial(self._scorer.load, version))
-        except msgspec.DecodeError:
-            return Response(status_code=400)
         except ConfigurationError as error:
             return _packed(Refused("version", error.public), STATUSES["version"])
         return _packed(None)
 
-    async def _counts(self, request: Request) -> Response:
-        del request
-        return _packed(self._scorer.drift())
+    async def _counts(self, _body: bytes) -> Reply:
+        return _packed(await self._readings.apart(self._scorer.drift))
 
-    async def _metrics(self, request: Request) -> Response:
-        del request
+    async def _metrics(self, _body: bytes) -> Reply:
+        stands = await self._readings.apart(self._scorer.drift)
         self._drift.clear()
-        for version, standing in self._scorer.drift().items():
+        for version, standing in stands.items():
             for quantity, shift in shifts_of(standing.now, standing.then).items():
                 if shift.psi is not None:
                     self._drift.labels(version, quantity).set(shift.psi)
-        return Response(generate_latest(self._registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Reply(200, generate_latest(self._registry), "text/plain; version=0.0.4; charset=utf-8")
 
 
-def _packed(value: object, status: int = 200) -> Response:
-    return Response(msgspec.msgpack.encode(value), status, media_type=MEDIA_TYPE)
+async def _body(receive: Receive) -> bytes:
+    """The whole body; what is longer than any message of ours is cut, and then is none."""
+    parts: list[bytes] = []
+    length = 0
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        length += len(parts[-1])
+        if not message.get("more_body", False) or length > LONGEST_BYTES:
+            return b"".join(parts)
+
+
+def _packed(value: object, status: int = 200) -> Reply:
+    return Reply(status, msgspec.msgpack.encode(value))

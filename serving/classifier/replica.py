@@ -62,7 +62,7 @@ class ClassifierReplica:
         )
         await self._probe()  # the first pass through the model is the slow one
         host = "127.0.0.1" if plan.loopback else ray.util.get_node_ip_address()
-        self._server = OwnServer(ClassifierDoor(scorer, self._readings, token=plan.token).app(), host=host)
+        self._server = OwnServer(ClassifierDoor(scorer, self._readings, token=plan.token), host=host)
 
     async def __call__(self) -> None:
         """Serve wants a callable; nobody comes this way."""

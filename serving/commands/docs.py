@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from models.artifacts import ARTIFACT_STORES
 from models.config import PluginSettings
+from models.embedders import EMBEDDERS
 from models.plugins import Registry
 from router.policies import POLICIES
 from serving.settings import EngineSettings, Settings, profile_names
@@ -104,8 +105,18 @@ def _section(name: str, field: FieldInfo) -> Iterator[str]:
         for kind in family.kinds:
             settings: type[PluginSettings] = family.module(kind).Settings
             yield _block(f"`{name}` with `kind: {kind}`", settings, path=(name,))
+        if name == "router":
+            yield from _embedders()
     elif section := _model(field):
         yield _block(f"`{name}`", section, path=(name,))
+
+
+def _embedders() -> Iterator[str]:
+    """What a classifier's `embedder` may be."""
+    for kind in EMBEDDERS.kinds:
+        settings: type[PluginSettings] = EMBEDDERS.module(kind).Settings
+        path = ("router", "classifier", "embedder")
+        yield _block(f"`router.classifier.embedder` with `kind: {kind}`", settings, path=path)
 
 
 def _block(title: str, settings: type[BaseModel], *, path: tuple[str, ...]) -> str:
@@ -133,6 +144,8 @@ def _default(field: FieldInfo) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, tuple):
         return str(list(value))
+    if isinstance(value, PluginSettings):
+        return ", ".join(f"{name}: {part}" for name, part in value.model_dump(exclude_unset=True).items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -152,7 +165,9 @@ def _bounds(field: FieldInfo) -> str:
 def _model(field: FieldInfo) -> type[BaseModel] | None:
     """The settings class of a field that is a section of its own."""
     annotation: Any = field.annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    if not isinstance(annotation, type) or not issubclass(annotation, BaseModel) or annotation is PluginSettings:
+        return None
+    return annotation
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ EDGE_FILES: dict[str, str] = {
     "models/demo/start.py": "lays out the weights from which the demo tiers are trained",
     "models/demo/train.py": "trains the demo tiers",
     "models/embedders/encoder.py": "runs the sentence model of an embedder",
+    "serving/classifier/replica.py": "is the classifier's Serve deployment",
     "serving/deploy/applications.py": "builds the Ray Serve applications",
     "serving/deploy/gateway.py": "is the gateway's Serve deployment",
     "serving/deploy/launch.py": "runs Serve in a process of its own",

@@ -28,6 +28,10 @@ from tests.serving.conftest import ManualClock
 
 TOKEN = "engine-token"
 CARDS = ("demo-small", "demo-large")
+PROFILE = (
+    "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
+    "router: {kind: threshold}\n"
+)
 
 
 @dataclass
@@ -94,7 +98,9 @@ async def _keys(url: str) -> dict[str, str]:
 @pytest.fixture
 async def gateway(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
     """Timers beside the profile's own come as the fixture's parameter."""
-    settings, catalog = load_settings("cpu-demo", {"timers": getattr(request, "param", {})}), Catalog.load(None)
+    (tmp_path / "rules.yaml").write_text(PROFILE)
+    settings = load_settings(str(tmp_path / "rules.yaml"), {"timers": getattr(request, "param", {})})
+    catalog = Catalog.load(None)
     engines = {card: FakeEngine(Script(tokens=3, word=f"{card} "), token=TOKEN) for card in CARDS}
     database = tmp_path / "penstock.db"
     url = f"sqlite+aiosqlite:///{database}"

@@ -99,7 +99,7 @@ async def stand(
         serve(engines[0]) as small,
         serve(engines[1]) as large,
         Batches(scorer.read, most=8, queue=64) as readings,
-        serve(ClassifierDoor(scorer, readings, token=TOKEN).app()) as classifier,
+        serve(ClassifierDoor(scorer, readings, token=TOKEN)) as classifier,
     ):
         admin = KeyAdmin(store.keys, clock=SystemClock())
         first = await admin.create_first()

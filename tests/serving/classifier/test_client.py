@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from router.types import Candidate, NoReading, Reading
-from serving.classifier.client import NAME, ClassifierClient
+from serving.classifier.client import NAME, ClassifierClient, Limits
 from serving.classifier.messages import Ask, Example, Refused, Score, Standing, Told
 from serving.store.releases import ReleaseRow
 from serving.testing import StaticDirectory, serve
@@ -61,7 +61,7 @@ async def client(*fakes: FakeClassifier, book: Book | None = None, **options: An
         made = ClassifierClient(
             options.pop("directory", None) or StaticDirectory({NAME: urls}),
             book or Book(),
-            **{"token": "secret", "policy": "learned", "deadline_s": 5.0, "clock": ManualClock(), **options},
+            **{"token": "secret", "policy": "learned", "limits": Limits(5.0), "clock": ManualClock(), **options},
         )
         async with made:
             yield made
@@ -147,7 +147,7 @@ async def test_a_score_that_is_no_number_is_no_reading(part: str, number: float,
     ],
 )
 async def test_every_way_to_fail_has_a_name(fake: FakeClassifier, cause: str) -> None:
-    async with client(fake, deadline_s=0.2 if fake.hangs else 5.0) as made:
+    async with client(fake, limits=Limits(0.2 if fake.hangs else 5.0)) as made:
         reading = await made.read("?")
     assert isinstance(reading, NoReading)
     assert reading.cause == cause
@@ -170,7 +170,7 @@ async def test_a_replica_that_is_gone_is_down() -> None:
 
 async def test_a_replica_that_hangs_is_asked_no_more_until_its_pause_is_over() -> None:
     fake, clock = FakeClassifier(hangs=True), ManualClock()
-    async with client(fake, clock=clock, deadline_s=0.05, breaker=(2, 10.0)) as made:
+    async with client(fake, clock=clock, limits=Limits(0.05, failures=2)) as made:
         causes = [(await made.read("?")).cause for _ in range(4)]
         assert causes == ["late", "late", "down", "down"]
         assert len(fake.asked) == 2
@@ -182,13 +182,13 @@ async def test_a_replica_that_hangs_is_asked_no_more_until_its_pause_is_over() -
 
 async def test_a_busy_or_unknowing_replica_is_not_taken_for_a_broken_one() -> None:
     fake = FakeClassifier(Refused("full", "256 wait"), 503)
-    async with client(fake, breaker=(1, 10.0)) as made:
+    async with client(fake, limits=Limits(5.0, failures=1)) as made:
         assert [(await made.read("?")).cause for _ in range(3)] == ["full"] * 3
 
 
 async def test_a_call_that_is_cancelled_leaves_the_replica_open_to_the_next() -> None:
     fake = FakeClassifier(hangs=True)
-    async with client(fake, breaker=(1, 0.0)) as made:
+    async with client(fake, limits=Limits(5.0, failures=1, pause_s=0.0)) as made:
         for _ in range(2):
             asked = asyncio.create_task(made.read("?"))
             await fake.came.acquire()

@@ -8,7 +8,7 @@ import pytest
 
 from router.types import NoReading, Reading
 from serving.classifier.batches import Batches
-from serving.classifier.client import NAME, ClassifierClient
+from serving.classifier.client import NAME, ClassifierClient, Limits
 from serving.classifier.door import ClassifierDoor
 from serving.classifier.messages import Ask, Refused, Told
 from serving.classifier.scorer import Scorer
@@ -31,14 +31,19 @@ class Book:
 async def url(scorer: Scorer) -> AsyncIterator[str]:
     async with (
         Batches(scorer.read, most=4, queue=8) as readings,
-        serve(ClassifierDoor(scorer, readings, token=TOKEN).app()) as address,
+        serve(ClassifierDoor(scorer, readings, token=TOKEN)) as address,
     ):
         yield address
 
 
 def client(url: str, version: str) -> ClassifierClient:
     return ClassifierClient(
-        StaticDirectory({NAME: [url]}), Book(version), token=TOKEN, policy="learned", deadline_s=5, clock=ManualClock()
+        StaticDirectory({NAME: [url]}),
+        Book(version),
+        token=TOKEN,
+        policy="learned",
+        limits=Limits(5),
+        clock=ManualClock(),
     )
 
 
@@ -116,7 +121,7 @@ async def test_work_that_fails_is_told_and_the_next_prompt_is_another_matter(sco
 
     async with (
         Batches(work, most=4, queue=8) as readings,
-        serve(ClassifierDoor(scorer, readings, token=TOKEN).app()) as address,
+        serve(ClassifierDoor(scorer, readings, token=TOKEN)) as address,
         client(address, "v") as made,
     ):
         first = await made.read(SUM)

@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_every_value_names_its_origin(penstock: Run) -> None:
-    found = json.loads(penstock("config", "show", "--json", PENSTOCK__ROUTER__THRESHOLD="0.7").stdout)
-    assert found["router.threshold"] == {"value": 0.7, "origin": "environment"}
-    assert found["router.kind"] == {"value": "threshold", "origin": "profile"}
+    found = json.loads(penstock("config", "show", "--json", PENSTOCK__GATEWAY__ATTEMPTS="2").stdout)
+    assert found["gateway.attempts"] == {"value": 2, "origin": "environment"}
+    assert found["router.kind"] == {"value": "learned", "origin": "profile"}
     assert found["engines.0.card"] == {"value": "demo-small", "origin": "profile"}
     assert found["timers.total_s"] == {"value": 900.0, "origin": "default"}
 

@@ -1,18 +1,32 @@
 import json
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
 Run = Callable[..., Result]
+PROFILE = (
+    "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
+    "router: {kind: threshold}\n"
+)
 
 
-def test_json_holds_the_plan_the_points_and_what_was_dropped(penstock: Run) -> None:
-    found = json.loads(penstock("router", "explain", "How many lamps are left?", "--json").stdout)
-    assert found["route"]["policy"] == "threshold"
+@pytest.fixture
+def rules(tmp_path: Path) -> str:
+    """A profile whose policy needs no classifier."""
+    (tmp_path / "rules.yaml").write_text(PROFILE)
+    return str(tmp_path / "rules.yaml")
+
+
+def test_json_holds_the_plan_the_points_and_what_was_dropped(penstock: Run, rules: str) -> None:
+    found = json.loads(penstock("router", "explain", "How many lamps are left?", "--profile", rules, "--json").stdout)
+    assert (found["profile"], found["route"]["policy"]) == ("rules", "threshold")
     assert [attempt["card"] for attempt in found["attempts"]] == ["demo-large", "demo-small"]
     points = {part["feature"]: part["points"] for part in found["contributions"]}
     assert points["calculation"] == 0.45
     assert round(sum(points.values()), 4) == found["route"]["score"]
+    assert (found["reading"], found["nearest"]) == (None, [])
 
 
 def test_a_named_model_drops_the_others_with_a_reason(penstock: Run) -> None:
@@ -20,18 +34,25 @@ def test_a_named_model_drops_the_others_with_a_reason(penstock: Run) -> None:
     assert found["dropped"] == [{"card": "demo-large", "reason": "the request names another model"}]
 
 
-def test_the_profile_decides_the_policy(penstock: Run) -> None:
-    assert "score 0.50 >= 0.40" in penstock("router", "explain", "Explain the proof").stdout
-    result = penstock("router", "explain", "Explain the proof", PENSTOCK__ROUTER__THRESHOLD="1")
+def test_the_profile_decides_the_policy(penstock: Run, rules: str) -> None:
+    assert "score 0.50 >= 0.40" in penstock("router", "explain", "Explain the proof", "--profile", rules).stdout
+    result = penstock("router", "explain", "Explain the proof", "--profile", rules, PENSTOCK__ROUTER__THRESHOLD="1")
     assert "score 0.50 < 1.00" in result.stdout
     assert "1. demo-small" in result.stdout
 
 
-def test_a_person_sees_features_reason_and_order(penstock: Run) -> None:
-    result = penstock("router", "explain", "[b]Explain[/b] why")
+def test_a_person_sees_features_reason_and_order(penstock: Run, rules: str) -> None:
+    result = penstock("router", "explain", "[b]Explain[/b] why", "--profile", rules)
     assert result.exit_code == 0
     assert "reasoning" in result.stdout
     assert "1. demo-large" in result.stdout
+
+
+def test_a_learned_policy_without_a_release_says_so_and_takes_the_default_tier(penstock: Run) -> None:
+    found = json.loads(penstock("router", "explain", "Hi", "--profile", "cpu-demo", "--json").stdout)
+    assert found["reading"] == {"cause": "none", "objection": "no router model is promoted"}
+    assert (found["route"]["policy"], found["attempts"][0]["tier"]) == ("default", "large")
+    assert "default: no router model is promoted" in penstock("router", "explain", "Hi").stdout
 
 
 def test_an_unknown_model_is_one_sentence_and_exit_code_1(penstock: Run) -> None:

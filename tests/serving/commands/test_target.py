@@ -43,7 +43,7 @@ def test_the_own_key_is_made_once_works_for_inference_and_is_kept_private(state:
         async with Store.open(f"sqlite+aiosqlite:///{state.database}") as store:
             return [(row.role, row.sha256) for row in await store.keys.all()]
 
-    assert asyncio.run(stored()) == [("inference", digest(first))]
+    assert asyncio.run(stored()) == [("engineer", digest(first))]
 
 
 def test_a_revoked_own_key_is_replaced(state: StateDir) -> None:

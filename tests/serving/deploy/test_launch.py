@@ -128,7 +128,13 @@ def test_a_start_under_way_is_no_failure(status: str) -> None:
 
 def changing(**states: dict[str, int]) -> ApplicationStatusOverview:
     """The demo stack while it is changed: how many replicas of each deployment are in which state."""
-    serving = {"gateway": {"RUNNING": 1}, "demo-small": {"RUNNING": 1}, "demo-large": {"RUNNING": 1}, **states}
+    serving = {
+        "gateway": {"RUNNING": 1},
+        "classifier": {"RUNNING": 1},
+        "demo-small": {"RUNNING": 1},
+        "demo-large": {"RUNNING": 1},
+        **states,
+    }
     deployments = {
         name: DeploymentStatusOverview(
             DeploymentStatus.UPDATING if counts != {"RUNNING": 1} else DeploymentStatus.HEALTHY,
