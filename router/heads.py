@@ -80,10 +80,10 @@ class Head:
     bias: float
     halves: tuple[Forest, Forest]
 
-    def answers(self, linear_rows: Floats, rows: Floats) -> tuple[Doubles, Doubles]:
-        """The answers `[n]` and how far the halves' answers lie apart, halved."""
+    def answers(self, linear_rows: Floats, said: Doubles) -> tuple[Doubles, Doubles]:
+        """The answers `[n]` and how far the halves' answers lie apart, halved. `said`: by the halves, `[n, 2]`."""
         linear = (linear_rows @ self.weights).astype(np.float64) + self.bias
-        first, second = (half.predict(rows) for half in self.halves)
+        first, second = said.T
         forest = (first + second) / 2
         answer = self.middle + self.shares[0] * (linear - self.middle) + self.shares[1] * (forest - self.middle)
         return np.round(answer, DIGITS), self.shares[1] * np.abs(first - second) / 2

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from router.drift import Reference
 from router.examples import Examples, Neighbour, fingerprints
 from router.heads import HEADS, Axes, Head, columns
 from router.manifest import POLICIES, Manifest, PolicyName, read_manifest
+from router.trees import Grove
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 ALWAYS_SMALL, ALWAYS_LARGE = 2.0, -2.0
@@ -80,6 +81,11 @@ class RouterModel:
     examples: Examples
     reference: Reference
     known: NDArray[np.uint64]
+    grove: Grove = field(init=False)
+
+    def __post_init__(self) -> None:
+        halves = [half for name in ("gain", "small") for half in self.heads[name].halves]
+        object.__setattr__(self, "grove", Grove(halves))
 
     def score(self, prompts: Prompts, policy: PolicyName = "learned") -> Scores:
         """The scores of these prompts; they must come from the embedder that the manifest names."""
@@ -89,8 +95,9 @@ class RouterModel:
         standard = self.axes.standard(prompts.depths)
         rows = columns(prompts.surface, self.axes.along(standard))
         linear = self.axes.linear(standard, prompts.surface)
-        gain, error = self.heads["gain"].answers(linear, rows)
-        small, _ = self.heads["small"].answers(linear, rows)
+        said = self.grove.predict(rows)
+        gain, error = self.heads["gain"].answers(linear, said[:, :2])
+        small, _ = self.heads["small"].answers(linear, said[:, 2:])
         return _scores(gain, small, error=error, distance=self.examples.distance(prompts.sentence))
 
     def nearest(self, sentence: Floats, count: int = 5) -> tuple[Neighbour, ...]:

@@ -10,7 +10,7 @@ from router.training.data import Columns, read_labelled
 from router.training.fit import Recipe, train
 from router.training.folds import folds, splits
 from router.training.growth import GROWTH, as_forest
-from router.trees import Forest
+from router.trees import Forest, Grove
 from tests.router.training.made import ROUNDS, features, lines, trained, write
 
 
@@ -30,6 +30,18 @@ def test_a_forest_of_single_leaves_says_one_number() -> None:
     forest = as_forest(lightgbm.train(GROWTH, lightgbm.Dataset(rows, np.full(100, 0.25)), 3))
     assert forest.depth == 0
     assert np.allclose(forest.predict(rows[:2]), 0.25)
+
+
+def test_forests_that_are_asked_together_say_what_each_says_alone() -> None:
+    chance = np.random.default_rng(2)
+    rows = chance.normal(size=(400, 6)).astype(np.float32)
+    shapes = ((rows[:, 0], 30), (rows[:, 1] * rows[:, 2], 7), (np.full(400, 0.25), 2))
+    forests = [as_forest(lightgbm.train(GROWTH, lightgbm.Dataset(rows, target), trees)) for target, trees in shapes]
+    assert len({(forest.depth, len(forest.roots)) for forest in forests}) == 3
+    together = Grove(forests).predict(rows[:50])
+    assert together.shape == (50, 3)
+    for at, forest in enumerate(forests):
+        assert np.allclose(together[:, at], forest.predict(rows[:50]), atol=1e-12)
 
 
 @pytest.mark.parametrize(("part", "value", "said"), [("left", 10**6, "point at nodes"), ("feature", 99, "features")])
