@@ -35,7 +35,7 @@ def test_a_forest_of_single_leaves_says_one_number() -> None:
 def test_forests_that_are_asked_together_say_what_each_says_alone() -> None:
     chance = np.random.default_rng(2)
     rows = chance.normal(size=(400, 6)).astype(np.float32)
-    shapes = ((rows[:, 0], 30), (rows[:, 1] * rows[:, 2], 7), (np.full(400, 0.25), 2))
+    shapes = ((rows[:, 0].copy(), 30), (rows[:, 1] * rows[:, 2], 7), (np.full(400, 0.25), 2))
     forests = [as_forest(lightgbm.train(GROWTH, lightgbm.Dataset(rows, target), trees)) for target, trees in shapes]
     assert len({(forest.depth, len(forest.roots)) for forest in forests}) == 3
     together = Grove(forests).predict(rows[:50])
