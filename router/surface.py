@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.embedders.text import END_CHARACTERS
 from router.features import visible
 
-VERSION = 1
+VERSION = 2
 
 OPTION = re.compile(r"^[ \t]*\(?(?:[A-Ja-j]|[1-9])[.):][ \t]+(.*)$", re.MULTILINE)
 TOKEN = re.compile(r"\w+|[^\w\s]")
@@ -26,6 +28,10 @@ WORD = re.compile(r"[A-Za-z]+")
 NUMERAL = re.compile(r"\d+(?:[.,]\d+)*")
 BARE_NUMBER = re.compile(r"[\d.,$%\s-]+")
 SENTENCE = re.compile(r"[.!?]\s|\n")
+CAPITALS, DIGITS = string.ascii_uppercase.encode(), string.digits.encode()
+PLAIN = bytes(code for code in range(128) if chr(code).isalnum() or chr(code).isspace())
+LONGEST = 2 * END_CHARACTERS + 1
+"""Characters are counted up to here: of a longer prompt both ends are sent (`models/embedders/text.py`)."""
 LARGEST = 1e15
 """Numbers are cut here, so that no count of digits overflows."""
 
@@ -100,7 +106,8 @@ def _row(whole: str) -> list[float]:
 
 def _sizes(parts: _Parts, *, whole: str) -> list[float]:
     numbers = NUMERAL.findall(parts.text)
-    counts = (len(whole), len(parts.tokens), len(parts.words), len(numbers), len(set(numbers)))
+    characters = min(len(whole), LONGEST)
+    counts = (characters, len(parts.tokens), len(parts.words), len(numbers), len(set(numbers)))
     stem = (len(_pieces(parts.stem)), len(parts.stem), len(WORD.findall(parts.stem)))
     return [float(count) for count in (*counts, *stem)]
 
@@ -148,7 +155,13 @@ def _words(words: list[str]) -> list[float]:
 
 
 def _letters(text: str) -> list[float]:
+    """Shares of capitals, digits, marks and letters beyond ASCII. ASCII, nearly every prompt, is counted as bytes."""
     size = max(1, len(text))
+    if text.isascii():
+        content = text.encode()
+        found = (len(content) - len(content.translate(None, some)) for some in (CAPITALS, DIGITS, PLAIN))
+        capitals, digits, plain = found
+        return [capitals / size, digits / size, (len(content) - plain) / size, 0.0]
     return [
         sum(map(str.isupper, text)) / size,
         sum(map(str.isdigit, text)) / size,
