@@ -1,6 +1,6 @@
 """Whether the prompts of now are like those that a router model learned from. Pure: no clock, no file, no thread.
 
-Kept with a model are ten bins for each of: the gain (one for each policy), the distance to the nearest landmark, and the
+Kept with a model are ten bins for each of: the gain (one for each policy), the distance to the nearest example, and the
 first eight principal axes of the sentence vectors. Serving counts its last prompts into them.
 
 The measure is the population stability index, Σ (p − q) · ln(p / q) over the bins, p being the shares of now and q

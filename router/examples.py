@@ -22,9 +22,6 @@ Doubles = NDArray[np.float64]
 
 MOST = 4096
 """Examples that are kept: one prompt is compared with all of them in a fraction of a millisecond."""
-LANDMARKS = 1024
-"""Of them, spread evenly: a prompt's distance is that to the nearest of these. All of them, in memory that an embedding
-has just swept, would be a fifth of a decision's time."""
 CHARACTERS = 200
 """Of a text that is kept: to be recognised by a person."""
 NEIGHBOURS = 50
@@ -47,7 +44,7 @@ class Neighbour(NamedTuple):
 class Votes(NamedTuple):
     """What the neighbours say of prompts, each `[n]`: `gain` (−1…1) and `small` (0…1) are weighted means.
 
-    `error` is the standard error of the mean gain, `distance` that of `Examples.distance`.
+    `error` is the standard error of the mean gain, `distance` 1 − cosine to the nearest neighbour.
     """
 
     gain: Doubles
@@ -65,14 +62,11 @@ class Examples:
     large: Floats
     texts: tuple[str, ...]
     _unit: Floats = field(init=False, repr=False, compare=False)
-    _landmarks: Floats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         wide = self.vectors.astype(np.float32)
         lengths = np.linalg.norm(wide, axis=1, keepdims=True)
         object.__setattr__(self, "_unit", wide / np.maximum(lengths, np.float32(1e-6)))
-        step = -(-len(wide) // LANDMARKS) or 1
-        object.__setattr__(self, "_landmarks", np.ascontiguousarray(self._unit[::step]))
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -100,19 +94,18 @@ class Examples:
         )
 
     def distance(self, sentence: Floats) -> Doubles:
-        """1 − cosine to the nearest landmark, `[n]`, for vectors `[n, d]`."""
+        """1 − cosine to the nearest example, `[n]`, for vectors `[n, d]`."""
         found = np.empty(len(sentence))
         for start in range(0, len(sentence), BLOCK):
             block = slice(start, start + BLOCK)
-            found[block] = _far(_cosines(self._landmarks, sentence[block]))
+            found[block] = _far(self._near(sentence[block]))
         return found
 
     def apart(self) -> Doubles:
-        """How far each landmark is from the nearest other one, `[landmarks]`; 0 for a single one."""
-        count = len(self._landmarks)
-        found = np.zeros(count)
-        for start in range(0, count if count > 1 else 0, BLOCK):
-            near = self._landmarks[start : start + BLOCK] @ self._landmarks.T
+        """How far each example is from the nearest other one, `[m]`; 0 for a single one."""
+        found = np.zeros(len(self))
+        for start in range(0, len(self) if len(self) > 1 else 0, BLOCK):
+            near = self._near(self._unit[start : start + BLOCK])
             near[np.arange(len(near)), np.arange(start, start + len(near))] = -1
             found[start : start + BLOCK] = _far(near)
         return found
@@ -127,7 +120,7 @@ class Examples:
         return Votes(*(np.concatenate([part[at] for part in parts]) for at in range(4))) if parts else _nobody()
 
     def _votes(self, sentence: Floats) -> Votes:
-        near = _cosines(self._unit, sentence)
+        near = self._near(sentence)
         count = min(NEIGHBOURS, len(self))
         last = np.partition(near, len(self) - count, axis=1)[:, -count, None]
         rows, columns = np.nonzero(near >= last - np.float32(10.0**-DIGITS))
@@ -139,9 +132,12 @@ class Examples:
         spread = np.add.reduceat((weights * (large - small - gain[rows])) ** 2, starts)
         quality = np.add.reduceat(weights * small, starts) / total
         error = np.sqrt(spread) / total
-        return Votes(
-            np.round(gain, DIGITS), np.round(quality, DIGITS), np.round(error, DIGITS), self.distance(sentence)
-        )
+        return Votes(np.round(gain, DIGITS), np.round(quality, DIGITS), np.round(error, DIGITS), _far(near))
+
+    def _near(self, sentence: Floats) -> Floats:
+        """The cosines `[n, m]`. One prompt is a product of a matrix and a vector: half the time."""
+        found: Floats = (self._unit @ sentence[0])[None] if len(sentence) == 1 else sentence @ self._unit.T
+        return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The examples as named arrays, for a file: texts are one run of UTF-8 with the ends of each."""
@@ -173,12 +169,6 @@ def fingerprints(texts: Sequence[str]) -> NDArray[np.uint64]:
     """Eight bytes of each text's SHA-256, `[n]`; spaces and line ends between words make no difference."""
     digests = (hashlib.sha256(" ".join(text.split()).encode(errors="surrogatepass")).digest()[:8] for text in texts)
     return np.frombuffer(b"".join(digests), "<u8")
-
-
-def _cosines(unit: Floats, sentence: Floats) -> Floats:
-    """`[n, m]`. One prompt is a product of a matrix and a vector: half the time."""
-    found: Floats = (unit @ sentence[0])[None] if len(sentence) == 1 else sentence @ unit.T
-    return found
 
 
 def _far(near: Floats) -> Doubles:

@@ -40,7 +40,7 @@ class Manifest(Frozen):
         description="The gain's 0, 1, … 100 % quantiles on training prompts held out in turn."
     )
     widest: Mapping[PolicyName, float] = Field(description="The largest error of the gain on those same prompts.")
-    farthest: float = Field(description="The largest distance of a landmark from the nearest other one.")
+    farthest: float = Field(description="The largest distance of an example from the nearest other one.")
     thresholds: Mapping[PolicyName, float] = Field(
         default_factory=dict, description="Gains from here on go to the large tier."
     )

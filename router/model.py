@@ -58,7 +58,7 @@ class Prompts:
 class Scores:
     """Per prompt, each `[n]`: expected quality of either tier (0…1), the gain (large − small, −1…1) that the threshold
     is compared with, `error`: how far the draws of the training move the gain, and `distance`: 1 − cosine to the
-    nearest landmark.
+    nearest example.
 
     The error is half the distance of the forest's halves, or with `knn` the standard error over the neighbours. It
     holds neither the noise of an answer nor that of the labels.
@@ -105,7 +105,7 @@ class RouterModel:
         return self.examples.nearest(sentence, count=count)
 
     def distance(self, sentence: Floats) -> Doubles:
-        """1 − cosine to the nearest landmark, `[n]`, for sentence vectors `[n, d]`; compare `manifest.farthest`."""
+        """1 − cosine to the nearest example, `[n]`, for sentence vectors `[n, d]`; compare `manifest.farthest`."""
         return self.examples.distance(sentence)
 
     def trained_on(self, texts: Sequence[str]) -> NDArray[np.bool_]:
