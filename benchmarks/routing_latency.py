@@ -162,7 +162,7 @@ def markdown(found: dict[str, Any]) -> str:
     ]
     parts = ["One prompt at a time in one process, milliseconds, p50 (95 % interval):", "", markdown_table(head, cells)]
     if found["through_the_stack"] is not None:
-        head = ("tokens", "`auto` adds", "TTFT of `auto`", "TTFT of the model by name")
+        columns = ("tokens", "`auto` adds", "TTFT of `auto`", "TTFT of the model by name")
         cells = [
             [str(row["tokens"]), *(_cell(row[part]) for part in ("added", "auto", "named"))]
             for row in found["through_the_stack"]
@@ -171,7 +171,7 @@ def markdown(found: dict[str, Any]) -> str:
             "",
             "Time to the first token through the stack at one client, milliseconds:",
             "",
-            markdown_table(head, cells),
+            markdown_table(columns, cells),
         ]
     return "\n".join(parts)
 
