@@ -127,7 +127,7 @@ async def _classifier(parts: GatewayParts, store: Store) -> AsyncIterator[Classi
     if named is None:
         yield None
         return
-    book = ReleaseBook(store.releases, name=named.name)
+    book = ReleaseBook(store.releases, name=named.name, policy=scoring_of(parts.settings.router))
     client = ClassifierClient(
         parts.directory,
         book,

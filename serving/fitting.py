@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from models.catalog.devices import Device, device
 from models.catalog.loader import Catalog
 from models.catalog.rules import DEFAULT_MEMORY_SHARE, Refusal, Setup, check, require
+from router.policies import classifier_of
 from serving.settings import EngineSettings, Settings
 
 
@@ -43,6 +44,11 @@ def _shares(settings: Settings, catalog: Catalog, *, target: Device) -> Iterator
         reserved += _most_replicas(engine) * one
         if engine.surge:
             successors[engine.card] = one
+    classifier = classifier_of(settings.router)
+    if classifier is not None:
+        reserved += classifier.replicas * classifier.gpu_share
+        if classifier.gpu_share:
+            successors["classifier"] = classifier.gpu_share
     free = round(settings.ray.gpus - reserved, 6)
     if free < 0:
         last = settings.engines[-1].card

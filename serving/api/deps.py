@@ -126,8 +126,8 @@ class Explainer(Protocol):
         """The plan for a request and what it came from; raises `PenstockError`."""
         ...
 
-    async def status(self) -> dict[str, Any]:
-        """How the router does; raises `StoreDown`."""
+    async def status(self, now: float) -> dict[str, Any]:
+        """How the router does; `now` in epoch seconds. Raises `StoreDown`."""
         ...
 
 

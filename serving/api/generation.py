@@ -127,14 +127,17 @@ def _headers(answer: Answer) -> Headers:
 
 def arrival_of(scope: Scope, call: Call) -> Arrival:
     """What the headers tell of a request; raises `InvalidRequest` for a session that is no name."""
-    traceparent = session = None
+    traceparent = session = other = None
     for name, value in scope["headers"]:
         if name == b"traceparent" and _TRACEPARENT.fullmatch(value):
             traceparent = str(value, "ascii")
-        elif name == b"x-penstock-session" or (name == b"x-session-id" and session is None):
+        elif name == b"x-penstock-session":
             if not _SESSION.fullmatch(value):
                 raise InvalidRequest(
-                    f"{name.decode()} must be 1 to 256 printable ASCII characters without a space.", param=name.decode()
+                    "x-penstock-session must be 1 to 256 printable ASCII characters without a space.",
+                    param="x-penstock-session",
                 )
             session = str(value, "ascii")
-    return Arrival(call.id, call.received, traceparent, session)
+        elif name == b"x-session-id" and session is None and _SESSION.fullmatch(value):  # others' header: if it fits
+            other = str(value, "ascii")
+    return Arrival(call.id, call.received, traceparent, session or other)

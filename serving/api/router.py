@@ -35,17 +35,18 @@ class RouterRoutes:
         """A chat or completion body as it would be sent; `model` may be left out for `auto`. Nothing is generated."""
         deps = self._deps
         caller = await authorize(request.scope, deps.keys, roles=INFERENCE)
-        arrival = arrival_of(request.scope, call_of(request.scope))
-        asked = await self._bodies.read(
-            request.scope, request.receive, reader=lambda body: self._request(body, arrival)
-        )
-        check_model(asked, caller, models=deps.models)
-        return _json(await deps.explainer.explain(asked, caller))
+        with deps.limiter.hold(caller):
+            arrival = arrival_of(request.scope, call_of(request.scope))
+            asked = await self._bodies.read(
+                request.scope, request.receive, reader=lambda body: self._request(body, arrival)
+            )
+            check_model(asked, caller, models=deps.models)
+            return _json(await deps.explainer.explain(asked, caller))
 
     async def status(self, request: Request) -> Response:
         """What is live, what it decided lately, drift, warnings."""
         await authorize(request.scope, self._deps.keys, roles=WATCHERS)
-        return _json(await self._deps.explainer.status())
+        return _json(await self._deps.explainer.status(self._deps.clock.now()))
 
     def _request(self, body: dict[str, Any], arrival: Arrival) -> GenerationRequest:
         whole = {"model": "auto", **body}

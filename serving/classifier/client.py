@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -43,7 +44,7 @@ NAME = "classifier"
 """Of the deployment, in the directory."""
 LONGEST_BYTES = 2**20
 CONNECT_S = 1.0
-LOAD_S = 10.0
+LOAD_S = 3.0
 ADMINISTRATION_S = 2.0
 
 
@@ -116,6 +117,8 @@ class ClassifierClient:
 
     async def look(self, text: str, *, nearest: int | None = None) -> Outcome:
         """As `read`; with a number it is a question, not traffic, and so many of the nearest labelled prompts come."""
+        if not text.strip():  # a prompt of token ids
+            return Outcome(NoReading("declined", "the prompt holds no text"))
         release = self._live.release
         if release is None:
             return Outcome(NoReading("none", "no router model is promoted"))
@@ -149,7 +152,11 @@ class ClassifierClient:
     async def drift(self) -> list[dict[str, Standing]]:
         """By version, what every replica that answers has seen."""
         found = await self._all(DRIFT, body=b"", within_s=ADMINISTRATION_S)
-        return [msgspec.msgpack.decode(body, type=dict[str, Standing]) for body in found]
+        stands = []
+        for body in found:
+            with suppress(msgspec.DecodeError):  # a replica of another release, in a rolling change
+                stands.append(msgspec.msgpack.decode(body, type=dict[str, Standing]))
+        return stands
 
     async def _all(self, path: str, *, body: bytes, within_s: float) -> list[bytes]:
         async with asyncio.TaskGroup() as group:
@@ -222,7 +229,7 @@ def outcome_of(told: Told | Refused | NoReading, release: ReleaseRow) -> Outcome
         return Outcome(told)
     if isinstance(told, Refused):
         return Outcome(NoReading(told.cause, told.reason))
-    if not _is_finite(told.score) or (told.shadow is not None and not _is_finite(told.shadow)):
+    if not _is_finite(told.score):
         return Outcome(NoReading("nan", "a score is no number"))
     return Outcome(_reading(told, release), told.nearest)
 
@@ -255,6 +262,7 @@ def _reading(told: Told, release: ReleaseRow) -> Reading:
 
 
 def _candidate(score: Score | None, release: ReleaseRow) -> Candidate | None:
-    if score is None or release.shadow is None or release.shadow_threshold is None:
+    """What the shadow said; one that is no number is none, and no reason to leave the live score alone."""
+    if score is None or release.shadow is None or release.shadow_threshold is None or not _is_finite(score):
         return None
     return Candidate(release.shadow, score.gain, release.shadow_threshold)

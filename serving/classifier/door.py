@@ -6,6 +6,7 @@ is: four routes for callers of ours need no framework. Knows no Ray.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -16,7 +17,6 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from models.errors import ConfigurationError
 from router.drift import shifts_of
 from serving.classifier.batches import Batches, Full, Late
 from serving.classifier.messages import DRIFT, LOAD, MEDIA_TYPE, METRICS, PATH, Ask, Load, Refused, Told
@@ -28,6 +28,8 @@ log = logging.getLogger("ray.serve")
 STATUSES = {"version": 404, "full": 503, "late": 503, "broken": 500}
 SECONDS = (0.0025, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 LONGEST_BYTES = 2**20
+RETRY_S = 5.0
+MOST_TRIED = 64
 Readings = Batches[Ask, Told | Refused]
 
 
@@ -49,6 +51,8 @@ class ClassifierDoor:
         self._scorer = scorer
         self._readings = readings
         self._token = f"Bearer {token}".encode()
+        self._tried: dict[str, float] = {}
+        self._fetching: set[asyncio.Task[bool]] = set()
         at = self._registry = CollectorRegistry()
         self._seconds = Histogram(
             "penstock_classifier_seconds", "A prompt's time here, waiting included.", registry=at, buckets=SECONDS
@@ -91,7 +95,9 @@ class ClassifierDoor:
 
     async def _read(self, body: bytes) -> Reply:
         started = time.monotonic()
-        told = await self._answer(msgspec.msgpack.decode(body, type=Ask))
+        ask = msgspec.msgpack.decode(body, type=Ask)
+        told = await self._answer(ask)
+        self._fetch_missing(ask)
         if isinstance(told, Refused):
             self._outcomes.labels(told.cause).inc()
             return _packed(told, STATUSES[told.cause])
@@ -112,11 +118,34 @@ class ClassifierDoor:
 
     async def _load(self, body: bytes) -> Reply:
         version = msgspec.msgpack.decode(body, type=Load).version
+        if await self._have(version):
+            return _packed(None)
+        return _packed(Refused("version", "the version cannot be loaded"), STATUSES["version"])
+
+    async def _have(self, version: str) -> bool:
+        """Whether this version is in memory, after an attempt to bring it there. Reading goes on meanwhile."""
+        if self._scorer.knows(version):
+            return True
         try:
-            await self._readings.apart(partial(self._scorer.load, version))
-        except ConfigurationError as error:
-            return _packed(Refused("version", error.public), STATUSES["version"])
-        return _packed(None)
+            model = await asyncio.to_thread(self._scorer.fetch, version)
+            await self._readings.apart(partial(self._scorer.keep, version, model))
+        except Exception:  # a store that is down, a version that is broken: who asked is told, the log says why
+            log.exception("router version %s cannot be loaded", version)
+            return False
+        return True
+
+    def _fetch_missing(self, ask: Ask) -> None:
+        """Begin to load what was asked for and is not there; one that failed is tried again after a while."""
+        now = time.monotonic()
+        for version in (ask.version, ask.shadow):
+            if version is None or self._scorer.knows(version) or self._tried.get(version, -RETRY_S) > now - RETRY_S:
+                continue
+            if len(self._tried) >= MOST_TRIED:
+                self._tried.clear()
+            self._tried[version] = now
+            task = asyncio.create_task(self._have(version))
+            self._fetching.add(task)
+            task.add_done_callback(self._fetching.discard)
 
     async def _counts(self, _body: bytes) -> Reply:
         return _packed(await self._readings.apart(self._scorer.drift))

@@ -25,6 +25,7 @@ from serving.store.store import Store
 
 NEAREST = 5
 LOOKED_AT = 1000
+LATELY_S = 3600.0
 SEES_EXAMPLES = frozenset({"engineer", "admin"})
 
 
@@ -64,16 +65,17 @@ class Explainer:
         """
         return await explained(request, caller, router=self._router, policy=self._policy, classifier=self._classifier)
 
-    async def status(self) -> dict[str, Any]:
-        """What is live and how it does. Raises `StoreDown`."""
+    async def status(self, now: float) -> dict[str, Any]:
+        """What is live and how it does; `now` in epoch seconds. Raises `StoreDown`."""
         if self._classifier is None:
             return {"object": "router.status", "policy": self._kind, "live": None, "warnings": []}
-        history = await self._store.releases.history(self._name)
-        decisions = await self._store.records.decisions(LOOKED_AT)
+        history = await self._store.releases.history(self._name, self._kind)
+        causes = await self._store.records.causes(now - LATELY_S)
         version = history[0].version if history else ""
         stands = [found[version] for found in await self._classifier.drift() if version in found]
         shifts = shifts_of(merged(standing.now for standing in stands), stands[0].then) if stands else {}
-        return status(history, decisions, shifts=shifts, policy=self._kind)
+        decisions = await self._store.records.decisions(version, self._kind, limit=LOOKED_AT) if version else []
+        return status(history, decisions, causes=causes, shifts=shifts, policy=self._kind)
 
 
 async def explained(

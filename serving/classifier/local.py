@@ -45,6 +45,7 @@ class LocalClassifier:
         ask = ask_of(text, self._release, policy=self._policy, within_s=PATIENCE_S, nearest=nearest)
         try:
             scorer = await asyncio.to_thread(scorer_of, self._settings, self._routers, puller=self._puller)
+            scorer.load(self._release.version)
         except ConfigurationError as error:
             return Outcome(NoReading("down", error.public))
         return outcome_of(scorer.read([ask])[0], self._release)

@@ -76,7 +76,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Why there is no answer. `cause`: `version`, `full` or `late`."""
+    """Why there is no answer. `cause`: `version`, `full`, `late` or `broken`."""
 
     cause: str
     reason: str

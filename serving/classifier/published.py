@@ -82,7 +82,7 @@ async def first_release(settings: Settings, *, store_url: str, home: Path, cache
     if not folder.is_dir():
         raise ConfigurationError(f"router.classifier.model: {str(classifier.model)!r} is no folder.")
     async with Store.open(store_url) as store:
-        if await store.releases.live(classifier.name) is not None:
+        if await store.releases.live(classifier.name, scoring_of(settings.router)) is not None:
             return
         routers = PublishedRouters.of(settings.artifacts, home=home, cache=cache, name=classifier.name)
         releases = Releases(

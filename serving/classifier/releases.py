@@ -6,10 +6,12 @@ have it. Does not own SQL (`serving/store/releases.py`) or what a model is (`rou
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from models.clock import Clock
 from models.errors import InvalidRequest, NotFound
@@ -27,12 +29,19 @@ ENOUGH = 500
 TRIES = 3
 
 
+class Scores(Protocol):
+    """What a version said of the last prompts that it decided about under a policy, newest first."""
+
+    async def __call__(self, version: str, policy: str, *, limit: int) -> Sequence[float]: ...
+
+
 class ReleaseBook:
     """What is live, as this gateway knows it; never a database call on a request's way."""
 
-    def __init__(self, releases: ReleaseTable, *, name: str) -> None:
+    def __init__(self, releases: ReleaseTable, *, name: str, policy: PolicyName) -> None:
         self._releases = releases
         self._name = name
+        self._policy = policy
         self._mark: int | None = None
         self.release: ReleaseRow | None = None
 
@@ -54,25 +63,24 @@ class ReleaseBook:
         mark = await self._releases.mark()
         if mark == self._mark:
             return
-        found = await self._releases.live(self._name)
+        found = await self._releases.live(self._name, self._policy)
         known = {self.release.version, self.release.shadow} if self.release is not None else set()
-        for version in (found.version, found.shadow) if found is not None else ():
-            if version is not None and version not in known:
-                await prepare(version)
+        wanted = {found.version, found.shadow} - known - {None} if found is not None else set()
+        await asyncio.gather(*(prepare(version) for version in wanted if version is not None))
         self.release, self._mark = found, mark
 
 
 class Releases:
     """Changes what is live. `find(version)` gives a published model, or raises `ConfigurationError`.
 
-    `scores(version, limit)`: what a version said of its last prompts; they turn a share into a threshold where there
+    `scores`: what a version said of its last prompts; they turn a share into a threshold where there
     are enough of them, because traffic is seldom like the prompts of the training.
     """
 
     def __init__(
         self,
         table: ReleaseTable,
-        scores: Callable[[str, int], Awaitable[Sequence[float]]],
+        scores: Scores,
         *,
         name: str,
         policy: PolicyName,
@@ -91,7 +99,9 @@ class Releases:
         aim = await self._aim(version, threshold=threshold, share=share)
 
         def promoted(_: ReleaseRow | None) -> ReleaseRow:
-            return ReleaseRow(self._name, "promote", version, created_at=self._clock.now(), **aim._asdict())
+            return ReleaseRow(
+                self._name, self._policy, "promote", version, created_at=self._clock.now(), **aim._asdict()
+            )
 
         return await self._change(promoted)
 
@@ -132,24 +142,27 @@ class Releases:
 
     async def rollback(self) -> ReleaseRow:
         """Back to the version, with its threshold, that was live before the present one."""
-        history = await self._table.history(self._name, limit=1000)
+        history = await self._table.history(self._name, self._policy, limit=1000)
         live = _required(history[0] if history else None)
-        before = next((row for row in history if row.version != live.version), None)
+        before = _before(live, history)
         if before is None:
-            raise NotFound(f"No other version than {live.version} was ever live: there is nothing to go back to.")
+            raise NotFound(f"No version was live before {live.version}: there is nothing to go back to.")
+        self._find(before.version)  # one that is gone or broken would be worse than the one that is live
 
-        def restored(_: ReleaseRow | None) -> ReleaseRow:
+        def restored(current: ReleaseRow | None) -> ReleaseRow:
+            if current is None or current.id != live.id:
+                raise InvalidRequest("The router was changed in the same moment. Look at `penstock router status`.")
             return replace(before, action="rollback", shadow=None, shadow_threshold=None, created_at=self._clock.now())
 
         return await self._change(restored)
 
     async def _live(self) -> ReleaseRow:
-        return _required(await self._table.live(self._name))
+        return _required(await self._table.live(self._name, self._policy))
 
     async def _change(self, change: Callable[[ReleaseRow | None], ReleaseRow]) -> ReleaseRow:
         """Apply a change to what is live in the moment that it is written."""
         for _ in range(TRIES):
-            current = await self._table.live(self._name)
+            current = await self._table.live(self._name, self._policy)
             made = await self._table.add(change(current), after=current.id if current else 0)
             if made is not None:
                 return made
@@ -159,6 +172,8 @@ class Releases:
         """What was asked for, as a threshold of this version, which is read in any case: a broken one is refused."""
         model = self._find(version)
         if threshold is not None:
+            if not math.isfinite(threshold):
+                raise InvalidRequest("A threshold is a number; a share of 0 or 1 is always-small or always-large.")
             return Aim(threshold, None, None)
         if share is None:
             kept = model.manifest.thresholds.get(self._policy)
@@ -167,7 +182,7 @@ class Releases:
                     "This version was never calibrated: name --threshold or --large-share, or calibrate it first."
                 )
             return Aim(kept, None, "calibrated")
-        seen = await self._scores(version, TRAFFIC) if 0 < share < 1 else ()
+        seen = await self._scores(version, self._policy, limit=TRAFFIC) if 0 < share < 1 else ()
         if len(seen) < ENOUGH:
             return Aim(model.threshold_for(share, self._policy), share, "training prompts")
         return Aim(threshold_of(seen, share), share, f"the last {len(seen):,} prompts")
@@ -185,6 +200,15 @@ def threshold_of(scores: Sequence[float], share: float) -> float:
     """The threshold at or above which lies the part of the scores that is nearest to the share (0…1)."""
     ranked = sorted(scores, reverse=True)
     return ranked[max(0, min(len(ranked) - 1, round(share * len(ranked)) - 1))]
+
+
+def _before(live: ReleaseRow, history: Sequence[ReleaseRow]) -> ReleaseRow | None:
+    """What was live before this version was promoted: a second rollback goes further back, not forth again."""
+    promoted = next(
+        (at for at, row in enumerate(history) if row.action == "promote" and row.version == live.version), None
+    )
+    older = history[promoted + 1 :] if promoted is not None else ()
+    return next((row for row in older if row.version != live.version), None)
 
 
 def _required(row: ReleaseRow | None) -> ReleaseRow:

@@ -1,7 +1,7 @@
 """One classifier replica as a Ray Serve deployment: the embedder, the models, and an HTTP endpoint for the gateways.
 
 Gateways come over HTTP, past Serve's handles, as they come to the engines: a handle costs 2 to 6 ms a call, this way
-half a millisecond (docs/decisions/0019). Owns start, health and end. Edge file: imports Ray, and torch through the
+half a millisecond (docs/decisions/0020). Owns start, health and end. Edge file: imports Ray, and torch through the
 embedder.
 """
 
@@ -23,11 +23,9 @@ from router.policies import ClassifierSettings
 from serving.classifier.batches import Batches
 from serving.classifier.door import ClassifierDoor
 from serving.classifier.local import scorer_of
-from serving.classifier.messages import Ask
 from serving.classifier.published import PublishedRouters
 from serving.own_server import OwnServer
 
-PROBE = Ask(text="ready", version="", policy="learned", within_s=15.0)
 PROBE_TIMEOUT_S = 15.0
 
 
@@ -55,7 +53,7 @@ class ClassifierReplica:
             plan.artifacts, home=Path(plan.artifacts_home), cache=Path(plan.fetched), name=settings.name
         )
         puller = Puller(ModelStore(Path(plan.models)), access_of(os.environ), wait=True)
-        scorer = await asyncio.to_thread(scorer_of, settings, routers, puller=puller)
+        self._scorer = scorer = await asyncio.to_thread(scorer_of, settings, routers, puller=puller)
         self._open = AsyncExitStack()
         self._readings = await self._open.enter_async_context(
             Batches(scorer.read, most=settings.batch, queue=settings.queue)
@@ -77,9 +75,9 @@ class ClassifierReplica:
         await self._probe()
 
     async def _probe(self) -> None:
-        """One prompt through the embedder; the version that does not exist is refused behind it."""
+        """One text through the worker thread, whatever waits in the queue and wherever the versions lie."""
         async with asyncio.timeout(PROBE_TIMEOUT_S):
-            await self._readings.submit(PROBE, within_s=PROBE.within_s)
+            await self._readings.apart(self._scorer.warm)
 
     async def __del__(self) -> None:
         """Serve's call before it ends a replica: the calls that run finish."""

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.embedders import Embedder, Embeddings
-from models.errors import ConfigurationError
 from router.drift import Drift
 from router.manifest import PolicyName
 from router.model import Prompts, RouterModel, Scores
@@ -38,7 +37,8 @@ class Loaded:
 
 
 class Scorer:
-    """Answers asks. `find(version)` gives a published model or raises `ConfigurationError`."""
+    """Answers asks. `find(version)` gives a published model or raises `ConfigurationError`; a version is in memory once
+    it was loaded, and never looked for while prompts wait."""
 
     def __init__(self, embedder: Embedder, tasks: TaskHead | None, *, find: Callable[[str], RouterModel]) -> None:
         self._embedder = embedder
@@ -46,22 +46,36 @@ class Scorer:
         self._find = find
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
 
-    def load(self, version: str) -> RouterModel:
-        """Have this version in memory. Raises `ConfigurationError` when it is missing, broken, or not for this
-        embedder.
+    def knows(self, version: str) -> bool:
+        """Whether this version is in memory. May be asked from any thread."""
+        return version in self._loaded
+
+    def fetch(self, version: str) -> RouterModel:
+        """Find a version, wherever it lies; may be called from any thread, and take its time there.
+
+        Raises `ConfigurationError` when it is missing, broken, or not for this embedder.
         """
-        if version in self._loaded:
-            self._loaded.move_to_end(version)
-            return self._loaded[version].model
         model = self._find(version)
         model.manifest.require(self._embedder)
+        return model
+
+    def keep(self, version: str, model: RouterModel) -> None:
+        """Have this version in memory; the one that was used least lately may go for it."""
         self._loaded[version] = Loaded(model, Drift(model.reference))
         while len(self._loaded) > KEPT:
             self._loaded.popitem(last=False)
-        return model
+
+    def load(self, version: str) -> None:
+        """Fetch a version and keep it, unless it is in memory already. Raises as `fetch`."""
+        if not self.knows(version):
+            self.keep(version, self.fetch(version))
+
+    def warm(self) -> None:
+        """One text through the embedder: the first pass is the slow one, and a dead one would not come back."""
+        self._embedder.embed(["ready"])
 
     def read(self, asks: Sequence[Ask]) -> list[Told | Refused]:
-        """One answer for each, in order. A version that cannot be loaded refuses its own asks, and no others."""
+        """One answer for each, in order. A version that is not in memory refuses its own asks, and no others."""
         texts = [ask.text for ask in asks]
         embedded = self._embedder.embed(texts)
         prompts = Prompts(surface(texts), embedded.depths, embedded.sentence)
@@ -82,10 +96,10 @@ class Scorer:
 
     def _scored(self, part: Part, asks: Sequence[Ask], *, prompts: Prompts) -> dict[int, Score] | Refused:
         """The scores of one version and policy, by the place of the ask. What is live counts as seen."""
-        try:
-            model = self.load(part.version)
-        except ConfigurationError as error:
-            return Refused("version", error.public)
+        if part.version not in self._loaded:
+            return Refused("version", "the version is not loaded")
+        self._loaded.move_to_end(part.version)
+        model = self._loaded[part.version].model
         rows = [at for at, ask in enumerate(asks) if part in _parts(ask)]
         found = model.score(prompts.take(np.array(rows)), policy=part.policy)
         seen = np.array(

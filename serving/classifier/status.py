@@ -5,7 +5,6 @@ Pure: turns decisions, releases and drift figures into one mapping. Asks nobody.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -21,26 +20,31 @@ DEFAULTS_SHARE = 0.01
 
 
 def status(
-    history: Sequence[ReleaseRow], decisions: Sequence[Decision], *, shifts: Mapping[str, Shift], policy: str
+    history: Sequence[ReleaseRow],
+    decisions: Sequence[Decision],
+    *,
+    causes: Mapping[str | None, int],
+    shifts: Mapping[str, Shift],
+    policy: str,
 ) -> dict[str, Any]:
-    """`decisions`: the last ones, any version's; `shifts`: by quantity, of the live version under this policy."""
+    """`decisions`: the last ones of the live version under this policy; `causes`: how many calls of the last hour a
+    model decided about (None) or was left out of; `shifts`: by quantity, of the live version."""
     live = history[0] if history else None
-    ours = [one for one in decisions if live is not None and one.route_version == live.version]
-    at_threshold = [one for one in ours if live is not None and one.route_threshold == live.threshold]
+    at_threshold = [one for one in decisions if live is not None and one.route_threshold == live.threshold]
     found = {
         "object": "router.status",
         "policy": policy,
         "live": None if live is None else asdict(live),
         "history": [asdict(row) for row in history[1:]],
         "decisions": _counts(at_threshold),
-        "defaults": dict(Counter(one.route_cause for one in decisions if one.route_cause is not None)),
-        "shadow": _shadow(ours, live),
+        "defaults": {cause: count for cause, count in causes.items() if cause is not None},
+        "shadow": _shadow(decisions, live),
         "drift": {
             name: {"psi": shift.psi, "prompts": shift.prompts, "verdict": shift.verdict}
             for name, shift in shifts.items()
         },
     }
-    return {**found, "warnings": _warnings(found, looked_at=len(decisions))}
+    return {**found, "warnings": _warnings(found, looked_at=sum(causes.values()))}
 
 
 def _counts(decisions: Sequence[Decision]) -> dict[str, Any]:
@@ -98,7 +102,7 @@ def _warnings(found: Mapping[str, Any], *, looked_at: int) -> list[str]:
     if looked_at and defaults / looked_at > DEFAULTS_SHARE:
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(found["defaults"].items()))
         warnings.append(
-            f"{defaults} of the last {looked_at} decisions were left to the default tier ({causes}):"
+            f"{defaults} of the {looked_at} decisions of the last hour were left to the default tier ({causes}):"
             " `penstock logs --only classifier`."
         )
     return warnings

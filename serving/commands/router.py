@@ -134,7 +134,7 @@ async def _classifier(settings: Settings, state: StateDir) -> Classifier | None:
     release = None
     if settings.store.url is not None or state.database.exists():
         async with Store.open(state.store_url(settings.store)) as store:
-            release = await store.releases.live(classifier.name)
+            release = await store.releases.live(classifier.name, scoring_of(settings.router))
     routers = PublishedRouters.of(settings.artifacts, home=state.artifacts, cache=state.fetched, name=classifier.name)
     local: Classifier = import_module("serving.classifier.local").LocalClassifier(
         classifier,

@@ -202,7 +202,7 @@ def _show_live(found: dict[str, Any]) -> None:
         )
     if found["defaults"]:
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(found["defaults"].items()))
-        console.print(f"left to the default tier: {causes}", markup=False)
+        console.print(f"left to the default tier in the last hour: {causes}", markup=False)
     if (beside := found["shadow"]) is not None and beside["count"]:
         console.print(
             f"shadow {beside['version']}: {beside['agreement']:.1%} of {beside['count']:,} alike,"

@@ -20,6 +20,7 @@ from ray.serve.deployment import Application
 from ray.serve.llm import LLMConfig, build_llm_deployment
 
 from models.catalog import ModelStore, engine_arguments
+from router.policies import classifier_of
 from serving.classifier.client import NAME as CLASSIFIER
 from serving.classifier.replica import ClassifierPlan, ClassifierReplica
 from serving.deploy.environment import DRAIN_MARGIN_S
@@ -62,7 +63,9 @@ def stack_application(
         **_lifetime(settings, surge=True),
     )
     # Of the engines a gateway knows the cards, and finds out the rest: their limits may change without it.
-    frozen = settings.model_dump(mode="json", exclude={"engines": True, "gateway": {"replicas"}})
+    frozen = settings.model_dump(mode="json", exclude={"engines": True, "gateway": {"replicas"}, "artifacts": True})
+    if (reads := classifier_of(settings.router)) is not None:  # of the classifier it knows where to ask, and how long
+        frozen["router"] = [settings.router.kind, reads.name, reads.deadline_s]
     cards = [card.model_dump(mode="json") for card in plan.cards.values()]
     return _versioned(deployment.bind(plan, *engines), [frozen, cards, plan.store_url, plan.spool])
 
@@ -81,7 +84,7 @@ def classifier_application(plan: ClassifierPlan, settings: Settings) -> Applicat
     )
     fixed = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name != "classifier"}
     # How many there are, and what gateways do by themselves, needs no new process.
-    free = {"replicas", "deadline_s", "model", "large_share"}
+    free = {"replicas", "deadline_s", "model", "large_share", "gpu_share"}
     artifacts = plan.artifacts.model_dump(mode="json")
     frozen = classifier.model_dump(mode="json", exclude=free)
     return _versioned(deployment.bind(plan), [frozen, {**fixed, "artifacts": artifacts}])

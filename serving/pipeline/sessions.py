@@ -58,8 +58,11 @@ class Sessions:
         found = await self._recorded(session)
         return next((tier for tier in TIERS if tier == found), None)
 
-    def reached(self, session: str, tier: Tier) -> None:
-        """The last call of this conversation was routed to this tier."""
+    def reached(self, session: str, tier: Tier, request: GenerationRequest) -> None:
+        """This call of the conversation was routed to this tier; of calls at the same time the higher one counts."""
+        known = self._tiers.get(session)
+        if known is not None and _goes_on(request) and TIERS.index(known[0]) > TIERS.index(tier):
+            tier = known[0]
         self._tiers[session] = (tier, self._clock.now())
         self._tiers.move_to_end(session)
         if len(self._tiers) > self._kept:

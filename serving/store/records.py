@@ -69,27 +69,34 @@ class RecordTable:
             last = (found[-1].started_at, found[-1].uid)
 
     async def tier_of_session(self, session: str, since: float) -> str | None:
-        """The tier that the last call of a conversation was routed to, if there was one after this moment."""
-        query = select(RECORDS.c.routed_tier).where(RECORDS.c.session == session, RECORDS.c.started_at > since)
+        """The tier that a policy chose for the last call of a conversation, if there was one after this moment."""
+        query = select(RECORDS.c.routed_tier).where(
+            RECORDS.c.session == session, RECORDS.c.started_at > since, RECORDS.c.route_cause.is_(None)
+        )
         async with self._database.transaction("read") as connection:
             found = await connection.scalar(query.order_by(RECORDS.c.started_at.desc()).limit(1))
             return None if found is None else str(found)
 
-    async def decisions(self, limit: int) -> list[Decision]:
-        """The last calls that a trained model decided about or should have, newest first."""
+    async def decisions(self, version: str, policy: str, *, limit: int) -> list[Decision]:
+        """The last calls that a version decided about under a policy, newest first."""
         columns = [RECORDS.c[field.name] for field in fields(Decision)]
-        asked = RECORDS.c.route_version.is_not(None) | RECORDS.c.route_cause.is_not(None)
-        query = select(*columns).where(asked).order_by(RECORDS.c.started_at.desc()).limit(limit)
+        query = select(*columns).where(RECORDS.c.route_version == version, RECORDS.c.route_policy == policy)
         async with self._database.transaction("read") as connection:
-            return [Decision(*row) for row in (await connection.execute(query)).all()]
+            found = await connection.execute(query.order_by(RECORDS.c.started_at.desc()).limit(limit))
+            return [Decision(*row) for row in found.all()]
 
-    async def scores(self, version: str, limit: int) -> list[float]:
-        """What a trained model said of the last prompts that it decided about, newest first."""
-        query = select(RECORDS.c.route_score).where(
-            RECORDS.c.route_version == version, RECORDS.c.route_score.is_not(None)
-        )
+    async def causes(self, since: float) -> dict[str | None, int]:
+        """How many calls since this moment a trained model decided about (None), or was left out of, by cause."""
+        asked = RECORDS.c.route_version.is_not(None) | RECORDS.c.route_cause.is_not(None)
+        query = select(RECORDS.c.route_cause, func.count()).where(RECORDS.c.started_at > since, asked)
         async with self._database.transaction("read") as connection:
-            return list(await connection.scalars(query.order_by(RECORDS.c.started_at.desc()).limit(limit)))
+            found = await connection.execute(query.group_by(RECORDS.c.route_cause))
+            return {cause: int(count) for cause, count in found.all()}
+
+    async def scores(self, version: str, policy: str, *, limit: int) -> list[float]:
+        """What a version said of the last prompts that it decided about under a policy, newest first."""
+        decided = await self.decisions(version, policy, limit=limit)
+        return [one.route_score for one in decided if one.route_score is not None]
 
     async def delete_before(self, started_at: float, *, limit: int) -> int:
         """Delete at most `limit` of the oldest records before a moment, with their feedback; returns how many."""

@@ -16,13 +16,15 @@ from serving.store.schema import MARKS, ROUTER_RELEASES
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRow:
-    """One state of a router: gains of `version` from `threshold` on go to the large tier.
+    """One state of a router under a policy, whose scores are on a scale of their own: gains of `version` from
+    `threshold` on go to the large tier.
 
     `share`: the share of large calls that was meant, if one was, and `basis` the prompts by which it was turned into a
     threshold; `shadow`: the version that reads along, if one does.
     """
 
     name: str
+    policy: str
     action: str
     version: str
     threshold: float
@@ -45,22 +47,24 @@ class ReleaseTable:
         async with self._database.transaction("read") as connection:
             return int(await connection.scalar(select(MARKS.c.value).where(MARKS.c.name == "router")) or 0)
 
-    async def history(self, name: str, limit: int = 20) -> list[ReleaseRow]:
-        """The last states, the one that is live first."""
-        query = select(ROUTER_RELEASES).where(ROUTER_RELEASES.c.name == name)
+    async def history(self, name: str, policy: str, *, limit: int = 20) -> list[ReleaseRow]:
+        """The last states of a router under a policy, the one that is live first."""
+        query = select(ROUTER_RELEASES).where(ROUTER_RELEASES.c.name == name, ROUTER_RELEASES.c.policy == policy)
         async with self._database.transaction("read") as connection:
             rows = await connection.execute(query.order_by(ROUTER_RELEASES.c.id.desc()).limit(limit))
             return [_release(row) for row in rows]
 
-    async def live(self, name: str) -> ReleaseRow | None:
+    async def live(self, name: str, policy: str) -> ReleaseRow | None:
         """The state that counts; None before the first release."""
-        found = await self.history(name, limit=1)
+        found = await self.history(name, policy, limit=1)
         return found[0] if found else None
 
     async def add(self, row: ReleaseRow, *, after: int) -> ReleaseRow | None:
         """Make this state live, unless another one than `after` (0: none) is live by now: then None."""
         values = {field.name: getattr(row, field.name) for field in fields(row) if field.name != "id"}
-        latest = select(ROUTER_RELEASES.c.id).where(ROUTER_RELEASES.c.name == row.name)
+        latest = select(ROUTER_RELEASES.c.id).where(
+            ROUTER_RELEASES.c.name == row.name, ROUTER_RELEASES.c.policy == row.policy
+        )
         async with self._database.transaction("durable") as connection:
             await connection.execute(update(MARKS).where(MARKS.c.name == "router").values(value=MARKS.c.value + 1))
             newest = await connection.scalar(latest.order_by(ROUTER_RELEASES.c.id.desc()).limit(1)) or 0

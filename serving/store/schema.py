@@ -96,6 +96,7 @@ RECORDS = Table(
     Index("records_by_org", "org", "started_at"),
     Index("records_by_key", "key_id", "started_at"),
     Index("records_by_session", "session", "started_at"),
+    Index("records_by_version", "route_version", "started_at"),
 )
 
 FEEDBACK = Table(
@@ -127,6 +128,7 @@ ROUTER_RELEASES = Table(
     METADATA,
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("name", String, nullable=False),
+    Column("policy", String, nullable=False),
     Column("action", String, nullable=False),
     Column("version", String, nullable=False),
     Column("threshold", Double, nullable=False),

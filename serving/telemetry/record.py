@@ -88,13 +88,12 @@ class CallOutline:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How one call found its tier, by a trained model or, with a cause, without it. `started_at`: epoch seconds."""
+    """How a trained model found a call's tier. `started_at`: epoch seconds."""
 
     started_at: float
     route_version: str | None
     route_threshold: float | None
     route_score: float | None
-    route_cause: str | None
     routed_tier: str | None
     shadow: dict[str, Any] | None
 

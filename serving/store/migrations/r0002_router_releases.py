@@ -15,6 +15,7 @@ def upgrade() -> None:
         "router_releases",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("name", sa.String, nullable=False),
+        sa.Column("policy", sa.String, nullable=False),
         sa.Column("action", sa.String, nullable=False),
         sa.Column("version", sa.String, nullable=False),
         sa.Column("threshold", sa.Double, nullable=False),
@@ -37,3 +38,4 @@ def upgrade() -> None:
     ):
         op.add_column("records", sa.Column(name, kind))
     op.create_index("records_by_session", "records", ["session", "started_at"])
+    op.create_index("records_by_version", "records", ["route_version", "started_at"])

@@ -170,8 +170,8 @@ class FakeExplainer:
     async def explain(self, request: GenerationRequest, caller: Principal) -> dict[str, Any]:
         return {"text": request.text, "model": request.model, "kind": request.kind, "role": caller.role}
 
-    async def status(self) -> dict[str, Any]:
-        return {"object": "router.status"}
+    async def status(self, now: float) -> dict[str, Any]:
+        return {"object": "router.status", "now": now}
 
 
 class FakeKeyAdmin:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.serving.api.fakes import CHAT, Stack, assert_error
+from tests.serving.api.fakes import CHAT, PRINCIPALS, Stack, assert_error
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -60,6 +60,7 @@ async def test_a_key_gets_no_explanation_of_a_model_that_it_cannot_use(stack: St
         ({"x-penstock-session": "talk-1"}, "talk-1"),
         ({"x-session-id": "talk-2"}, "talk-2"),
         ({"x-session-id": "talk-2", "x-penstock-session": "talk-1"}, "talk-1"),
+        ({"x-session-id": "Ann's laptop 3"}, None),
     ],
 )
 async def test_a_header_names_the_conversation(stack: Stack, headers: dict[str, str], session: str | None) -> None:
@@ -73,3 +74,10 @@ async def test_a_conversation_with_an_impossible_name_is_refused(stack: Stack, v
     async with stack.client() as client:
         answer = await client.post("/v1/chat/completions", json=CHAT, headers={b"x-penstock-session": value})
     assert_error(answer, 400, "invalid_value", "x-penstock-session")
+
+
+async def test_explanations_count_against_the_keys_concurrency(stack: Stack) -> None:
+    with stack.limiter.hold(PRINCIPALS["one"]):
+        async with stack.client("one") as client:
+            answer = await client.post("/v1/router/explain", json={"messages": MESSAGES})
+    assert_error(answer, 429, "rate_limit_exceeded")

@@ -19,7 +19,7 @@ from serving.store.releases import ReleaseRow
 from serving.testing import StaticDirectory, serve
 from tests.serving.conftest import ManualClock
 
-RELEASE = ReleaseRow("default", "promote", "aaa", 0.25, 5.0)
+RELEASE = ReleaseRow("default", "learned", "promote", "aaa", 0.25, 5.0)
 SCORE = Score(small=0.25, large=0.75, gain=0.5, error=0.125, distance=0.0625)
 TOLD = Told(SCORE, b"\0" * 16, task="simple", retrieval=0.5, nearest=(Example("like it", 0.9, 0.0, 1.0),))
 
@@ -125,13 +125,26 @@ async def test_a_long_prompt_or_a_broken_one_is_sent_as_what_is_looked_at() -> N
 
 @pytest.mark.parametrize("part", ["small", "large", "gain", "error", "distance"])
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-@pytest.mark.parametrize("where", ["score", "shadow"])
-async def test_a_score_that_is_no_number_is_no_reading(part: str, number: float, where: str) -> None:
+async def test_a_score_that_is_no_number_is_no_reading_and_of_a_shadow_it_is_no_shadow(
+    part: str, number: float
+) -> None:
     broken = msgspec.structs.replace(SCORE, **{part: number})
-    async with client(FakeClassifier(msgspec.structs.replace(TOLD, **{where: broken}))) as made:
+    async with client(FakeClassifier(msgspec.structs.replace(TOLD, score=broken))) as made:
         reading = await made.read("?")
     assert isinstance(reading, NoReading)
     assert reading.cause == "nan"
+    shadowed = Book(replace(RELEASE, shadow="bbb", shadow_threshold=0.2))
+    fake = FakeClassifier(msgspec.structs.replace(TOLD, shadow=broken))
+    async with client(fake, book=shadowed, limits=Limits(5.0, failures=1)) as made:
+        readings = [await made.read("?") for _ in range(3)]
+    assert all(isinstance(one, Reading) and one.shadow is None for one in readings)
+
+
+async def test_a_prompt_without_text_is_not_read() -> None:
+    fake = FakeClassifier()
+    async with client(fake) as made:
+        assert await made.read(" \n") == NoReading("declined", "the prompt holds no text")
+    assert fake.asked == []
 
 
 @pytest.mark.parametrize(
@@ -187,14 +200,16 @@ async def test_a_busy_or_unknowing_replica_is_not_taken_for_a_broken_one() -> No
 
 
 async def test_a_call_that_is_cancelled_leaves_the_replica_open_to_the_next() -> None:
-    fake = FakeClassifier(hangs=True)
+    fake = FakeClassifier(b"<html>")
     async with client(fake, limits=Limits(5.0, failures=1, pause_s=0.0)) as made:
-        for _ in range(2):
-            asked = asyncio.create_task(made.read("?"))
-            await fake.came.acquire()
-            asked.cancel()
-            await asyncio.wait({asked})
-        fake.hangs = False
+        assert isinstance(await made.read("?"), NoReading)  # open: the next one is the probe
+        await fake.came.acquire()
+        fake.hangs = True
+        probe = asyncio.create_task(made.read("?"))
+        await fake.came.acquire()
+        probe.cancel()
+        await asyncio.wait({probe})
+        fake.hangs, fake.answer = False, TOLD
         assert isinstance(await made.read("?"), Reading)
 
 

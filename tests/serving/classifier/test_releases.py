@@ -1,5 +1,6 @@
 """What may become live, and how a gateway follows."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ async def test_a_version_is_promoted_with_the_threshold_that_it_was_calibrated_t
 ) -> None:
     row = await releases.promote(versions[0])
     assert (row.version, row.threshold, row.share) == (versions[0], model.manifest.thresholds["learned"], None)
-    assert await store.releases.live("default") == row
+    assert await store.releases.live("default", "learned") == row
 
 
 async def test_a_share_is_turned_into_a_threshold_and_kept(
@@ -47,7 +48,14 @@ async def test_a_share_goes_by_the_traffic_of_the_version_once_there_is_enough_o
 ) -> None:
     def decided(count: int, version: str, score: float) -> list[CallRecord]:
         return [
-            CallRecord(f"r{score}-{at}", float(at), "chat", route_version=version, route_score=score + at / 1000)
+            CallRecord(
+                f"r{score}-{at}",
+                float(at),
+                "chat",
+                route_policy="learned",
+                route_version=version,
+                route_score=score + at / 1000,
+            )
             for at in range(count)
         ]
 
@@ -73,7 +81,7 @@ async def test_a_version_that_is_not_there_or_cannot_be_used_changes_nothing(
         await releases.promote("f" * 12)
     with pytest.raises(ConfigurationError):
         await releases.shadow("f" * 12)
-    assert await store.releases.live("default") == row
+    assert await store.releases.live("default", "learned") == row
 
 
 async def test_before_the_first_promotion_there_is_nothing_to_change(releases: Releases, versions: Versions) -> None:
@@ -91,8 +99,8 @@ async def test_a_rollback_restores_the_version_before_with_its_last_threshold(
     await releases.set_threshold(threshold=0.4)
     back = await releases.rollback()
     assert (back.action, back.version, back.threshold) == ("rollback", versions[0], 0.2)
-    again = await releases.rollback()
-    assert (again.version, again.threshold) == (versions[1], 0.4)
+    with pytest.raises(NotFound, match="nothing to go back to"):  # and not forth again to what was left
+        await releases.rollback()
 
 
 async def test_the_only_version_has_nothing_to_go_back_to(releases: Releases, versions: Versions) -> None:
@@ -149,7 +157,7 @@ class Prepared:
 async def test_a_gateway_follows_once_the_classifiers_have_the_version(
     releases: Releases, versions: Versions, store: Store
 ) -> None:
-    book, prepared = ReleaseBook(store.releases, name="default"), Prepared()
+    book, prepared = ReleaseBook(store.releases, name="default", policy="learned"), Prepared()
     await book.refresh(prepared)
     assert book.release is None
     first = await releases.promote(versions[0], threshold=0.1)
@@ -163,10 +171,29 @@ async def test_a_gateway_follows_once_the_classifiers_have_the_version(
     assert prepared.versions == [versions[0], versions[1]]
 
 
+@pytest.mark.parametrize("threshold", [float("nan"), float("inf"), -float("inf")])
+async def test_a_threshold_that_is_no_number_is_refused(
+    releases: Releases, versions: Versions, threshold: float
+) -> None:
+    with pytest.raises(InvalidRequest, match="A threshold is a number"):
+        await releases.promote(versions[0], threshold=threshold)
+
+
+async def test_a_version_that_is_gone_is_not_gone_back_to(
+    releases: Releases, versions: Versions, store: Store, tmp_path: Path
+) -> None:
+    await releases.promote(versions[0])
+    live = await releases.promote(versions[1])
+    shutil.rmtree(tmp_path / "artifacts")
+    with pytest.raises(ConfigurationError):
+        await releases.rollback()
+    assert await store.releases.live("default", "learned") == live
+
+
 async def test_a_gateway_whose_classifiers_are_not_ready_stays_where_it_was_and_tries_again(
     releases: Releases, versions: Versions, store: Store
 ) -> None:
-    book = ReleaseBook(store.releases, name="default")
+    book = ReleaseBook(store.releases, name="default", policy="learned")
     await releases.promote(versions[0], threshold=0.1)
     with pytest.raises(OSError, match="not now"):
         await book.refresh(Prepared(OSError("not now")))
@@ -181,7 +208,7 @@ async def test_a_profiles_model_that_is_not_calibrated_is_promoted_for_the_share
     replace(model, manifest=model.manifest.model_copy(update={"thresholds": {}})).write(tmp_path / "bare")
     settings = load_settings(str(profile(tmp_path, tmp_path / "bare")))
     await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
-    live = await store.releases.live("default")
+    live = await store.releases.live("default", "learned")
     assert live is not None
     assert (live.share, live.threshold) == (0.4, model.threshold_for(0.4, "learned"))
 
@@ -191,7 +218,7 @@ async def test_the_profiles_model_is_promoted_once_and_never_over_a_choice(
 ) -> None:
     settings = load_settings(str(profile(tmp_path, tmp_path / "model0")))
     await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
-    live = await store.releases.live("default")
+    live = await store.releases.live("default", "learned")
     assert live is not None
     assert (live.version, live.basis) == (versions[0], "calibrated")
     releases = Releases(
@@ -199,4 +226,4 @@ async def test_the_profiles_model_is_promoted_once_and_never_over_a_choice(
     )
     chosen = await releases.promote(versions[1], threshold=0.1)
     await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
-    assert await store.releases.live("default") == chosen
+    assert await store.releases.live("default", "learned") == chosen

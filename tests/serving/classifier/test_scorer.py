@@ -26,6 +26,8 @@ def ask(text: str, version: str, **options: Any) -> Ask:
 
 
 def told(scorer: Scorer, *asks: Ask) -> list[Told]:
+    for one in asks:
+        scorer.load(one.version)
     found = scorer.read(asks)
     assert all(isinstance(one, Told) for one in found), found
     return [one for one in found if isinstance(one, Told)]
@@ -53,6 +55,8 @@ def test_the_scores_are_the_models_own_alone_and_in_a_batch(
 
 def test_versions_policies_and_shadows_may_be_mixed_in_one_batch(scorer: Scorer, versions: Versions) -> None:
     one, other = versions
+    scorer.load(one)
+    scorer.load(other)
     asks = [
         ask(SUM, one),
         ask(HELLO, other, policy="knn", shadow=one),
@@ -99,6 +103,7 @@ def test_a_model_that_wavers_more_than_ever_in_training_is_doubted(
 def test_what_the_live_version_sees_is_counted_and_what_a_shadow_sees_is_not(
     scorer: Scorer, versions: Versions
 ) -> None:
+    scorer.load(versions[1])
     told(scorer, *(ask(SUM, versions[0], shadow=versions[1]) for _ in range(3)))
     found = scorer.drift()
     assert sum(found[versions[0]].now["gain learned"]) == 3
@@ -122,9 +127,11 @@ def test_a_version_with_other_features_is_refused(
     with pytest.raises(ConfigurationError, match="features of version 0"):
         routers.publish(folder)
     version = routers.artifacts.publish(folder, kind="router", name="default", about={}).version
+    with pytest.raises(ConfigurationError, match="features of version 0"):
+        scorer.load(version)
     found = scorer.read([ask(SUM, version)])[0]
     assert isinstance(found, Refused)
-    assert (found.cause, "features of version 0" in found.reason) == ("version", True)
+    assert found.cause == "version"
 
 
 def test_only_the_last_few_versions_stay_in_memory(scorer: Scorer, model: RouterModel, versions: Versions) -> None:

@@ -10,16 +10,23 @@ from serving.classifier.status import status
 from serving.store.releases import ReleaseRow
 from serving.telemetry.record import Decision
 
-LIVE = ReleaseRow("default", "promote", "aaa", 0.5, 1.0, share=0.25, basis="training prompts", id=2)
+LIVE = ReleaseRow("default", "learned", "promote", "aaa", 0.5, 1.0, share=0.25, basis="training prompts", id=2)
 BEFORE = replace(LIVE, version="old", id=1)
-SMALL = Decision(1.0, "aaa", 0.5, 0.25, None, "small", None)
+SMALL = Decision(1.0, "aaa", 0.5, 0.25, "small", None)
 LARGE = replace(SMALL, route_score=0.75, routed_tier="large")
-LATE = Decision(1.0, None, None, None, "late", "large", None)
 STABLE = {"distance": Shift(0.01, 500, "stable")}
 
 
-def told(decisions: list[Decision], shifts: Any = STABLE, live: ReleaseRow | None = LIVE) -> dict[str, Any]:
-    return status([live, BEFORE] if live else [], decisions, shifts=shifts, policy="learned")
+def told(
+    decisions: list[Decision],
+    shifts: Any = STABLE,
+    live: ReleaseRow | None = LIVE,
+    *,
+    causes: dict[str | None, int] | None = None,
+) -> dict[str, Any]:
+    return status(
+        [live, BEFORE] if live else [], decisions, causes=causes or {None: 1}, shifts=shifts, policy="learned"
+    )
 
 
 def test_what_is_live_and_what_was_before_are_told() -> None:
@@ -30,7 +37,7 @@ def test_what_is_live_and_what_was_before_are_told() -> None:
 
 
 def test_the_share_is_that_of_the_live_version_at_its_live_threshold() -> None:
-    others = [replace(LARGE, route_version="old"), replace(LARGE, route_threshold=0.1)]
+    others = [replace(LARGE, route_threshold=0.1)]
     stayed = replace(SMALL, routed_tier="large")
     found = told([SMALL, SMALL, LARGE, stayed, *others])["decisions"]
     assert (found["count"], found["large_share"], found["routed_large_share"]) == (4, 0.25, 0.5)
@@ -60,8 +67,6 @@ def test_without_a_release_that_is_all_there_is_to_say() -> None:
         ([SMALL] * 160 + [LARGE] * 40, STABLE, None),
         ([SMALL] * 100 + [LARGE] * 100, STABLE, "50% of the prompts go to the large tier, 25% were meant"),
         ([SMALL] * 50 + [LARGE] * 50, STABLE, None),
-        ([SMALL] * 980 + [LATE] * 20, {}, "20 of the last 1000 decisions were left to the default tier (late 20)"),
-        ([replace(LATE, route_cause="declined")] * 100, STABLE, None),
         ([], {"distance": Shift(0.4, 500, "shifted"), "axis 1": Shift(0.2, 500, "shifting")}, "PSI: distance 0.40)"),
     ],
 )
@@ -72,3 +77,17 @@ def test_a_warning_says_what_is_wrong_and_what_to_do(decisions: list[Decision], 
     else:
         assert words in warnings
         assert "`penstock " in warnings
+
+
+@pytest.mark.parametrize(
+    ("causes", "words"),
+    [
+        ({None: 980, "late": 20}, "20 of the 1000 decisions of the last hour were left to the default tier (late 20)"),
+        ({None: 995, "late": 5}, None),
+        ({None: 10, "declined": 90}, None),
+    ],
+)
+def test_decisions_that_were_left_to_the_default_tier_are_told(causes: Any, words: str | None) -> None:
+    found = told([], causes=causes)
+    assert found["defaults"] == {cause: count for cause, count in causes.items() if cause}
+    assert (words in " ".join(found["warnings"])) if words else found["warnings"] == []

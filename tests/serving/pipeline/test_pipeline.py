@@ -58,7 +58,7 @@ class ScriptedSteps:
         self.asked.append(("least", session, request))
         return self.least_tier
 
-    def reached(self, session: str, tier: Tier) -> None:
+    def reached(self, session: str, tier: Tier, request: GenerationRequest) -> None:
         self.asked.append(("reached", session, tier))
 
     async def start(self, plan: Plan, request: GenerationRequest, *, caller: Principal, record: CallRecord) -> Answer:
@@ -108,6 +108,13 @@ async def test_a_prompt_is_read_once_and_the_record_keeps_what_was_said() -> Non
     assert (kept.task, kept.retrieval, kept.session) == ("simple", 0.25, "conversation")
     assert kept.shadow == {"version": "v2", "score": 0.05, "threshold": 0.2, "tier": "small"}
     assert kept.stages_ms.keys() == {"classify", "route", "engine_start"}
+
+
+async def test_a_tier_that_no_policy_chose_is_not_what_a_conversation_has_reached() -> None:
+    default = replace(PLAN, route=Route(("large",), "default", "down", cause="down"))
+    steps = ScriptedSteps(plan_or_error=default)
+    await steps.pipeline(reads=True).answer(REQUEST, CALLER, record=record())
+    assert "reached" not in [step for step, *_ in steps.asked]
 
 
 async def test_no_reading_is_told_to_the_router_and_leaves_nothing_else_in_the_record() -> None:
