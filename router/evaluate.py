@@ -212,7 +212,9 @@ def bootstrap(count: int, statistic: Callable[[IntArray], float], *, seed: int, 
 
 
 def calibration_error(predicted: FloatArray, observed: FloatArray, *, seed: int) -> Miscalibration:
-    """The expected calibration error over all t tiers of `predicted[n, t]` and `observed[n, t]`, each within 0…1.
+    """The mean over t tiers of each one's expected calibration error; `predicted[n, t]`, `observed[n, t]` within 0…1.
+
+    Each tier has bins of its own: in common ones a tier that promises too much would hide one that promises too little.
 
     Prompts are drawn whole, all their tiers together. Chance alone makes bins miss, so the error of a sample is too
     high, and that of its resamples higher by as much again (Bröcker 2012; Roelofs et al. 2022). The rise from the
@@ -222,7 +224,8 @@ def calibration_error(predicted: FloatArray, observed: FloatArray, *, seed: int)
     """
 
     def over(rows: IntArray) -> float:
-        return expected_calibration_error(predicted[rows].T.ravel(), observed[rows].T.ravel())
+        tiers = zip(predicted[rows].T, observed[rows].T, strict=True)
+        return float(np.mean([expected_calibration_error(said, seen) for said, seen in tiers]))
 
     value = over(np.arange(len(predicted)))
     drawn = _drawn(len(predicted), over, seed=seed, resamples=RESAMPLES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Literal, get_args
 
 from pydantic import Field, ValidationError
@@ -87,9 +88,15 @@ def read_manifest(content: bytes, *, where: str) -> Manifest:
             f"The router model in {where} was trained on features of version {found.surface_version};"
             f" here it is {VERSION}. {AGAIN}"
         )
-    if any(len(found.quantiles.get(policy, ())) < 2 or policy not in found.widest for policy in POLICIES):
+    if any(not _ascends(found.quantiles.get(policy, ())) or policy not in found.widest for policy in POLICIES):
         raise ConfigurationError(f"The manifest in {where} does not say how its policies scored. {AGAIN}")
     return found
+
+
+def _ascends(quantiles: tuple[float, ...]) -> bool:
+    """Whether these can be quantiles of a gain."""
+    ordered = all(before <= after for before, after in pairwise(quantiles))
+    return len(quantiles) >= 2 and ordered and -1 <= quantiles[0] <= quantiles[-1] <= 1
 
 
 def _format(content: bytes) -> object:

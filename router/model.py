@@ -33,6 +33,8 @@ from router.trees import Grove
 
 WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
 ALWAYS_SMALL, ALWAYS_LARGE = 2.0, -2.0
+GRID = 0.01
+"""Of the quantiles that are kept: shares are known as well as this."""
 """Thresholds that no gain reaches, and that every gain does: gains lie within −1…1."""
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -115,11 +117,15 @@ class RouterModel:
     def threshold_for(self, share: float, policy: PolicyName = "learned") -> float:
         """The threshold from which on this share (0…1) of prompts like the training ones goes to the large tier.
 
-        0 and 1 are always-small and always-large. Between them equal gains may bring another share: `share_at`.
+        0 and 1 are always-small and always-large. Between them equal gains may bring another share (`share_at`): of the
+        two thresholds around them the one whose share is nearer.
         """
         if share <= 0 or share >= 1:
             return ALWAYS_SMALL if share <= 0 else ALWAYS_LARGE
-        return float(np.quantile(np.array(self.manifest.quantiles[policy]), 1.0 - share))
+        found = float(np.quantile(np.array(self.manifest.quantiles[policy]), 1.0 - share))
+        above = float(np.nextafter(found, np.inf))
+        off, beyond = (abs(self.share_at(threshold, policy) - share) for threshold in (found, above))
+        return found if off <= beyond + GRID else above
 
     def share_at(self, threshold: float, policy: PolicyName = "learned") -> float:
         """The share (0…1) of training prompts, held out in turn, whose gain was at or above the threshold.

@@ -29,7 +29,7 @@ def exact(answer: str, reference: str) -> float:
 
 def contains(answer: str, reference: str) -> float:
     """1 where the reference's words stand in the answer, in a row: for models that answer in sentences."""
-    wanted, given = words(reference), words(answer)
+    wanted, given = _compared(answer, reference)
     if not wanted:
         return float(_same(answer, reference))
     starts = range(len(given) - len(wanted) + 1)
@@ -38,7 +38,7 @@ def contains(answer: str, reference: str) -> float:
 
 def f1(answer: str, reference: str) -> float:
     """SQuAD's F1: the harmonic mean of the parts of the answer's and of the reference's words that both have."""
-    wanted, given = words(reference), words(answer)
+    wanted, given = _compared(answer, reference)
     if not wanted or not given:
         return float(_same(answer, reference))
     shared = sum((Counter(wanted) & Counter(given)).values())
@@ -57,8 +57,16 @@ def grader(name: str, references: Sequence[str]) -> Callable[[str], float]:
 
 def words(text: str) -> list[str]:
     """The words that are compared."""
-    found = (word.replace(",", "").replace("−", "-") for word in WORD.findall(text.lower()))
-    return [word for word in found if word not in ARTICLES]
+    found = [word.replace(",", "").replace("−", "-") for word in WORD.findall(text.lower())]
+    return [word for word in found if word not in ARTICLES] or found
+
+
+def _compared(answer: str, reference: str) -> tuple[list[str], list[str]]:
+    """The words of both; articles count where the reference is one, as the letter of a choice is."""
+    wanted, given = words(reference), words(answer)
+    if ARTICLES.issuperset(wanted):
+        given = [word.replace(",", "") for word in WORD.findall(answer.lower())]
+    return wanted, given
 
 
 def _best(answer: str, *, compare: Compare, references: tuple[str, ...]) -> float:
@@ -66,5 +74,5 @@ def _best(answer: str, *, compare: Compare, references: tuple[str, ...]) -> floa
 
 
 def _same(answer: str, reference: str) -> bool:
-    wanted, given = words(reference), words(answer)
+    wanted, given = _compared(answer, reference)
     return given == wanted if wanted else answer.strip() == reference.strip()

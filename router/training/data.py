@@ -39,8 +39,10 @@ class Labelled:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """What must not be parted when some are held out: the groups, or else the prompts themselves."""
-        return self.prompts if self.groups is None else self.groups
+        """What must not be parted when some are held out, as a name for each prompt: its group, and with it whatever
+        holds the same prompt, but for spaces."""
+        same = [" ".join(prompt.split()) for prompt in self.prompts]
+        return tuple(same) if self.groups is None else _joined(self.groups, same)
 
     def take(self, rows: NDArray[Any]) -> Labelled:
         """These rows alone, with the digest of the whole."""
@@ -91,6 +93,20 @@ def read_labelled(files: Sequence[Path], columns: Columns) -> Labelled:
         names=(columns.weak or "small", columns.strong or "large"),
         digest=digest.hexdigest(),
     )
+
+
+def _joined(groups: Sequence[str], prompts: Sequence[str]) -> tuple[str, ...]:
+    """A name for each prompt, the same for those that a group or an equal prompt joins, over however many steps."""
+    leads: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def lead(of: tuple[str, str]) -> tuple[str, str]:
+        while leads.setdefault(of, of) != of:
+            of = leads[of]
+        return of
+
+    for group, prompt in zip(groups, prompts, strict=True):
+        leads[lead(("prompt", prompt))] = lead(("group", group))
+    return tuple(lead(("group", group))[1] for group in groups)
 
 
 def _row(line: bytes, columns: Columns, *, where: str) -> tuple[str, float, float, str]:

@@ -34,7 +34,7 @@ def doubts(labelled: Labelled, gains: Mapping[PolicyName, NDArray[np.float64]]) 
         if not _explains(gain, true):
             found.append(
                 f"What policy {policy!r} says of prompts held out explains nothing of where {large!r} is better:"
-                " it routes as chance does."
+                " it routes no better than chance, or all of them to one tier."
             )
     return tuple(found)
 

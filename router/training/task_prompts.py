@@ -61,7 +61,7 @@ class PromptFile(Frozen):
 class UnseenFile(Frozen):
     """`unseen.yaml`."""
 
-    prompts: tuple[Family, ...] = Field(description="Prompts that are measured on; nothing is replaced.")
+    prompts: tuple[Family, ...] = Field(min_length=1, description="Prompts that are measured on; nothing is replaced.")
 
 
 def read_examples(file: Path = PROMPTS) -> tuple[Example, ...]:

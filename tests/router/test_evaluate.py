@@ -213,6 +213,15 @@ def test_the_interval_of_a_calibration_error_holds_the_true_one() -> None:
     assert sum(one.low <= 0.1 <= one.high for one in found) >= 16
 
 
+def test_a_tier_that_promises_too_much_does_not_hide_one_that_promises_too_little() -> None:
+    chance = np.random.default_rng(4)
+    observed = (chance.random((2000, 2)) < np.array([0.35, 0.78])).astype(np.float64)
+    predicted = np.tile(np.array([0.55, 0.58]), (2000, 1))
+    found = calibration_error(predicted, observed, seed=0)
+    assert found.value == pytest.approx(0.2, abs=0.02)
+    assert found.low > 0.17
+
+
 def test_the_tiers_of_a_prompt_are_drawn_together() -> None:
     once = forecasts(200, seed=1)
     alone = calibration_error(once[0][:, :1], once[1][:, :1], seed=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.quality.grades import contains, exact, f1, grader
+from benchmarks.quality.grades import GRADES, contains, exact, f1, grader
 from models.errors import ConfigurationError
 
 
@@ -53,3 +53,18 @@ def test_of_several_references_the_nearest_counts() -> None:
 def test_a_grade_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(ConfigurationError, match=r"no grade 'bleu'.*exact, contains, f1"):
         grader("bleu", ("x",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "found"),
+    [
+        ("A.", "A", (1, 1, 1)),
+        ("B.", "B", (1, 1, 1)),
+        ("The answer is A", "A", (0, 1, 2 / 5)),
+        ("The answer is B", "B", (0, 1, 1 / 2)),
+        ("C", "A", (0, 0, 0)),
+        ("a cat", "the cat", (1, 1, 1)),
+    ],
+)
+def test_the_letter_of_a_choice_is_a_word_and_no_article(answer: str, reference: str, found: tuple[float, ...]) -> None:
+    assert [GRADES[name](answer, reference) for name in ("exact", "contains", "f1")] == pytest.approx(found)

@@ -47,12 +47,16 @@ def test_equal_gains_bring_another_share_and_it_is_said(made: Made) -> None:
     found = for_share(tied, 0.3)
     assert found.share == pytest.approx(0.59)
     assert found.warnings == ("Prompts of equal gain go together: 59.0%, not 30.0%.",)
-    assert [(point.share, point.threshold) for point in found.curve] == [
-        (0.0, ALWAYS_SMALL),
-        (pytest.approx(0.59), 0.5),
-        (1.0, 0.0),
-        (1.0, ALWAYS_LARGE),
-    ]
+    # Of the two thresholds around equal gains the one whose share is nearer to the wanted one.
+    assert [point.share for point in found.curve] == pytest.approx([0.0, 0.0, 0.59, 0.6, 1.0, 1.0])
+    thresholds = [point.threshold for point in found.curve]
+    assert thresholds == pytest.approx([ALWAYS_SMALL, 0.5, 0.5, 0.0, 0.0, ALWAYS_LARGE])
+    assert thresholds[1] > 0.5 == thresholds[2]
+
+
+def test_a_model_of_one_gain_for_all_sends_them_where_more_of_them_were_meant_to_go(made: Made) -> None:
+    flat = with_quantiles(made[0], (0.2,) * 101)
+    assert [for_share(flat, share).share for share in (0.35, 0.8)] == [0.0, 1.0]
 
 
 def test_a_cost_ceiling_holds_where_gains_are_equal(made: Made) -> None:

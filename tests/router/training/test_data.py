@@ -68,3 +68,24 @@ def test_too_few_lines_no_file_and_half_a_pair_are_refused(tmp_path: Path) -> No
         read_labelled([tmp_path / "none"], Columns())
     with pytest.raises(ConfigurationError, match="both models of the pair"):
         Columns(weak="s")
+
+
+def test_what_a_group_or_the_same_prompt_joins_is_one_unit(tmp_path: Path) -> None:
+    rows = [
+        ("one", "g1"),
+        ("two", "g1"),
+        ("two ", "g2"),
+        ("three", "g2"),
+        ("four", "g3"),
+        ("four  ", "g3"),
+        ("five", "g4"),
+    ]
+    lines = [{"prompt": f"{text} x", "weak_correct": 0, "strong_correct": 1, "g": group} for text, group in rows]
+    lines += [{"prompt": f"p{at}", "weak_correct": 0, "strong_correct": 1, "g": f"h{at}"} for at in range(20)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    units = read_labelled([tmp_path / "a.jsonl"], Columns(group="g")).units
+    assert len(set(units[:4])) == 1
+    assert len(set(units)) == 3 + 20
+    spaced = read_labelled([tmp_path / "a.jsonl"], Columns()).units
+    assert spaced[1] == spaced[2] != spaced[3]
+    assert len(set(spaced)) == 5 + 20
