@@ -1,7 +1,7 @@
 """Which router model is live: the book that every gateway keeps, and the rules of changing it.
 
-Owns promote, set-threshold, shadow and rollback, and that a gateway moves to another version only when the classifiers
-have it. Does not own SQL (`serving/store/releases.py`) or what a model is (`router/model.py`).
+Owns promote, set-threshold, shadow and rollback, and that a gateway has the classifiers load a version before it moves
+to it. Does not own SQL (`serving/store/releases.py`) or what a model is (`router/model.py`).
 """
 
 from __future__ import annotations

@@ -139,8 +139,8 @@ that a stack can change are in [configuration.md](configuration.md).
 A body is one JSON object in UTF-8, `application/json`, not compressed, at most {body:,} bytes and {depth} levels deep,
 and arrives within {arrival:g} s. Types are strict: `"0.5"`, `true` and `1.0` are no integers. null means not given.
 `traceparent` is kept in the record and passed to the engine; `Idempotency-Key` is not read. `x-penstock-session` (or
-`x-session-id`) names a conversation with 1 to 256 printable characters; without it a chat's messages up to the first of
-the user do. Within a conversation the tier that `auto` finds may rise and does not fall.
+`x-session-id`, where it fits) names a conversation with 1 to 256 printable characters and no space; without it a chat's
+messages up to the first of the user do. Within a conversation the tier that `auto` finds may rise and does not fall.
 
 What is not in these tables is refused as `unknown_parameter`, also what engines know:
 {refused}.

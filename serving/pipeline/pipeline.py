@@ -42,7 +42,7 @@ class Conversations(Protocol):
 
     def name(self, request: GenerationRequest, caller: Principal) -> str | None: ...
     async def least(self, session: str, request: GenerationRequest) -> Tier | None: ...
-    def reached(self, session: str, tier: Tier, request: GenerationRequest) -> None: ...
+    def reached(self, session: str, tier: Tier, *, request: GenerationRequest) -> None: ...
 
 
 class Engines(Protocol):
@@ -98,7 +98,7 @@ class Pipeline:
             least = None if session is None else await self._sessions.least(session, request)
             plan = self._router.plan(request, caller, reading=reading, least=least)
             if session is not None and plan.route.cause is None:  # a tier that nobody chose is none to stay on
-                self._sessions.reached(session, plan.route.ranking[0], request)
+                self._sessions.reached(session, plan.route.ranking[0], request=request)
         record.session = session
         return plan
 

@@ -58,7 +58,7 @@ class Sessions:
         found = await self._recorded(session)
         return next((tier for tier in TIERS if tier == found), None)
 
-    def reached(self, session: str, tier: Tier, request: GenerationRequest) -> None:
+    def reached(self, session: str, tier: Tier, *, request: GenerationRequest) -> None:
         """This call of the conversation was routed to this tier; of calls at the same time the higher one counts."""
         known = self._tiers.get(session)
         if known is not None and _goes_on(request) and TIERS.index(known[0]) > TIERS.index(tier):

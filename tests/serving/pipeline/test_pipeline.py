@@ -58,7 +58,7 @@ class ScriptedSteps:
         self.asked.append(("least", session, request))
         return self.least_tier
 
-    def reached(self, session: str, tier: Tier, request: GenerationRequest) -> None:
+    def reached(self, session: str, tier: Tier, *, request: GenerationRequest) -> None:
         self.asked.append(("reached", session, tier))
 
     async def start(self, plan: Plan, request: GenerationRequest, *, caller: Principal, record: CallRecord) -> Answer:

@@ -79,7 +79,7 @@ def test_what_is_no_chat_has_no_conversation(body: dict[str, Any]) -> None:
 async def test_a_later_call_of_a_conversation_finds_the_tier_that_it_has_reached() -> None:
     held, recorded = ask(HELLO, ANSWER, MORE), Recorded()
     found = sessions(recorded)
-    found.reached("s", "large", ask(HELLO))
+    found.reached("s", "large", request=ask(HELLO))
     assert await found.least("s", held) == "large"
     assert recorded.asked == []
 
@@ -87,7 +87,7 @@ async def test_a_later_call_of_a_conversation_finds_the_tier_that_it_has_reached
 async def test_the_same_opening_again_is_another_conversation() -> None:
     recorded = Recorded("large")
     found = sessions(recorded)
-    found.reached("s", "large", ask(HELLO))
+    found.reached("s", "large", request=ask(HELLO))
     assert await found.least("s", ask(HELLO)) is None
     assert await sessions(recorded).least("s", ask(HELLO)) is None
     assert recorded.asked == []
@@ -115,7 +115,7 @@ async def test_a_database_that_hangs_is_not_waited_for() -> None:
 async def test_an_hour_later_a_conversation_begins_anew() -> None:
     clock = ManualClock()
     found = sessions(clock=clock)
-    found.reached("s", "large", ask(HELLO))
+    found.reached("s", "large", request=ask(HELLO))
     clock.at += 3601
     assert await found.least("s", ask(HELLO, ANSWER, MORE)) is None
 
@@ -123,15 +123,15 @@ async def test_an_hour_later_a_conversation_begins_anew() -> None:
 async def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
     found = sessions(kept=2)
     for name in ("a", "b", "a", "c"):
-        found.reached(name, "large", ask(HELLO))
+        found.reached(name, "large", request=ask(HELLO))
     held = ask(HELLO, ANSWER, MORE)
     assert [await found.least(name, held) for name in ("a", "b", "c")] == ["large", None, "large"]
 
 
 async def test_of_calls_at_the_same_time_the_higher_tier_counts_and_a_new_opening_begins_anew() -> None:
     found, later = sessions(), ask(HELLO, ANSWER, MORE)
-    found.reached("s", "large", later)
-    found.reached("s", "small", later)
+    found.reached("s", "large", request=later)
+    found.reached("s", "small", request=later)
     assert await found.least("s", later) == "large"
-    found.reached("s", "small", ask(HELLO))
+    found.reached("s", "small", request=ask(HELLO))
     assert await found.least("s", later) == "small"
