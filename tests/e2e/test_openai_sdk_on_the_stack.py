@@ -124,7 +124,7 @@ def test_several_choices_seed_and_logprobs_are_served(client: OpenAI) -> None:
 def test_auto_names_the_tier_and_the_reason(client: OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(model="auto", messages=HELLO, max_tokens=4)
     assert raw.headers["x-penstock-tier"] in ("small", "large")
-    assert raw.headers["x-penstock-route"].startswith("threshold:")
+    assert raw.headers["x-penstock-route"].startswith("learned:gain ")
     assert raw.parse().model == raw.headers["x-penstock-model"]
 
 
