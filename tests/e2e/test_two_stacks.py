@@ -19,7 +19,7 @@ from tests.e2e.conftest import Stack, free_port
 from tests.e2e.processes import actors_of, node_of, replicas_of, wait_until
 
 HELLO = [{"role": "user", "content": "Hello"}]
-DEPLOYMENTS = ("gateway", "demo-small", "demo-large")
+DEPLOYMENTS = ("gateway", "demo-small", "demo-large", "classifier")
 # Serve binds the gRPC servers of its replicas to all addresses and has no setting for it; they want Ray's token.
 REPLICA = "ray::ServeReplica"
 GRPC_METHOD = "/ray.serve.ASGIService/HandleRequest"
