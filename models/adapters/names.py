@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
+
+Cohort = Literal["live", "canary", "pinned"]
 
 ENGINE_DIGITS = 20
 """Of the digest in an engine's name: 80 bits, so that nobody can make other weights of the same name."""
@@ -39,6 +42,20 @@ class AdapterRef:
         if not (_ENGINE_NAME.fullmatch(name) and _ARTIFACT.fullmatch(artifact) and _DIGEST.fullmatch(digest)):
             return None
         return cls(name, artifact, digest) if name.endswith(f"@{digest[:ENGINE_DIGITS]}") else None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedAdapter:
+    """The version that answers a call: of which adapter, on which card, and why this one.
+
+    `live`: the alias points to it; `canary`: the caller is among those who try it; `pinned`: the call names it.
+    """
+
+    name: str
+    number: int
+    ref: AdapterRef
+    card: str
+    cohort: Cohort
 
 
 def engine_name(name: str, digest: str) -> str:
