@@ -178,7 +178,13 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             store.views,
             replicas=replicas,
             revisions={card: base.revision for card, base in plan.bases.items()},
-            terms=ReleaseTerms(parts.replica, settings.adapters.warm_s, frozenset({*parts.cards, "auto"}), crash),
+            terms=ReleaseTerms(
+                gateway=parts.replica,
+                warm_s=settings.adapters.warm_s,
+                gone_s=settings.adapters.gone_s,
+                model_names=frozenset({*parts.cards, "auto"}),
+                crash=crash,
+            ),
             clock=clock,
         )
         around = Surroundings(
@@ -192,10 +198,20 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             crash=crash,
         )
         registry = AdapterRegistry(store.adapters, around, clock=clock)
-        book = AdapterBook(store.adapters, store.views, gateway=parts.replica, clock=clock)
+        book = AdapterBook(
+            store.adapters, store.views, gateway=parts.replica, heartbeat_s=settings.adapters.gone_s / 5, clock=clock
+        )
         await opened.enter_async_context(book.open())
         house = House(
-            store.adapters, store.views, replicas, releases, artifacts, tuple(plan.bases), parts.replica, clock
+            store.adapters,
+            store.views,
+            replicas,
+            releases,
+            artifacts,
+            cards=tuple(plan.bases),
+            gateway=parts.replica,
+            gone_s=settings.adapters.gone_s,
+            clock=clock,
         )
         judge = CanaryJudge(store.adapters, store.records, releases=releases, clock=clock)
         await opened.enter_async_context(Housekeeping(house, judge=judge.look).open())

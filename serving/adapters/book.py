@@ -21,7 +21,6 @@ from serving.store.adapters import MARK, AdapterRow, AdapterTable, AliasRow, Sna
 from serving.store.views import ViewTable
 
 REFRESH_S = 0.25
-HEARTBEAT_S = 1.0
 RETRY_AFTER_S = 2.0
 PARTS = 10_000
 
@@ -68,10 +67,14 @@ EMPTY = Page(0, {}, {}, frozenset(), {})
 class AdapterBook:
     """Looks names up; never a database call on a request's way."""
 
-    def __init__(self, table: AdapterTable, views: ViewTable, *, gateway: str, clock: Clock) -> None:
+    def __init__(
+        self, table: AdapterTable, views: ViewTable, *, gateway: str, heartbeat_s: float, clock: Clock
+    ) -> None:
+        """`heartbeat_s`: how often the others hear of this gateway when nothing changes."""
         self._table = table
         self._views = views
         self._gateway = gateway
+        self._heartbeat_s = heartbeat_s
         self._clock = clock
         self._page = EMPTY
         self._told: tuple[int, float] | None = None
@@ -92,7 +95,7 @@ class AdapterBook:
         if mark != self._page.mark:
             self._page = page_of(await self._table.snapshot())
         now = self._clock.monotonic()
-        if self._told is None or self._told[0] != self._page.mark or now - self._told[1] >= HEARTBEAT_S:
+        if self._told is None or self._told[0] != self._page.mark or now - self._told[1] >= self._heartbeat_s:
             await self._views.saw(self._gateway, MARK, value=self._page.mark, now=self._clock.now())
             self._told = (self._page.mark, now)
 

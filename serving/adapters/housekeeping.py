@@ -23,7 +23,7 @@ from models.clock import Clock
 from models.types import Endpoint
 from serving.adapters import rules
 from serving.adapters.registry import KIND
-from serving.adapters.releases import ALIVE_S, Actor, Releases
+from serving.adapters.releases import Actor, Releases
 from serving.adapters.replicas import Replicas
 from serving.periodic import Periodic
 from serving.store.adapters import MARK, AdapterRow, AdapterTable, AuditRow, VersionRow, ref_of
@@ -31,7 +31,7 @@ from serving.store.views import ViewTable
 
 LEASE = "adapters"
 ROUND_S = 2.0
-LEASE_S = 15.0
+LEASES = 3  # times the time after which a gateway counts as gone
 UNLOAD_WAIT_S = 5.0
 SWEEP_EVERY_S = 600.0
 ORPHAN_S = 3600.0
@@ -52,6 +52,7 @@ class House:
     artifacts: ArtifactStore
     cards: tuple[str, ...]
     gateway: str
+    gone_s: float
     clock: Clock
 
 
@@ -72,7 +73,7 @@ class Housekeeping:
     async def round(self) -> None:
         """One look at everything; nothing while another gateway has the lease."""
         house = self._house
-        if not await house.views.hold(LEASE, house.gateway, now=house.clock.now(), for_s=LEASE_S):
+        if not await house.views.hold(LEASE, house.gateway, now=house.clock.now(), for_s=LEASES * house.gone_s):
             return
         await self._take_back()
         await self._retire()
@@ -86,9 +87,9 @@ class Housekeeping:
         """What a gateway that is gone had begun."""
         house = self._house
         begun = await house.table.in_states("loading", "uploaded")
-        alive = await house.views.alive(MARK, since=house.clock.now() - ALIVE_S)
+        alive = await house.views.alive(MARK, since=house.clock.now() - house.gone_s)
         for adapter, row in begun:
-            if row.holder in alive or house.clock.now() - row.state_at < ALIVE_S:
+            if row.holder in alive or house.clock.now() - row.state_at < house.gone_s:
                 continue
             actor, reason = Actor(adapter.org, SELF), f"gateway {row.holder} ended in the middle of it"
             if row.state == "loading":

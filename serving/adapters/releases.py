@@ -32,7 +32,6 @@ from serving.store.adapters import (
 )
 from serving.store.views import ViewTable
 
-ALIVE_S = 5.0
 CONFIRM_S = 15.0
 CONFIRM_POLL_S = 0.05
 
@@ -275,7 +274,7 @@ class Releases:
         with suppress(TimeoutError):
             async with asyncio.timeout(CONFIRM_S):
                 async for _ in ticks(CONFIRM_POLL_S):
-                    behind = await self._views.behind(MARK, mark, since=self._clock.now() - ALIVE_S)
+                    behind = await self._views.behind(MARK, mark, since=self._clock.now() - self._terms.gone_s)
                     if not behind:
                         break
         return behind
@@ -297,11 +296,12 @@ class Releases:
 @dataclass(frozen=True, slots=True)
 class ReleaseTerms:
     """What a release needs to know of its surroundings. `gateway`: this process; `warm_s`: how long a version that was
-    replaced stays loaded.
+    replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone.
     """
 
     gateway: str
     warm_s: float
+    gone_s: float
     model_names: frozenset[str]
     crash: CrashPoints
 

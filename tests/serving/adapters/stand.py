@@ -8,7 +8,7 @@ import json
 import zipfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from serving.engines.adapter_files import StoredFiles
 from serving.engines.adapters import AdapterShelf
 from serving.engines.door import DoorSettings, EngineDoor
 from serving.engines.fake_lora import FakeLora
-from serving.settings import load_settings
+from serving.periodic import ticks
+from serving.settings import Settings, load_settings
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin, KeySpec
 from serving.testing import FakeEngine, Script, StaticDirectory, serve
@@ -90,7 +91,6 @@ class Stand:
     directory: StaticDirectory
     replicas: list[Replica] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
-    parts: GatewayParts | None = None
 
     async def ask(
         self, method: str, path: str, *, key: str = "engineer", gateway: int = 0, **options: Any
@@ -121,8 +121,9 @@ class Stand:
 async def until(so: Any, *, within_s: float = 10.0) -> None:
     """Wait until an async condition holds."""
     async with asyncio.timeout(within_s):
-        while not await so():
-            await asyncio.sleep(0.02)
+        async for _ in ticks(0.02):
+            if await so():
+                return
 
 
 @asynccontextmanager
@@ -130,8 +131,7 @@ async def opened_stand(
     folder: Path, *, gateways: int = 2, replicas: int = 2, url: str | None = None, **settings: Any
 ) -> AsyncIterator[Stand]:
     """`settings`: of the section `adapters`."""
-    (folder / "profile.yaml").write_text(PROFILE)
-    loaded = load_settings(str(folder / "profile.yaml"), {"adapters": {"warm_s": 30, **settings}})
+    loaded = settings_of(folder, **settings)
     url = url or f"sqlite+aiosqlite:///{folder / 'penstock.db'}"
     artifacts = FolderSettings(path=folder / "artifacts")
     async with AsyncExitStack() as opened:
@@ -141,28 +141,49 @@ async def opened_stand(
             stand.replicas.append(await opened.enter_async_context(opened_replica(folder, at, artifacts)))
         large = await opened.enter_async_context(serve(FakeEngine(Script(tokens=2), token=TOKEN)))
         stand.directory.base_urls = {SMALL: [replica.url for replica in stand.replicas], "demo-large": [large]}
-        catalog = Catalog.load(None)
-        stand.parts = GatewayParts(
-            loaded,
-            {card: catalog.card(card) for card in CARDS},
-            stand.directory,
-            engine_token=TOKEN,
-            salt_key="salt",
-            store_url=url,
-            spool=str(folder / "spool"),
-            adapters=AdapterParts(
-                artifacts=artifacts,
-                artifacts_home=str(folder / "artifacts"),
-                fetched=str(folder / "fetched-gateway"),
-                work=str(folder / "drafts"),
-                bases={card: base(card) for card in CARDS},
-            ),
-        )
         for at in range(gateways):
-            parts = replace(stand.parts, replica=f"g{at}", spool=str(folder / f"spool{at}"))
-            app = await opened.enter_async_context(open_gateway(parts))
-            stand.urls.append(await opened.enter_async_context(serve(app)))
+            parts = parts_of(folder, loaded, stand.directory, url=url, gateway=f"g{at}")
+            stand.urls.append(await opened.enter_async_context(opened_gateway(parts)))
         yield stand
+
+
+def settings_of(folder: Path, **adapters: Any) -> Settings:
+    """`adapters`: of that section."""
+    (folder / "profile.yaml").write_text(PROFILE)
+    return load_settings(str(folder / "profile.yaml"), {"adapters": {"warm_s": 30, **adapters}})
+
+
+def parts_of(
+    folder: Path, settings: Settings, directory: StaticDirectory, *, url: str, gateway: str, crash_at: str | None = None
+) -> GatewayParts:
+    """One gateway of a stand in this folder."""
+    catalog = Catalog.load(None)
+    adapters = AdapterParts(
+        artifacts=FolderSettings(path=folder / "artifacts"),
+        artifacts_home=str(folder / "artifacts"),
+        fetched=str(folder / "fetched-gateway"),
+        work=str(folder / "drafts"),
+        bases={card: base(card) for card in CARDS},
+        crash_at=crash_at,
+    )
+    return GatewayParts(
+        settings,
+        {card: catalog.card(card) for card in CARDS},
+        directory,
+        engine_token=TOKEN,
+        salt_key="salt",
+        store_url=url,
+        spool=str(folder / f"spool-{gateway}"),
+        adapters=adapters,
+        replica=gateway,
+    )
+
+
+@asynccontextmanager
+async def opened_gateway(parts: GatewayParts) -> AsyncIterator[str]:
+    """The address of a gateway that serves while the block is open."""
+    async with open_gateway(parts) as app, serve(app) as url:
+        yield url
 
 
 @asynccontextmanager
