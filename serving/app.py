@@ -215,7 +215,9 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         )
         judge = CanaryJudge(store.adapters, store.records, releases=releases, clock=clock)
         await opened.enter_async_context(Housekeeping(house, judge=judge.look).open())
-        desk = AdapterDesk(registry, releases, table=store.adapters, replicas=replicas, work=work)
+        desk = AdapterDesk(
+            registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
+        )
         yield OpenAdapters(book, await opened.enter_async_context(desk))
 
 

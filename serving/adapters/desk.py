@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from models.errors import NotFound
-from serving.adapters.registry import AdapterRegistry
+from models.adapters.archive import pack
+from models.errors import InvalidRequest, NotFound
+from serving.adapters.registry import AdapterRegistry, Received
 from serving.adapters.releases import Releases
 from serving.adapters.replicas import Replicas
 from serving.store.adapters import AdapterTable, AliasRow
@@ -25,13 +27,21 @@ class AdapterDesk:
     """Open it with `async with`: at its end it waits for the releases that are under way."""
 
     def __init__(
-        self, registry: AdapterRegistry, releases: Releases, *, table: AdapterTable, replicas: Replicas, work: Path
+        self,
+        registry: AdapterRegistry,
+        releases: Releases,
+        *,
+        table: AdapterTable,
+        replicas: Replicas,
+        bases: Sequence[str],
+        work: Path,
     ) -> None:
         self.registry = registry
         self.releases = releases
         self.work = work
         self._table = table
         self._replicas = replicas
+        self._bases = bases
         self._running: set[asyncio.Future[Any]] = set()
 
     async def __aenter__(self) -> AdapterDesk:
@@ -69,6 +79,25 @@ class AdapterDesk:
             }
             for endpoint, status in zip(endpoints, told, strict=True)
         ]
+
+    def only_base(self) -> str | None:
+        """The card of an adapter that does not say its own, where there is one alone."""
+        return self._bases[0] if len(self._bases) == 1 else None
+
+    @asynccontextmanager
+    async def packed(self, folder: Path) -> AsyncIterator[Received]:
+        """A folder of this machine as a client would send it."""
+        to = self.draft()
+        try:
+            try:
+                await asyncio.to_thread(pack, folder, to)
+            except OSError as error:
+                raise InvalidRequest(
+                    "The folder cannot be read on the gateway's machine.", param="lora_path", detail=str(error)
+                ) from error
+            yield Received(to, await asyncio.to_thread(lambda: to.stat().st_size))
+        finally:
+            await asyncio.to_thread(to.unlink, missing_ok=True)
 
     def draft(self) -> Path:
         """A name for a file that is on its way to a client."""

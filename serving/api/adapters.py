@@ -6,6 +6,7 @@ What may be done is `serving/adapters`' to say. Everything is the caller's org's
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,10 +22,10 @@ from serving.adapters import rules
 from serving.adapters.desk import AdapterDesk
 from serving.adapters.registry import Shown
 from serving.adapters.releases import Actor, Released
-from serving.api.access import authorize
+from serving.api.access import ADMIN, authorize
 from serving.api.adapter_wire import shown_adapter, shown_alias, shown_audit, shown_release, shown_version
 from serving.api.body import JsonBodies
-from serving.api.checks import Check, integer, items, members, number, string
+from serving.api.checks import Check, integer, items, members, number, one_of, string
 from serving.api.deps import ApiDependencies
 from serving.api.uploads import Uploads
 
@@ -68,6 +69,15 @@ _CANARY: Mapping[str, Check] = MappingProxyType(
 _SCORE: Mapping[str, Check] = MappingProxyType(
     {"suite": string(64, shortest=1), "passed": integer(0, 10**6), "count": integer(1, 10**6)}
 )
+_LOAD: Mapping[str, Check] = MappingProxyType(
+    {
+        "lora_name": _NAME,
+        "lora_path": string(4096, shortest=1),
+        "base_model_name": _NAME,
+        "load_inplace": one_of(False),
+    }
+)
+_UNLOAD: Mapping[str, Check] = MappingProxyType({"lora_name": _NAME})
 _ROLLBACK: Mapping[str, Check] = MappingProxyType({"alias": _NAME})
 _POINT: Mapping[str, Check] = MappingProxyType(
     {"adapter": _NAME, "targets": lambda value, param: items(value, param, each=_target, most=2, least=1)}
@@ -77,11 +87,10 @@ _POINT: Mapping[str, Check] = MappingProxyType(
 class AdapterRoutes:
     """The routes. Bodies are strict; `name` in a path is looked up byte for byte."""
 
-    def __init__(self, deps: ApiDependencies, desk: AdapterDesk, *, bodies: JsonBodies) -> None:
+    def __init__(self, deps: ApiDependencies, bodies: JsonBodies) -> None:
         self._deps = deps
-        self._desk = desk
         self._bodies = bodies
-        self._uploads = Uploads(deps.http, deps.timers, work=desk.work)
+        self._uploads = Uploads(deps.http, deps.timers)
 
     async def list(self, request: Request) -> Response:
         """Every adapter of the caller's org."""
@@ -120,7 +129,7 @@ class AdapterRoutes:
         """
         caller = await self._caller(request)
         base, about = _query(request)
-        async with self._uploads.received(request.scope, request.receive, kinds=ZIP) as archive:
+        async with self._uploads.received(request.scope, request.receive, kinds=ZIP, work=self._desk.work) as archive:
             adapter, row = await self._desk.registry.push(
                 _actor(caller), _name(request), archive=archive, base=base, about=about
             )
@@ -239,6 +248,30 @@ class AdapterRoutes:
             )
         return _json(shown_release(released))
 
+    async def load(self, request: Request) -> Response:
+        """vLLM's own path, for admins: push a folder of the gateway's machine and promote it, on every replica."""
+        caller = await authorize(request.scope, self._deps.keys, roles=ADMIN)
+        body = await self._read(request, _LOAD, required=("lora_name", "lora_path"))
+        actor, name = _actor(caller), body["lora_name"]
+        async with self._desk.packed(Path(body["lora_path"])) as archive:
+            base = body.get("base_model_name") or self._desk.only_base()
+            _, row = await self._desk.registry.push(actor, name, archive=archive, base=base, about={})
+        await self._desk.run(self._desk.releases.promote(actor, name, number=row.number))
+        return Response(f"Success: LoRA adapter '{name}' added successfully.", media_type="text/plain")
+
+    async def unload(self, request: Request) -> Response:
+        """vLLM's own path, for admins: retire an adapter."""
+        caller = await authorize(request.scope, self._deps.keys, roles=ADMIN)
+        body = await self._read(request, _UNLOAD, required=("lora_name",))
+        await self._desk.run(self._desk.releases.retire(_actor(caller), body["lora_name"]))
+        return Response(f"Success: LoRA adapter '{body['lora_name']}' removed successfully.", media_type="text/plain")
+
+    @property
+    def _desk(self) -> AdapterDesk:
+        if self._deps.adapters is None:
+            raise NotFound("No engine of this stack loads adapters: `lora.enabled` of its cards is off.")
+        return self._deps.adapters
+
     async def _caller(self, request: Request) -> Principal:
         return await authorize(request.scope, self._deps.keys, roles=ENGINEERS)
 
@@ -328,4 +361,6 @@ def table(routes: AdapterRoutes) -> list[tuple[str, str, Route]]:
         ("GET", f"{adapter}/audit", routes.audit),
         ("GET", "/v1/aliases/{alias}", routes.alias),
         ("PUT", "/v1/aliases/{alias}", routes.point),
+        ("POST", "/v1/load_lora_adapter", routes.load),
+        ("POST", "/v1/unload_lora_adapter", routes.unload),
     ]

@@ -47,7 +47,7 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
     bodies = JsonBodies(deps.http, deps.timers)
     listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps, bodies)
     router = RouterRoutes(deps, bodies)
-    adapters = [] if deps.adapters is None else adapter_table(AdapterRoutes(deps, deps.adapters, bodies=bodies))
+    adapters = adapter_table(AdapterRoutes(deps, bodies))
     return [
         Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http), bodies=bodies), methods=["POST"]),
         Route("/v1/completions", Generation(deps, CompletionReader(deps.http), bodies=bodies), methods=["POST"]),

@@ -24,20 +24,23 @@ WRITE_ABOVE_BYTES = 2**20
 
 
 class Uploads:
-    """Receives files under the limits. `work`: the folder in which they lie while they are looked at."""
+    """Receives files under the limits."""
 
-    def __init__(self, limits: HttpSettings, timers: TimerSettings, *, work: Path) -> None:
+    def __init__(self, limits: HttpSettings, timers: TimerSettings) -> None:
         self._limits = limits
         self._timers = timers
-        self._work = work
 
     @asynccontextmanager
-    async def received(self, scope: Scope, receive: Receive, *, kinds: frozenset[str]) -> AsyncIterator[Received]:
-        """The body as a file, which is gone when the block ends. `kinds`: the content types that are taken."""
+    async def received(
+        self, scope: Scope, receive: Receive, *, kinds: frozenset[str], work: Path
+    ) -> AsyncIterator[Received]:
+        """The body as a file, which is gone when the block ends. `kinds`: the content types that are taken; `work`: the
+        folder in which it lies.
+        """
         types = [value for name, value in scope["headers"] if name == b"content-type"]
         if len(types) != 1 or types[0].decode("latin-1").partition(";")[0].strip().lower() not in kinds:
             raise InvalidRequest(f"The body must be {' or '.join(sorted(kinds))}.", code="unsupported_media_type")
-        file = NamedTemporaryFile(dir=self._work, prefix="upload-", delete=False)  # noqa: SIM115 - kept open across awaits
+        file = NamedTemporaryFile(dir=work, prefix="upload-", delete=False)  # noqa: SIM115 - kept open across awaits
         path = Path(file.name)
         try:
             with file:
