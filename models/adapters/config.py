@@ -2,8 +2,8 @@
 
 vLLM 0.29 reads `r`, `lora_alpha`, `use_rslora`, `bias`, `modules_to_save` and `use_dora` and ignores every other field
 (`vllm/lora/peft_helper.py`); `tests/models/adapters/test_real_adapters.py` holds this file against it and against PEFT.
-The fields of `READ`, `OF_BASE` and `TRAINING` may have values. Any other field, unserved or unknown, is dropped where it
-is empty (null, false, 0, "", [] or {}), so that a new field of a newer PEFT does no harm, and refused where it is
+The fields of `READ`, `OF_BASE` and `TRAINING` may have values. Any other field, unserved or unknown, is dropped where
+it is empty (null, false, 0, "", [] or {}), so that a new field of a newer PEFT does no harm, and refused where it is
 not, because it would change what the adapter computes.
 """
 

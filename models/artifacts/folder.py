@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from pydantic import Field, field_validator
 
@@ -59,8 +60,7 @@ class FolderShelf:
         target = self._root / key
         draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("xb") as file:
+            with _beside(draft) as file:
                 file.writelines(blocks)
                 file.flush()
                 os.fsync(file.fileno())
@@ -74,11 +74,48 @@ class FolderShelf:
             draft.unlink(missing_ok=True)
         return True
 
+    def remove(self, key: str) -> None:
+        """The file, then its folder if nothing else is in it."""
+        target = self._root / key
+        try:
+            target.unlink(missing_ok=True)
+            if target.parent.is_dir():
+                _sync(target.parent)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise self._failure(error) from error
+        with suppress(OSError):
+            target.parent.rmdir()
+
+    def files(self, folder: str) -> dict[str, float]:
+        """A walk; what is removed meanwhile is not there. Links are not followed."""
+        found = {}
+        for place, _, names in os.walk(self._root / folder, onerror=self._pass_on):
+            for path in (Path(place, name) for name in names):
+                with suppress(FileNotFoundError):
+                    found[path.relative_to(self._root).as_posix()] = path.stat(follow_symlinks=False).st_mtime
+        return found
+
+    def _pass_on(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise self._failure(error) from error
+
     def _failure(self, error: OSError) -> ConfigurationError:
         return ConfigurationError(
             f"The artifact store {str(self._root)!r} cannot be used: {error.strerror}. `artifacts.path` names another.",
             detail=str(error),
         )
+
+
+def _beside(draft: Path) -> BinaryIO:
+    """A new file; its folder is made once more when somebody removed it, empty, a moment ago."""
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return draft.open("xb")
+    except FileNotFoundError:
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        return draft.open("xb")
 
 
 def _sync(folder: Path) -> None:
