@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -227,3 +228,35 @@ def test_without_a_path_the_versions_lie_in_the_home_that_is_given(folder: Path,
     for place in ("home", "mine"):
         assert files_in(tmp_path / place / "router" / "default" / artifact.version) == FILES
     assert not (tmp_path / "other").exists()
+
+
+def test_a_sweep_takes_the_drafts_of_killed_writers_also_from_a_version_that_is_kept(
+    shelf: CountingShelf, folder: Path, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+    store = ArtifactStore(shelf, max_bytes=2**30, clock=clock)
+    artifact = published(store, folder)
+    drafts = [f".{artifact.version}.json.7.aa", f"{artifact.version}/.README.md.7.bb"]
+    for draft in drafts:
+        (tmp_path / "store" / "router" / "default" / draft).write_bytes(b"half")
+    clock.at = time.time() + 10
+    keep = {("default", artifact.version)}
+    assert store.sweep("router", keep, older_than_s=3600) == []
+    assert len(shelf.files("router")) == len(FILES) + 1 + len(drafts)
+    assert store.sweep("router", keep, older_than_s=5) == []
+    assert len(shelf.files("router")) == len(FILES) + 1
+    assert files_in(store.fetch(artifact, to=tmp_path / "fetched")) == FILES
+
+
+def test_a_version_can_be_published_while_the_folder_before_it_is_removed(
+    store: ArtifactStore, shelf: CountingShelf, folder: Path
+) -> None:
+    def turn(_: int) -> None:
+        store.remove(published(store, folder))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda number: shelf.write(f"a/b/{number}.json", [b"x"], replace=True), range(200)))
+        list(pool.map(lambda number: shelf.remove(f"a/b/{number}.json"), range(200)))
+    turn(0)
+    assert shelf.files("") == {}
+    assert store.versions("router", "default") == []
