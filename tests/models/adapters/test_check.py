@@ -220,15 +220,23 @@ def test_half_of_a_pair_is_refused(tmp_path: Path, gone: str, there: str) -> Non
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        (["q_proj"], "'down_proj': the weights have it"),
-        (["q_proj", "down_proj", "k_proj"], "'k_proj': the weights have nothing for it"),
-        (["q_proj", "down_proj", "query"], "'query': the weights have nothing for it"),
-        (["q_proj", "model.layers.0.mlp.down_proj"], "'down_proj': the weights have it"),
+        (["q_proj"], "does not name 'model.layers.0.mlp.down_proj', which the weights have"),
+        (["q_proj", "down_proj", "k_proj"], "names 'k_proj', for which the weights have nothing"),
+        (["q_proj", "down_proj", "query"], "names 'query', for which the weights have nothing"),
+        (["q_proj", "model.layers.0.mlp.down_proj"], "does not name 'model.layers.1.mlp.down_proj'"),
+        (["q_proj", "down_proj", "n_proj"], "names 'n_proj', for which"),
+        (["q_proj", "down_proj", ""], "names '', for which"),
     ],
 )
 def test_weights_and_configuration_must_name_the_same_modules(tmp_path: Path, said: list[str], sentence: str) -> None:
     error = refused(adapter(tmp_path / "bad", settings=config(target_modules=said)))
     assert (error.param, sentence in error.public) == ("target_modules", True)
+
+
+def test_modules_may_be_named_by_any_end_of_their_paths_as_peft_does(tmp_path: Path) -> None:
+    said = ["0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "mlp.down_proj"]
+    folder = adapter(tmp_path / "good", settings=config(target_modules=said))
+    assert check(folder, BASE).target_modules == ("down_proj", "q_proj")
 
 
 def test_a_rank_beside_the_weights_is_refused(tmp_path: Path) -> None:
