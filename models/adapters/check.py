@@ -74,7 +74,7 @@ def check(folder: Path, base: BaseModel) -> CheckedAdapter:
     """The adapter in a folder, if engines that serve this base can serve it as it is meant.
 
     `AdapterInvalid` names the first file, field or tensor that cannot be. Opens nothing outside the folder, reads the
-    weights once, and holds a few megabytes of them at a time.
+    weights once, and holds a few megabytes of them at a time. `OSError` when the folder cannot be listed.
     """
     _, tensors, checked = _described(folder, base)
     require_finite(folder / WEIGHTS_FILE, tensors)
