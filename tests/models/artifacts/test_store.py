@@ -248,15 +248,14 @@ def test_a_sweep_takes_the_drafts_of_killed_writers_also_from_a_version_that_is_
     assert files_in(store.fetch(artifact, to=tmp_path / "fetched")) == FILES
 
 
-def test_a_version_can_be_published_while_the_folder_before_it_is_removed(
-    store: ArtifactStore, shelf: CountingShelf, folder: Path
-) -> None:
-    def turn(_: int) -> None:
-        store.remove(published(store, folder))
+def test_files_are_written_and_removed_in_one_folder_at_once(shelf: CountingShelf) -> None:
+    def turn(number: int) -> bool:
+        key = f"a/b/{number}.json"
+        written = shelf.write(key, [b"x"], replace=bool(number % 2))
+        shelf.remove(key)
+        return written
 
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda number: shelf.write(f"a/b/{number}.json", [b"x"], replace=True), range(200)))
-        list(pool.map(lambda number: shelf.remove(f"a/b/{number}.json"), range(200)))
-    turn(0)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(turn, range(400))) == [True] * 400
     assert shelf.files("") == {}
-    assert store.versions("router", "default") == []
+    assert shelf.entries("a") == []
