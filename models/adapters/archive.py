@@ -69,14 +69,7 @@ def unpack(path: Path, into: Path, *, max_bytes: int, max_files: int = 20) -> tu
             raise AdapterInvalid(DAMAGED, param=ARCHIVE) from error
         with archive:
             wanted = _wanted(archive.infolist(), max_bytes=max_bytes, max_files=max_files)
-            try:
-                left = max_bytes
-                for name, entry in wanted.items():
-                    left -= _inflate(archive, entry, target=into / name, limit=left)
-            except BaseException:
-                for name in wanted:
-                    (into / name).unlink(missing_ok=True)
-                raise
+            _inflate_all(archive, wanted, into=into)
     return tuple(sorted(wanted))
 
 
@@ -160,18 +153,28 @@ def _require_plain(entry: zipfile.ZipInfo) -> None:
         raise _refusal(entry, "is a folder with content of its own")
 
 
-def _inflate(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, target: Path, limit: int) -> int:
-    """Write one entry; its bytes, counted as they are written and held against the size and sum that it declares."""
-    count = 0
+def _inflate_all(archive: zipfile.ZipFile, wanted: dict[str, zipfile.ZipInfo], *, into: Path) -> None:
+    """Every file, or none."""
+    try:
+        for name, entry in wanted.items():
+            _inflate(archive, entry, target=into / name)
+    except BaseException:
+        for name in wanted:
+            (into / name).unlink(missing_ok=True)
+        raise
+
+
+def _inflate(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, target: Path) -> None:
+    """Write one entry, of exactly the size that it declares: what is declared together was held against the limit."""
+    left = entry.file_size
     with target.open("xb") as out:
         for block in _blocks(archive, entry):
-            count += len(block)
-            if count > limit:
-                raise _refusal(entry, "is larger than the archive says")
+            left -= len(block)
+            if left < 0:
+                break
             out.write(block)
-    if count != entry.file_size:
+    if left:
         raise _refusal(entry, "is not of the size that the archive says")
-    return count
 
 
 def _blocks(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Iterator[bytes]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def check(folder: Path, base: BaseModel) -> CheckedAdapter:
     """The adapter in a folder, if engines that serve this base can serve it as it is meant.
 
     `AdapterInvalid` names the first file, field or tensor that cannot be. Opens nothing outside the folder, reads the
-    weights once, and holds a few megabytes of them at a time.
+    weights once, and holds a few megabytes of them at a time. `OSError` when the folder cannot be listed.
     """
     _, tensors, checked = _described(folder, base)
     require_finite(folder / WEIGHTS_FILE, tensors)
@@ -98,7 +98,8 @@ def prepare(folder: Path, base: BaseModel, *, into: Path) -> CheckedAdapter:
         checked = _checked(config, tensors, base=base)
         require_finite(weights, tensors)
         with (into / CONFIG_FILE).open("x", encoding="utf-8") as out:
-            out.write(json.dumps(rebuilt(config, base), indent=1, sort_keys=True, ensure_ascii=True) + "\n")
+            settings = rebuilt(replace(config, target_modules=checked.target_modules), base)
+            out.write(json.dumps(settings, indent=1, sort_keys=True, ensure_ascii=True) + "\n")
     except BaseException:
         for name in NEEDED:
             (into / name).unlink(missing_ok=True)
@@ -159,8 +160,8 @@ def _checked(config: AdapterConfig, tensors: Mapping[str, Tensor], *, base: Base
             )
         sides.setdefault((layer, module), set()).add(side)
     _require_partners(sides)
+    _require_agreement(config, sides)
     layers, modules = {layer for layer, _ in sides}, {module for _, module in sides}
-    _require_agreement(config, layers, modules=modules)
     return CheckedAdapter(
         rank=config.rank,
         alpha=config.alpha,
@@ -204,13 +205,25 @@ def _require_partners(sides: Mapping[tuple[int, str], set[str]]) -> None:
             )
 
 
-def _require_agreement(config: AdapterConfig, layers: set[int], *, modules: set[str]) -> None:
-    """What the configuration says is adapted, and what the weights hold."""
-    if different := sorted(modules ^ set(config.target_modules)):
-        name = different[0]
-        where = "the weights have it" if name in modules else "the weights have nothing for it"
-        raise AdapterInvalid(f"{CONFIG_FILE}: 'target_modules' and {shown(name)}: {where}.", param="target_modules")
-    if config.layers is not None and config.layers != layers:
+def _require_agreement(config: AdapterConfig, places: Collection[tuple[int, str]]) -> None:
+    """The configuration names what the weights hold. As in PEFT, a name is a module's path or any end of it."""
+    targets, met = set(config.target_modules), set[str]()
+    for layer, module in places:
+        path = f"model.layers.{layer}.{'self_attn' if module in ATTENTION_MODULES else 'mlp'}.{module}"
+        parts = path.split(".")
+        found = targets.intersection(".".join(parts[start:]) for start in range(len(parts)))
+        if not found:
+            raise AdapterInvalid(
+                f"{CONFIG_FILE}: 'target_modules' does not name {path!r}, which the weights have.",
+                param="target_modules",
+            )
+        met |= found
+    for name in sorted(targets - met):
+        raise AdapterInvalid(
+            f"{CONFIG_FILE}: 'target_modules' names {shown(name)}, for which the weights have nothing.",
+            param="target_modules",
+        )
+    if config.layers is not None and config.layers != {layer for layer, _ in places}:
         raise AdapterInvalid(
             f"{CONFIG_FILE}: 'layers_to_transform' is not the list of the layers in the weights.",
             param="layers_to_transform",

@@ -23,9 +23,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise AdapterInvalid(f"{shown(name)} is missing. Put it into the folder.", param=name) from None
     except OSError as error:
         raise AdapterInvalid(f"{shown(name)} cannot be read: {error.strerror}.", param=name) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise AdapterInvalid(f"{shown(name)} is not a plain file. Send plain files only.", param=name)
     with os.fdopen(handle, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise AdapterInvalid(f"{shown(name)} is not a plain file. Send plain files only.", param=name)
         yield file
 
 

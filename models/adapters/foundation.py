@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -145,4 +146,5 @@ def _write(note: Path, content: Mapping[str, str]) -> None:
         draft.write_text(json.dumps(content))
         draft.replace(note)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()

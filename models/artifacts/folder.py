@@ -15,6 +15,8 @@ from models.artifacts import ArtifactStoreSettings
 from models.artifacts.contents import file_blocks
 from models.errors import ConfigurationError
 
+ATTEMPTS = 20
+
 
 class FolderSettings(ArtifactStoreSettings):
     """A folder."""
@@ -79,8 +81,7 @@ class FolderShelf:
         target = self._root / key
         try:
             target.unlink(missing_ok=True)
-            if target.parent.is_dir():
-                _sync(target.parent)
+            _sync(target.parent)
         except NotADirectoryError:
             return
         except OSError as error:
@@ -109,18 +110,21 @@ class FolderShelf:
 
 
 def _beside(draft: Path) -> BinaryIO:
-    """A new file; its folder is made once more when somebody removed it, empty, a moment ago."""
+    """A new file; its folder is made again when somebody removes it, empty, before the file is in it."""
+    for _ in range(ATTEMPTS):
+        with suppress(FileNotFoundError, FileExistsError):  # the latter from `mkdir`, of a folder that just went
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            return draft.open("xb")
     draft.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return draft.open("xb")
-    except FileNotFoundError:
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        return draft.open("xb")
+    return draft.open("xb")
 
 
 def _sync(folder: Path) -> None:
-    """A new name is on the disk when this returns."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """What changed in a folder is on the disk when this returns; nothing did in one that is gone."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     try:
         os.fsync(handle)
     finally:

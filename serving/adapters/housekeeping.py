@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import structlog
 
 from models.adapters.names import AdapterRef
 from models.adapters.states import LOADED
+from models.artifacts.artifact import VERSION_DIGITS
 from models.artifacts.store import ArtifactStore
 from models.clock import Clock
 from models.types import Endpoint
@@ -160,6 +160,6 @@ class Housekeeping:
     async def _sweep(self) -> None:
         """Files that no row speaks of: of a push that was cut, or a deletion that was."""
         house = self._house
-        known = await house.table.digests()
-        keep = {artifact: {digest for _, digest in rows} for artifact, rows in groupby(known, key=lambda one: one[0])}
-        await asyncio.to_thread(house.artifacts.sweep, KIND, keep=keep, older_than_s=ORPHAN_S)
+        keep = {(adapter, digest[:VERSION_DIGITS]) for adapter, digest in await house.table.digests()}
+        for name, version in await asyncio.to_thread(house.artifacts.sweep, KIND, keep, older_than_s=ORPHAN_S):
+            log.info("adapter_files_swept", artifact=name, version=version)

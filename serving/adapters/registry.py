@@ -157,7 +157,7 @@ class AdapterRegistry:
             await change.drop_version(adapter.id, number)
             await self._note(change, actor, "delete", name, detail={"version": number, "digest": row.digest})
         self._around.crash.reach("adapters.deleted")
-        await asyncio.to_thread(self._removed, adapter.id, [row.digest])
+        await self._removed(adapter.id, {row.digest})
 
     async def delete(self, actor: Actor, name: str) -> None:
         """Forget an adapter, its versions and their files. One that replicas hold is refused."""
@@ -169,7 +169,7 @@ class AdapterRegistry:
             await change.drop_adapter(adapter.id)
             await self._note(change, actor, "delete", name, detail={"versions": [row.number for row in rows]})
         self._around.crash.reach("adapters.deleted")
-        await asyncio.to_thread(self._removed, adapter.id, [row.digest for row in rows])
+        await self._removed(adapter.id, {row.digest for row in rows})
 
     @property
     def _bases(self) -> frozenset[str]:
@@ -235,6 +235,8 @@ class AdapterRegistry:
             if usable := [other for other in same if other.state != "failed"]:
                 await change.drop_version(adapter.id, row.number)
                 return usable[0]
+            if not await asyncio.to_thread(self._is_there, artifact):
+                raise InvalidRequest("The same files were deleted in the same moment. Push them again.", param="file")
             made = replace(
                 rules.stepped(row, "validated", now=self._clock.now()),
                 digest=artifact.digest,
@@ -274,10 +276,20 @@ class AdapterRegistry:
         artifact = self._around.artifacts.find(KIND, adapter.id, version=digest)
         pack(self._around.artifacts.fetch(artifact, to=self._around.fetched), to)
 
-    def _removed(self, artifact: str, digests: Sequence[str | None]) -> None:
+    async def _removed(self, adapter: str, digests: set[str | None]) -> None:
+        """Away with files that no row speaks of; no push can speak of them again while they go."""
+        async with self._table.changing() as change:
+            kept = {row.digest for row in await change.versions(adapter)}
+            await asyncio.to_thread(self._remove, adapter, digests - kept)
+
+    def _remove(self, artifact: str, digests: set[str | None]) -> None:
         for found in self._around.artifacts.versions(KIND, artifact):
             if found.digest in digests:
                 self._around.artifacts.remove(found)
+
+    def _is_there(self, artifact: Artifact) -> bool:
+        """Whether it is still published: a deletion of the same files may have come in between."""
+        return any(found.digest == artifact.digest for found in self._around.artifacts.versions(KIND, artifact.name))
 
     def _base(self, card: str) -> BaseModel:
         found = self._around.bases.get(card)
