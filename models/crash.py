@@ -11,6 +11,11 @@ CRASH_AT = "PENSTOCK_CRASH_AT"
 EXIT_CODE = 86
 
 
+def armed() -> str | None:
+    """The crash point that the environment names."""
+    return os.environ.get(CRASH_AT)
+
+
 class CrashPoints:
     """The crash points of one process. `armed`: the name of the one at which it ends."""
 

@@ -36,7 +36,7 @@ def is_open(request: GenerationRequest) -> bool:
     return request.model == AUTO and request.tier is None
 
 
-def pinned(request: GenerationRequest, fleet: Fleet, adapter: ServedAdapter | None = None) -> Route | None:
+def pinned(request: GenerationRequest, fleet: Fleet, *, adapter: ServedAdapter | None = None) -> Route | None:
     """The route when the request itself decides, so that no policy is asked; None for a free `auto`."""
     if is_open(request):
         return None

@@ -37,7 +37,7 @@ class Router:
         `adapter`: what the model's name means, if it is an adapter's; `reading`: of the prompt, where the policy wants
         one; `least`: the tier that the conversation has reached.
         """
-        route = pinned(request, self._fleet, adapter) or raised(self.choose(request, reading), least)
+        route = pinned(request, self._fleet, adapter=adapter) or raised(self.choose(request, reading), least)
         return make_plan(request, route, fleet=self._fleet, caller=caller, adapter=adapter)
 
     def choose(self, request: GenerationRequest, reading: Reading | NoReading | None = None) -> Route:

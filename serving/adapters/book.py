@@ -141,7 +141,7 @@ def page_of(snapshot: Snapshot) -> Page:
     versions = {(row.adapter, row.number): row for row in snapshot.versions}
     names: dict[Key, Name] = {}
     for alias in sorted(snapshot.aliases, key=lambda row: row.name):
-        found = _targets(alias, adapters[alias.adapter], versions)
+        found = _targets(alias, adapters[alias.adapter], versions=versions)
         if found:
             names[alias.org, alias.name] = Name(alias.name, found)
     loaded = [(adapters[row.adapter], row) for row in snapshot.versions if row.state in LOADED]
@@ -152,22 +152,22 @@ def page_of(snapshot: Snapshot) -> Page:
         orgs[org] = (*orgs.get(org, ()), name)
     pinned = {}
     for adapter, row in loaded:
-        served = _served(adapter, row, "pinned")
+        served = _served(adapter, row, cohort="pinned")
         pinned[adapter.org, served.ref.engine_name] = served
     return Page(snapshot.mark, names, pinned, frozenset(loading - names.keys()), orgs)
 
 
 def _targets(
-    alias: AliasRow, adapter: AdapterRow, versions: dict[tuple[str, int], VersionRow]
+    alias: AliasRow, adapter: AdapterRow, *, versions: dict[tuple[str, int], VersionRow]
 ) -> tuple[tuple[ServedAdapter, float], ...]:
     """What an alias points to, without what is not loaded."""
     found = []
     for place, (number, weight) in enumerate(alias.targets):
         row = versions.get((alias.adapter, number))
         if row is not None and row.state in LOADED:
-            found.append((_served(adapter, row, "canary" if place else "live"), weight))
+            found.append((_served(adapter, row, cohort="canary" if place else "live"), weight))
     return tuple(found)
 
 
-def _served(adapter: AdapterRow, row: VersionRow, cohort: Cohort) -> ServedAdapter:
+def _served(adapter: AdapterRow, row: VersionRow, *, cohort: Cohort) -> ServedAdapter:
     return ServedAdapter(adapter.name, row.number, ref_of(adapter, row), adapter.base, cohort)

@@ -40,27 +40,27 @@ class CanaryJudge:
         versions = {(row.adapter, row.number): row for row in snapshot.versions}
         for alias in snapshot.aliases:
             if alias.canary is not None and len(alias.targets) == 2:
-                finding = await self.finding(adapters[alias.adapter], alias, versions)
+                finding = await self.finding(adapters[alias.adapter], alias, versions=versions)
                 if finding is not None:
-                    await self._end(adapters[alias.adapter], alias, finding)
+                    await self._end(adapters[alias.adapter], alias, finding=finding)
 
     async def finding(
-        self, adapter: AdapterRow, alias: AliasRow, versions: dict[tuple[str, int], VersionRow]
+        self, adapter: AdapterRow, alias: AliasRow, *, versions: dict[tuple[str, int], VersionRow]
     ) -> Finding | None:
         """What speaks against a canary; None while nothing does."""
         canary = alias.canary or {}
         bounds = Bounds.of(canary.get("bounds", {}))
         live, tried = (number for number, _ in alias.targets)
         trials = await self._records.trials(adapter.org, adapter.name, since=float(canary["since"]), limit=NEWEST)
-        if found := worse(side_of(trials, live), side_of(trials, tried), bounds):
+        if found := worse(side_of(trials, live), side_of(trials, tried), bounds=bounds):
             return found
         rows = versions.get((adapter.id, live)), versions.get((adapter.id, tried))
-        for suite, *scores in _scores(*rows):
-            if found := worse_score(suite, *scores, bounds=bounds):
+        for suite, first, second in _scores(*rows):
+            if found := worse_score(suite, live=first, canary=second, bounds=bounds):
                 return found
         return None
 
-    async def _end(self, adapter: AdapterRow, alias: AliasRow, finding: Finding) -> None:
+    async def _end(self, adapter: AdapterRow, alias: AliasRow, *, finding: Finding) -> None:
         log.warning("canary_rolled_back", adapter=adapter.name, alias=alias.name, **finding.told())
         actor = Actor(adapter.org, SELF)
         try:

@@ -66,14 +66,14 @@ class Finding:
         return asdict(self)
 
 
-def worse(live: Side, canary: Side, bounds: Bounds) -> Finding | None:
+def worse(live: Side, canary: Side, *, bounds: Bounds) -> Finding | None:
     """What of the canary is worse beyond its bound; None as long as nothing is."""
     if canary.calls < bounds.min_calls or live.calls < bounds.min_calls:
         return None
-    return _more_failures(live, canary, bounds) or _slower(live, canary, bounds)
+    return _more_failures(live, canary, bounds=bounds) or _slower(live, canary, bounds=bounds)
 
 
-def worse_score(suite: str, live: Score, canary: Score, *, bounds: Bounds) -> Finding | None:
+def worse_score(suite: str, *, live: Score, canary: Score, bounds: Bounds) -> Finding | None:
     """Whether the canary has fewer right answers on a suite than the bound admits."""
     if not live.count or not canary.count:
         return None
@@ -100,7 +100,7 @@ def median_interval(values: Sequence[float], *, z: float) -> tuple[float, float]
     return ranked[low], ranked[high]
 
 
-def _more_failures(live: Side, canary: Side, bounds: Bounds) -> Finding | None:
+def _more_failures(live: Side, canary: Side, *, bounds: Bounds) -> Finding | None:
     at_least = _rise(live.failed, live.calls, of=(canary.failed, canary.calls), z=Z)
     if at_least <= bounds.error_rate:
         return None
@@ -108,7 +108,7 @@ def _more_failures(live: Side, canary: Side, bounds: Bounds) -> Finding | None:
     return Finding("error_rate", *rates, at_least, bounds.error_rate, (live.calls, canary.calls))
 
 
-def _slower(live: Side, canary: Side, bounds: Bounds) -> Finding | None:
+def _slower(live: Side, canary: Side, *, bounds: Bounds) -> Finding | None:
     if min(len(live.latencies_ms), len(canary.latencies_ms)) < bounds.min_calls:
         return None
     (_, live_most), (canary_least, _) = (median_interval(side.latencies_ms, z=Z) for side in (live, canary))

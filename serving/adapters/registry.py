@@ -81,7 +81,7 @@ class AdapterRegistry:
                 raise InvalidRequest(
                     "Your org has an adapter of this name already.", code="already_exists", param="name"
                 )
-            return await self._created(change, actor, name, base=base, price=price)
+            return await self._created(change, actor, name=name, base=base, price=price)
 
     async def push(
         self, actor: Actor, name: str, *, archive: Received, base: str | None, about: Mapping[str, Any]
@@ -95,11 +95,11 @@ class AdapterRegistry:
         try:
             async with self._checking:
                 checked, artifact = await asyncio.to_thread(self._stored, archive.path, adapter)
+            self._around.crash.reach("adapters.published")
+            return adapter, await self._validated(actor, adapter, row=row, found=(checked, artifact), about=about)
         except BaseException as error:
-            await asyncio.shield(self._failed(actor, adapter, row, error=error))
+            await asyncio.shield(self._failed(actor, adapter, row=row, error=error))
             raise
-        self._around.crash.reach("adapters.published")
-        return adapter, await self._validated(actor, adapter, row, found=(checked, artifact), about=about)
 
     async def list(self, org: str) -> list[Shown]:
         """Every adapter of an org, by name."""
@@ -109,7 +109,7 @@ class AdapterRegistry:
         """One of them."""
         return await self._shown(_required(await self._table.find(org, name)))
 
-    async def version(self, org: str, name: str, number: int) -> tuple[AdapterRow, VersionRow]:
+    async def version(self, org: str, name: str, *, number: int) -> tuple[AdapterRow, VersionRow]:
         """One version."""
         shown = await self.show(org, name)
         found = next((row for row in shown.versions if row.number == number), None)
@@ -119,23 +119,23 @@ class AdapterRegistry:
         """What was done with an adapter, newest first; also when the adapter is gone."""
         return await self._table.audit(org, subject=name, limit=limit)
 
-    async def exported(self, org: str, name: str, number: int, *, to: Path) -> None:
+    async def exported(self, org: str, name: str, *, number: int, to: Path) -> None:
         """Write a version's files as a zip, such as `push` takes."""
-        adapter, row = await self.version(org, name, number)
+        adapter, row = await self.version(org, name, number=number)
         if row.digest is None:
             raise NotFound(f"Version {number} has no files.", param="version")
-        await asyncio.to_thread(self._packed, adapter, row.digest, to)
+        await asyncio.to_thread(self._packed, adapter, row.digest, to=to)
 
     async def set_price(self, actor: Actor, name: str, *, price: Mapping[str, int] | None) -> AdapterRow:
         """What a million tokens of this adapter cost; None: what the base costs."""
         async with self._table.changing() as change:
             adapter = replace(_required(await change.adapter(actor.org, name)), price=price)
             await change.put_adapter(adapter)
-            await self._note(change, actor, "price", name, detail={"price": price})
+            await self._note(change, actor, action="price", subject=name, detail={"price": price})
             return adapter
 
     async def scored(
-        self, actor: Actor, name: str, number: int, *, score: Mapping[str, Any]
+        self, actor: Actor, name: str, *, number: int, score: Mapping[str, Any]
     ) -> tuple[AdapterRow, VersionRow]:
         """Keep how a version did on a suite: `suite`, `passed`, `count`; the newest of a suite counts."""
         async with self._table.changing() as change:
@@ -145,17 +145,19 @@ class AdapterRegistry:
             scores = {**row.facts.get("scores", {}), score["suite"]: new}
             row = replace(row, facts={**row.facts, "scores": scores})
             await change.put_version(row)
-            await self._note(change, actor, "score", name, detail={"version": number, **score})
+            await self._note(change, actor, action="score", subject=name, detail={"version": number, **score})
             return adapter, row
 
-    async def delete_version(self, actor: Actor, name: str, number: int) -> None:
+    async def delete_version(self, actor: Actor, name: str, *, number: int) -> None:
         """Forget a version and its files. One that replicas hold is refused."""
         async with self._table.changing() as change:
             adapter = _required(await change.adapter(actor.org, name))
             row = rules.require_row(await change.version(adapter.id, number), number)
             rules.require_unloaded(row)
             await change.drop_version(adapter.id, number)
-            await self._note(change, actor, "delete", name, detail={"version": number, "digest": row.digest})
+            await self._note(
+                change, actor, action="delete", subject=name, detail={"version": number, "digest": row.digest}
+            )
         self._around.crash.reach("adapters.deleted")
         await self._removed(adapter.id, {row.digest})
 
@@ -167,7 +169,9 @@ class AdapterRegistry:
             for row in rows:
                 rules.require_unloaded(row)
             await change.drop_adapter(adapter.id)
-            await self._note(change, actor, "delete", name, detail={"versions": [row.number for row in rows]})
+            await self._note(
+                change, actor, action="delete", subject=name, detail={"versions": [row.number for row in rows]}
+            )
         self._around.crash.reach("adapters.deleted")
         await self._removed(adapter.id, {row.digest for row in rows})
 
@@ -185,11 +189,11 @@ class AdapterRegistry:
                 rules.require_free_name(name, taken=self._bases, param="name")
                 if base is None:
                     raise NotFound("There is no such adapter. Name the base card of a new one.", param="base")
-                adapter = await self._created(change, actor, name, base=base, price=None)
+                adapter = await self._created(change, actor, name=name, base=base, price=None)
             elif base not in (None, adapter.base):
                 raise InvalidRequest(f"This adapter stands on {adapter.base!r}.", code="adapter_invalid", param="base")
             self._base(adapter.base)
-            await self._require_room(change, actor.org, size)
+            await self._require_room(change, org=actor.org, size=size)
             known = await change.versions(adapter.id)
             number = known[0].number + 1 if known else 1
             row = VersionRow(
@@ -199,7 +203,7 @@ class AdapterRegistry:
             return adapter, row
 
     async def _created(
-        self, change: AdapterChange, actor: Actor, name: str, *, base: str, price: Mapping[str, int] | None
+        self, change: AdapterChange, actor: Actor, *, name: str, base: str, price: Mapping[str, int] | None
     ) -> AdapterRow:
         self._base(base)
         count, _ = await change.holdings(actor.org)
@@ -207,10 +211,10 @@ class AdapterRegistry:
             raise InvalidRequest(f"Your org has {count} adapters, which is the most: delete one of them.", param="name")
         row = AdapterRow(f"adp-{secrets.token_hex(8)}", actor.org, name, base, actor.name, self._clock.now(), price)
         await change.put_adapter(row)
-        await self._note(change, actor, "create", name, detail={"base": base, "most": most})
+        await self._note(change, actor, action="create", subject=name, detail={"base": base, "most": most})
         return row
 
-    async def _require_room(self, change: AdapterChange, org: str, size: int) -> None:
+    async def _require_room(self, change: AdapterChange, *, org: str, size: int) -> None:
         _, held = await change.holdings(org)
         if held + size > (most := self._around.settings.org_max_bytes):
             raise InvalidRequest(
@@ -223,8 +227,8 @@ class AdapterRegistry:
         self,
         actor: Actor,
         adapter: AdapterRow,
-        row: VersionRow,
         *,
+        row: VersionRow,
         found: tuple[CheckedAdapter, Artifact],
         about: Mapping[str, Any],
     ) -> VersionRow:
@@ -246,17 +250,21 @@ class AdapterRegistry:
             )
             await change.put_version(made)
             detail = {"version": row.number, "digest": artifact.digest, "bytes": artifact.size}
-            await self._note(change, actor, "push", adapter.name, detail=detail)
+            await self._note(change, actor, action="push", subject=adapter.name, detail=detail)
             return made
 
-    async def _failed(self, actor: Actor, adapter: AdapterRow, row: VersionRow, *, error: BaseException) -> None:
+    async def _failed(self, actor: Actor, adapter: AdapterRow, *, row: VersionRow, error: BaseException) -> None:
         """Keep why nothing became of a version."""
         reason = error.public if isinstance(error, PenstockError) else type(error).__name__
         async with self._table.changing() as change:
             failed = rules.stepped(row, "failed", now=self._clock.now(), reason=reason[:500], bytes=0)
             await change.put_version(failed)
             await self._note(
-                change, actor, "push refused", adapter.name, detail={"version": row.number, "reason": reason[:500]}
+                change,
+                actor,
+                action="push refused",
+                subject=adapter.name,
+                detail={"version": row.number, "reason": reason[:500]},
             )
 
     def _stored(self, archive: Path, adapter: AdapterRow) -> tuple[CheckedAdapter, Artifact]:
@@ -272,7 +280,7 @@ class AdapterRegistry:
             about = {"org": adapter.org, "name": adapter.name, "base": adapter.base}
             return checked, around.artifacts.publish(clean, kind=KIND, name=adapter.id, about=about)
 
-    def _packed(self, adapter: AdapterRow, digest: str, to: Path) -> None:
+    def _packed(self, adapter: AdapterRow, digest: str, *, to: Path) -> None:
         artifact = self._around.artifacts.find(KIND, adapter.id, version=digest)
         pack(self._around.artifacts.fetch(artifact, to=self._around.fetched), to)
 
@@ -304,7 +312,7 @@ class AdapterRegistry:
         return Shown(adapter, await self._table.versions(adapter.id), await self._table.aliases(adapter.id))
 
     async def _note(
-        self, change: AdapterChange, actor: Actor, action: str, subject: str, *, detail: Mapping[str, Any]
+        self, change: AdapterChange, actor: Actor, *, action: str, subject: str, detail: Mapping[str, Any]
     ) -> None:
         await change.note(AuditRow(self._clock.now(), actor.org, actor.name, action, subject, detail))
 

@@ -134,8 +134,8 @@ class Releases:
         if known is None:
             raise NotFound("Nothing is live under this name.", param="alias")
         if known.canary is None:
-            return await self._back(actor, adapter, known, evidence=evidence)
-        return await self._end_canary(actor, adapter, known, evidence=evidence)
+            return await self._back(actor, adapter, known=known, evidence=evidence)
+        return await self._end_canary(actor, adapter, known=known, evidence=evidence)
 
     async def retire(self, actor: Actor, name: str) -> AdapterRow:
         """Take an adapter's aliases away and unload its versions when their last calls have ended."""
@@ -151,7 +151,7 @@ class Releases:
                     await change.put_version(replace(row, warm_until=now))
                 elif row.state == "validated":
                     await change.put_version(rules.stepped(row, "retired", now=now))
-            await self._note(change, actor, "retire", name, detail={})
+            await self._note(change, actor, action="retire", subject=name, detail={})
         await self._confirmed(change.mark)
         return adapter
 
@@ -162,10 +162,12 @@ class Releases:
             if found is None or found.state != "loading" or found.holder != row.holder:
                 return
             await change.put_version(rules.stepped(found, "validated", now=self._clock.now()))
-            await self._note(change, actor, "load stopped", adapter.name, detail={"version": row.number, **detail})
+            await self._note(
+                change, actor, action="load stopped", subject=adapter.name, detail={"version": row.number, **detail}
+            )
 
     async def _back(
-        self, actor: Actor, adapter: AdapterRow, known: AliasRow, *, evidence: Mapping[str, Any] | None
+        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
     ) -> Released:
         number = rules.way_back(known)
         claim = await self._claim(actor, adapter.name, number=number)
@@ -180,7 +182,7 @@ class Releases:
         return await self._flipped(actor, claim, action="rollback", flip=flip, loads=loads, evidence=evidence)
 
     async def _end_canary(
-        self, actor: Actor, adapter: AdapterRow, known: AliasRow, *, evidence: Mapping[str, Any] | None
+        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
     ) -> Released:
         async with self._table.changing() as change:
             alias = await change.alias(actor.org, known.name)
@@ -190,7 +192,7 @@ class Releases:
             await change.put_alias(row)
             await self._drain(change, adapter)
             detail = {"alias": alias.name, "canary": alias.canary, "evidence": dict(evidence or {})}
-            await self._note(change, actor, "rollback", adapter.name, detail=detail)
+            await self._note(change, actor, action="rollback", subject=adapter.name, detail=detail)
         return Released(adapter, row, (), await self._confirmed(change.mark))
 
     async def _claim(self, actor: Actor, name: str, *, number: int) -> Claim:
@@ -205,7 +207,7 @@ class Releases:
                 raise InvalidRequest(f"Version {number} is being loaded by another call.", code="already_exists")
             row = rules.stepped(row, "loading", now=self._clock.now(), holder=self._terms.gateway)
             await change.put_version(row)
-            await self._note(change, actor, "load", name, detail={"version": number})
+            await self._note(change, actor, action="load", subject=name, detail={"version": number})
         self._terms.crash.reach("adapters.claimed")
         return Claim(adapter, row, fresh=True)
 
@@ -255,7 +257,7 @@ class Releases:
                 "loads_ms": {load.replica: load.times_ms for load in loads},
                 **({"evidence": dict(evidence)} if evidence else {}),
             }
-            await self._note(change, actor, action, adapter.name, detail=detail)
+            await self._note(change, actor, action=action, subject=adapter.name, detail=detail)
             self._terms.crash.reach("adapters.before_flip")
         self._terms.crash.reach("adapters.flipped")
         # A replica that came in between has read an older state: it is brought to this one before anybody waits for it.
@@ -271,12 +273,12 @@ class Releases:
     async def _confirmed(self, mark: int) -> list[str]:
         """Return when every gateway that lives works by this mark; the ones that do not, when that takes too long."""
         behind: list[str] = []
+        polls = ticks(CONFIRM_POLL_S)
+        await anext(polls)  # the first one is at once
         with suppress(TimeoutError):
             async with asyncio.timeout(CONFIRM_S):
-                async for _ in ticks(CONFIRM_POLL_S):
-                    behind = await self._views.behind(MARK, mark, since=self._clock.now() - self._terms.gone_s)
-                    if not behind:
-                        break
+                while behind := await self._views.behind(MARK, mark, since=self._clock.now() - self._terms.gone_s):
+                    await anext(polls)
         return behind
 
     async def _require(self, org: str, name: str) -> AdapterRow:
@@ -288,7 +290,7 @@ class Releases:
         return rules.require_free_name(alias, taken=self._terms.model_names, param="alias")
 
     async def _note(
-        self, change: AdapterChange, actor: Actor, action: str, subject: str, *, detail: Mapping[str, Any]
+        self, change: AdapterChange, actor: Actor, *, action: str, subject: str, detail: Mapping[str, Any]
     ) -> None:
         await change.note(AuditRow(self._clock.now(), actor.org, actor.name, action, subject, detail))
 

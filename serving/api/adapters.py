@@ -144,13 +144,13 @@ class AdapterRoutes:
     async def version(self, request: Request) -> Response:
         """One version."""
         caller = await self._caller(request)
-        found = await self._desk.registry.version(caller.org, _name(request), _number(request))
+        found = await self._desk.registry.version(caller.org, _name(request), number=_number(request))
         return _json(shown_version(*found))
 
     async def delete_version(self, request: Request) -> Response:
         """Forget a version with its files."""
         caller = await self._caller(request)
-        await self._desk.registry.delete_version(_actor(caller), _name(request), _number(request))
+        await self._desk.registry.delete_version(_actor(caller), _name(request), number=_number(request))
         return _json({"object": "adapter.version", "version": _number(request), "deleted": True})
 
     async def content(self, request: Request) -> Response:
@@ -158,7 +158,7 @@ class AdapterRoutes:
         caller = await self._caller(request)
         to = self._desk.draft()
         try:
-            await self._desk.registry.exported(caller.org, _name(request), _number(request), to=to)
+            await self._desk.registry.exported(caller.org, _name(request), number=_number(request), to=to)
         except BaseException:
             to.unlink(missing_ok=True)
             raise
@@ -170,7 +170,7 @@ class AdapterRoutes:
         body = await self._read(request, _SCORE, required=("suite", "passed", "count"))
         if body["passed"] > body["count"]:
             raise InvalidRequest("More examples passed than there were.", param="passed")
-        found = await self._desk.registry.scored(_actor(caller), _name(request), _number(request), score=body)
+        found = await self._desk.registry.scored(_actor(caller), _name(request), number=_number(request), score=body)
         return _json(shown_version(*found))
 
     async def promote(self, request: Request) -> Response:

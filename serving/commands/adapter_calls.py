@@ -8,6 +8,7 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import httpx2
+import orjson
 
 from models.errors import PenstockError, Unavailable
 from serving.commands.options import environment, state_of
@@ -41,16 +42,13 @@ class AdapterCalls:
 
     def content(self, name: str, number: int, *, to: Path) -> None:
         """A version's files, as a zip."""
-        client = self._client()
         try:
-            with client, client.stream("GET", _url(name, "versions", str(number), "content")) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    raise _refusal(answer.json())
-                with to.open("xb") as out:
-                    for block in answer.iter_bytes():
-                        out.write(block)
-        except (httpx2.HTTPError, ValueError) as error:
+            with (
+                self._client() as client,
+                client.stream("GET", _url(name, "versions", str(number), "content")) as answer,
+            ):
+                _keep(answer, to)
+        except httpx2.HTTPError as error:
             raise Unavailable("The stack does not answer.", detail=str(error)) from error
 
     def _answer(self, method: str, *path: str, **options: Any) -> dict[str, Any]:
@@ -67,6 +65,15 @@ class AdapterCalls:
     def _client(self) -> httpx2.Client:
         headers = {"Authorization": f"Bearer {self.target.key}"}
         return httpx2.Client(base_url=self.target.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
+
+
+def _keep(answer: httpx2.Response, to: Path) -> None:
+    """Write a body as it comes, if it is what was asked for."""
+    if not answer.is_success:
+        raise _refusal(orjson.loads(answer.read()))
+    with to.open("xb") as out:
+        for block in answer.iter_bytes():
+            out.write(block)
 
 
 def _url(*path: str) -> str:

@@ -76,7 +76,9 @@ def canary(
     scores = {}
     if golden is not None and questions is not None:
         for target in made["targets"]:
-            scores[target["version"]] = _scored(calls, name, target["version"], questions=questions, suite=golden.name)
+            scores[target["version"]] = _scored(
+                calls, name, version=target["version"], questions=questions, suite=golden.name
+            )
     _released({**made, "scores": scores}, as_json=as_json)
 
 
@@ -114,7 +116,7 @@ def _released(made: dict[str, Any], *, as_json: bool) -> None:
         )
 
 
-def _scored(calls: AdapterCalls, name: str, version: int, *, questions: list[Question], suite: str) -> dict[str, Any]:
+def _scored(calls: AdapterCalls, name: str, *, version: int, questions: list[Question], suite: str) -> dict[str, Any]:
     """Ask one version every question of a suite, and give the stack the score."""
     model = calls.ask("GET", name, "versions", str(version))["model"]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

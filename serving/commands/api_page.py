@@ -178,7 +178,7 @@ and threshold), and for the roles `engineer` and `admin` the `nearest` labelled 
 
 ### Adapters
 
-Names have 1 to 63 characters of a-z, 0-9, `.`, `_`, `-`, and no `..`. Everything is the org's own: another org's adapter
+Names have 1 to 63 characters of a-z, 0-9, `.`, `_`, `-`, and no `..`. Everything is the own org's: another's
 is not found. [adapters.md](adapters.md) tells the story.
 
 {adapters}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import time
@@ -32,7 +31,7 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 
 from models.adapters.foundation import base_of
 from models.catalog import Catalog, ModelStore
-from models.crash import CRASH_AT
+from models.crash import armed
 from models.errors import PenstockError
 from router.policies import classifier_of
 from serving.app import AdapterParts
@@ -125,7 +124,7 @@ def launch(order: LaunchOrder) -> None:
         salt_key=order.salt_key,
         store_url=order.store_url,
         spool=order.spool,
-        adapters=adapter_parts(settings, order, catalog),
+        adapters=adapter_parts(settings, order, catalog=catalog),
         listeners=str(listeners_of(Path(order.scratch))) if order.scratch is not None else None,
     )
     application = stack_application(
@@ -149,7 +148,7 @@ def deployments_of(settings: Settings) -> dict[str, DeploymentID]:
     return {**engines, **({CLASSIFIER: classifier_deployment()} if reads else {})}
 
 
-def adapter_parts(settings: Settings, order: LaunchOrder, catalog: Catalog) -> AdapterParts | None:
+def adapter_parts(settings: Settings, order: LaunchOrder, *, catalog: Catalog) -> AdapterParts | None:
     """What gateways need for adapters; None where no engine loads any."""
     models, bases = ModelStore(Path(order.models)), {}
     for engine in settings.engines:
@@ -165,7 +164,7 @@ def adapter_parts(settings: Settings, order: LaunchOrder, catalog: Catalog) -> A
         fetched=order.fetched,
         work=order.drafts,
         bases=bases,
-        crash_at=os.environ.get(CRASH_AT),
+        crash_at=armed(),
     )
 
 

@@ -136,7 +136,7 @@ class AdapterTable:
     async def find(self, org: str, name: str) -> AdapterRow | None:
         """One adapter."""
         async with self._database.transaction("read") as connection:
-            return await _found_adapter(connection, org, name)
+            return await _found_adapter(connection, org=org, name=name)
 
     async def versions(self, adapter: str) -> list[VersionRow]:
         """Every version of an adapter, newest first."""
@@ -152,7 +152,7 @@ class AdapterTable:
     async def alias(self, org: str, name: str) -> AliasRow | None:
         """One alias."""
         async with self._database.transaction("read") as connection:
-            return await _found_alias(connection, org, name)
+            return await _found_alias(connection, org=org, name=name)
 
     async def in_states(self, *states: VersionState) -> list[tuple[AdapterRow, VersionRow]]:
         """Every version in one of these states, with its adapter."""
@@ -196,7 +196,7 @@ class AdapterChange:
 
     async def adapter(self, org: str, name: str) -> AdapterRow | None:
         """One adapter."""
-        return await _found_adapter(self._connection, org, name)
+        return await _found_adapter(self._connection, org=org, name=name)
 
     async def version(self, adapter: str, number: int) -> VersionRow | None:
         """One version."""
@@ -212,7 +212,7 @@ class AdapterChange:
 
     async def alias(self, org: str, name: str) -> AliasRow | None:
         """One alias."""
-        return await _found_alias(self._connection, org, name)
+        return await _found_alias(self._connection, org=org, name=name)
 
     async def aliases(self, adapter: str) -> list[AliasRow]:
         """The aliases that point to an adapter."""
@@ -295,13 +295,13 @@ async def _mark(connection: AsyncConnection) -> int:
     return int(await connection.scalar(select(MARKS.c.value).where(MARKS.c.name == MARK)) or 0)
 
 
-async def _found_adapter(connection: AsyncConnection, org: str, name: str) -> AdapterRow | None:
+async def _found_adapter(connection: AsyncConnection, *, org: str, name: str) -> AdapterRow | None:
     query = select(ADAPTERS).where(ADAPTERS.c.org == org, ADAPTERS.c.name == name)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else _adapter(row)
 
 
-async def _found_alias(connection: AsyncConnection, org: str, name: str) -> AliasRow | None:
+async def _found_alias(connection: AsyncConnection, *, org: str, name: str) -> AliasRow | None:
     query = select(ALIASES).where(ALIASES.c.org == org, ALIASES.c.name == name)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else _alias(row)

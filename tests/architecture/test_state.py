@@ -10,6 +10,7 @@ from tests.architecture.tree import Module, modules
 ENVIRONMENT_READERS: dict[str, str] = {
     "benchmarks/agreement.py": "what the server and the generator under comparison inherit",
     "benchmarks/arms/bare_server.py": "OpenMP takes its core binding from there only",
+    "models/crash.py": "where a test ends the process",
     "serving/classifier/replica.py": "the hub's address and token, for an embedder of the hub",
     "serving/cli.py": "PENSTOCK_DEBUG",
     "serving/commands/models.py": "the hub's and the object store's addresses and tokens",

@@ -44,7 +44,7 @@ def test_the_same_version_against_itself_never_goes_back_in_200_trials_of_40_loo
                 Side(round(side.calls * part), round(side.failed * part), side.latencies_ms[: round(part * 150) + 1])
                 for side in (live, canary)
             ]
-            alarms += worse(*seen, BOUNDS) is not None
+            alarms += worse(*seen, bounds=BOUNDS) is not None
     assert alarms == 0
 
 
@@ -55,26 +55,26 @@ def test_the_same_version_against_itself_never_goes_back_in_200_trials_of_40_loo
 def test_a_bad_canary_is_found_within_60_of_its_calls(quantity: str, options: dict[str, float]) -> None:
     chance = random.Random(3)
     for _ in range(20):
-        found = worse(calls(chance, 540), calls(chance, 60, **options), BOUNDS)
+        found = worse(calls(chance, 540), calls(chance, 60, **options), bounds=BOUNDS)
         assert found is not None
         assert found.quantity == quantity
         assert found.at_least > found.bound
 
 
 def test_a_canary_is_not_judged_by_a_few_calls() -> None:
-    assert worse(Side(500, 0, [1.0] * 500), Side(19, 19, []), BOUNDS) is None
-    assert worse(Side(500, 0, [1.0] * 500), Side(20, 20, []), BOUNDS) is not None
+    assert worse(Side(500, 0, [1.0] * 500), Side(19, 19, []), bounds=BOUNDS) is None
+    assert worse(Side(500, 0, [1.0] * 500), Side(20, 20, []), bounds=BOUNDS) is not None
 
 
 def test_a_slightly_slower_canary_within_its_bound_stays() -> None:
     chance = random.Random(4)
-    assert worse(calls(chance, 5000), calls(chance, 5000, slower=1.3), BOUNDS) is None
+    assert worse(calls(chance, 5000), calls(chance, 5000, slower=1.3), bounds=BOUNDS) is None
 
 
 def test_fewer_right_answers_end_a_canary_and_as_many_do_not() -> None:
-    assert worse_score("golden", Score(95, 100), Score(60, 100), bounds=BOUNDS) is not None
-    assert worse_score("golden", Score(95, 100), Score(93, 100), bounds=BOUNDS) is None
-    assert worse_score("golden", Score(60, 100), Score(95, 100), bounds=BOUNDS) is None
+    assert worse_score("golden", live=Score(95, 100), canary=Score(60, 100), bounds=BOUNDS) is not None
+    assert worse_score("golden", live=Score(95, 100), canary=Score(93, 100), bounds=BOUNDS) is None
+    assert worse_score("golden", live=Score(60, 100), canary=Score(95, 100), bounds=BOUNDS) is None
 
 
 def test_bounds_that_are_asked_for_replace_the_usual_ones() -> None:
