@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from models.config import Frozen
 from models.errors import ConfigurationError
+from models.privacy import private_folder
 from serving.settings import StoreSettings
 
 
@@ -103,6 +104,11 @@ class StateDir:
         return self.path / "fetched"
 
     @property
+    def embeddings(self) -> Path:
+        """Vectors of labelled prompts, so that the next training starts at once."""
+        return self.path / "embeddings"
+
+    @property
     def stack_file(self) -> Path:
         """`stack.json`: there while a stack is ready."""
         return self.path / "stack.json"
@@ -111,7 +117,7 @@ class StateDir:
         """Make the folder and its rooms, readable by their owner only."""
         try:
             for folder in (self.path, self.logs, self.path / "secrets"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_folder(folder)
         except OSError as error:
             raise ConfigurationError(
                 f"The state folder {str(self.path)!r} cannot be used: {error.strerror}. Choose one with --state-dir."
@@ -125,14 +131,14 @@ class StateDir:
         """The secret of this name; the first call makes it, every later one (of any process) reads the same."""
         path = self.secret_path(name)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(path.parent)
             _publish_once(path, secrets.token_hex(32))
         return path.read_text()
 
     def keep_secret(self, name: str, value: str) -> None:
         """Store a secret that was made elsewhere, over an older one."""
         path = self.secret_path(name)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path.parent)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         _write(draft, value)
         draft.replace(path)

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from models.artifacts import ArtifactStoreSettings
 from models.artifacts.contents import file_blocks
 from models.errors import ConfigurationError
+from models.privacy import new_private_file, private_folder
 
 
 class FolderSettings(ArtifactStoreSettings):
@@ -31,7 +32,10 @@ class FolderSettings(ArtifactStoreSettings):
 
 
 class FolderShelf:
-    """Keys are paths under one folder; a file is written beside its place and then renamed."""
+    """Keys are paths under one folder; a file is written beside its place and then renamed.
+
+    What it makes is for its owner alone: a model holds the beginnings of prompts.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -59,8 +63,8 @@ class FolderShelf:
         target = self._root / key
         draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("xb") as file:
+            private_folder(target.parent)
+            with new_private_file(draft) as file:
                 file.writelines(blocks)
                 file.flush()
                 os.fsync(file.fileno())
