@@ -51,7 +51,7 @@ class Sessions:
     async def least(self, session: str, request: GenerationRequest) -> Tier | None:
         """The tier that this conversation has reached; None for a new one, or when nobody can tell in time."""
         known = self._tiers.get(session)
-        if known is not None and self._clock.now() - known[1] <= self._keep_s:
+        if known is not None and self._clock.monotonic() - known[1] <= self._keep_s:
             return known[0] if _goes_on(request) else None
         if not _goes_on(request):
             return None
@@ -63,7 +63,7 @@ class Sessions:
         known = self._tiers.get(session)
         if known is not None and _goes_on(request) and TIERS.index(known[0]) > TIERS.index(tier):
             tier = known[0]
-        self._tiers[session] = (tier, self._clock.now())
+        self._tiers[session] = (tier, self._clock.monotonic())
         self._tiers.move_to_end(session)
         if len(self._tiers) > self._kept:
             self._tiers.popitem(last=False)

@@ -120,6 +120,17 @@ async def test_an_hour_later_a_conversation_begins_anew() -> None:
     assert await found.least("s", ask(HELLO, ANSWER, MORE)) is None
 
 
+@pytest.mark.parametrize("set_off", [-7200.0, 7200.0])
+async def test_a_wall_clock_that_is_put_back_or_ahead_moves_no_conversation(set_off: float) -> None:
+    clock = ManualClock()
+    found, later = sessions(clock=clock), ask(HELLO, ANSWER, MORE)
+    found.reached("s", "large", request=ask(HELLO))
+    clock.set_off, clock.at = set_off, clock.at + 3599
+    assert await found.least("s", later) == "large"
+    clock.at += 2
+    assert await found.least("s", later) is None
+
+
 async def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
     found = sessions(kept=2)
     for name in ("a", "b", "a", "c"):
