@@ -100,7 +100,9 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
             store=store,
             classifier=classifier,
         )
-        sessions = Sessions(store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock)
+        sessions = Sessions(
+            store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
+        )
         yield build_api(
             ApiDependencies(
                 keys=keys,

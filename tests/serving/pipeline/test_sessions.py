@@ -101,6 +101,27 @@ async def test_what_another_gateway_did_is_on_record() -> None:
     assert await sessions(Recorded("large")).least("s", ask(HELLO, session="id")) == "large"
 
 
+@pytest.mark.parametrize(("gateways", "tier", "looks"), [(1, "small", 0), (2, "large", 1)])
+async def test_beside_other_gateways_a_tier_that_can_still_rise_is_looked_up_again(
+    gateways: int, tier: str, looks: int
+) -> None:
+    recorded, later = Recorded("large"), ask(HELLO, session="id")
+    found = sessions(recorded, gateways=lambda: gateways)
+    found.reached("s", "small", request=later)
+    assert await found.least("s", later) == tier
+    assert len(recorded.asked) == looks
+
+
+@pytest.mark.parametrize("answer", [None, "small", StoreDown("gone")])
+async def test_what_is_on_record_takes_nothing_from_what_a_gateway_knows(answer: Any) -> None:
+    recorded, later = Recorded(answer), ask(HELLO, session="id")
+    found = sessions(recorded, gateways=lambda: 2)
+    for tier in ("small", "large"):
+        found.reached("s", tier, request=later)
+        assert await found.least("s", later) == tier
+    assert len(recorded.asked) == 1
+
+
 @pytest.mark.parametrize("answer", [None, "gigantic", StoreDown("gone")])
 async def test_a_conversation_that_nobody_knows_has_reached_nothing(answer: Any) -> None:
     assert await sessions(Recorded(answer)).least("s", ask(HELLO, ANSWER, MORE)) is None
