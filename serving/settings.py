@@ -18,6 +18,7 @@ from models.artifacts import ArtifactSettings
 from models.artifacts.folder import FolderSettings
 from models.config import Frozen
 from models.errors import ConfigurationError
+from models.problems import first_problem, yaml_problem
 from models.types import Tier
 from router.policies import PolicySettings, StaticSettings
 
@@ -184,7 +185,7 @@ def read_profile(profile: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"Profile {profile!r} cannot be read.", detail=str(error)) from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"Profile {profile!r} is not YAML.", detail=str(error)) from error
+        raise ConfigurationError(f"Profile {profile!r} is not YAML: {yaml_problem(error)}.") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values) or "profile" in values:
         raise ConfigurationError(f"Profile {profile!r} must be a mapping of sections: {', '.join(_sections())}.")
     return values
@@ -201,7 +202,7 @@ def load_settings(profile: str, overrides: dict[str, Any] | None = None) -> Sett
         settings = Settings(profile=_path(profile).stem, **values)
         changed = {name: _changed(getattr(settings, name), fields) for name, fields in (overrides or {}).items()}
     except ValidationError as error:
-        raise ConfigurationError(_first_problem(profile, error)) from error
+        raise ConfigurationError(f"Profile {profile!r}: {first_problem(error, whole='settings')}.") from error
     except SettingsError as error:
         raise ConfigurationError("A PENSTOCK__ variable holds a section that is no JSON.", detail=str(error)) from error
     return settings.model_copy(update=changed)
@@ -224,9 +225,3 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     for name in environment:
         if name.upper().startswith(prefix) and name[len(prefix) :].split("__")[0].lower() not in _sections():
             raise ConfigurationError(f"Unknown setting {name[:64]!r}. Sections: {', '.join(_sections())}.")
-
-
-def _first_problem(profile: str, error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "settings"
-    return f"Profile {profile!r}: {where}: {first['msg']}."

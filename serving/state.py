@@ -22,6 +22,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from models.config import Frozen
 from models.errors import ConfigurationError
 from models.privacy import private_folder
+from models.problems import first_problem
 from serving.settings import StoreSettings
 
 
@@ -161,9 +162,10 @@ class StateDir:
             return StackInfo.model_validate(json.loads(self.stack_file.read_text()))
         except FileNotFoundError:
             return None
-        except (ValueError, ValidationError) as error:
+        except ValueError as error:  # what pydantic raises is one
+            problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
             raise ConfigurationError(
-                f"{str(self.stack_file)!r} is not readable. `penstock down` clears it.", detail=str(error)
+                f"{str(self.stack_file)!r} is not readable. `penstock down` clears it.", detail=problem
             ) from error
 
     def running(self) -> StackInfo:

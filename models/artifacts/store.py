@@ -30,6 +30,7 @@ from models.clock import Clock, SystemClock
 from models.errors import ConfigurationError
 from models.locks import alone
 from models.privacy import new_private_file, private_folder
+from models.problems import first_problem
 
 INDEX = re.compile(rf"([0-9a-f]{{{VERSION_DIGITS}}})\.json")
 LONGEST_INDEX = 2**20
@@ -184,7 +185,7 @@ class ArtifactStore:
             if (artifact.kind, artifact.name, artifact.version) == (kind, name, version):
                 return artifact
         except ValidationError as error:
-            raise _damaged(key, detail=str(error)) from error
+            raise _damaged(key, detail=first_problem(error, whole="index")) from error
         raise _damaged(key, detail=f"it is that of {artifact}")
 
 

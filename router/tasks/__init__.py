@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from models.errors import ConfigurationError
+from models.problems import first_problem
 from router.tasks.cues import NAMES, VERSION, rows
 from router.tasks.manifest import FORMAT, Manifest, Measured
 
@@ -81,7 +82,7 @@ class TaskHead:
             raise ConfigurationError(f"{str(folder)!r} holds no task head. {RETRAIN}", detail=str(error)) from error
         except ValidationError as error:
             raise ConfigurationError(
-                f"The manifest of the task head in {str(folder)!r} cannot be read. {RETRAIN}", detail=str(error)
+                f"The manifest of the task head in {str(folder)!r} cannot be read: {first_problem(error)}. {RETRAIN}"
             ) from error
         _check(manifest)
         if hashlib.sha256(weights).hexdigest() != manifest.weights_digest:

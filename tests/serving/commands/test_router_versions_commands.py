@@ -79,6 +79,33 @@ def test_a_broken_model_is_refused_before_anything_is_made(penstock: Run, folder
     assert not (tmp_path / "state").exists()
 
 
+def test_a_broken_manifest_is_told_by_its_first_wrong_field_alone(penstock: Run, folder: Path) -> None:
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace('"prompts": 80', '"prompts": 0, "more": 1'))
+    said = penstock("router", "publish", str(folder)).stderr.splitlines()
+    assert len(said) == 2, said
+    assert said[1] == "prompts: Input should be greater than or equal to 1."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("tiers: {small: a\nengines: [", "is not YAML: line 2, column 8: expected ',' or '}', but got ':'."),
+        ("tiers: {small: a}", "tiers.large: Field required."),
+        ("router: {kind: learned, classifier: {batch: 0}}", "router: classifier.batch: Input should be greater than"),
+        ("artifacts: {path: here}", "artifacts: path: 'here' is not an absolute path."),
+    ],
+)
+def test_a_broken_profile_is_one_sentence_with_the_field(
+    penstock: Run, tmp_path: Path, text: str, sentence: str
+) -> None:
+    whole = "" if text.startswith("tiers") else "tiers: {small: demo-small, large: demo-small}\n"
+    engines = "" if "engines" in text else "\nengines: [{card: demo-small}]\n"
+    (tmp_path / "mine.yaml").write_text(whole + text.replace("artifacts: {", "artifacts: {kind: folder, ") + engines)
+    said = penstock("router", "versions", "--profile", str(tmp_path / "mine.yaml"))
+    assert (said.exit_code, said.stdout, len(said.stderr.splitlines())) == (1, "", 1), said.stderr
+    assert sentence in said.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "extra", "sentence"),
     [("Upper", None, "cannot be the name"), ("default", "old.pkl", "cannot be published. Files may end in")],
