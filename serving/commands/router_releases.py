@@ -21,7 +21,7 @@ from models.errors import ConfigurationError, PenstockError, Unavailable
 from router.policies import ClassifierSettings, classifier_of, scoring_of
 from serving.classifier.published import PublishedRouters
 from serving.classifier.releases import Releases
-from serving.commands.options import JsonOption, StateOption, environment, profile_of, state_of
+from serving.commands.options import JsonOption, StateOption, environment, finite, profile_of, state_of
 from serving.commands.target import store_url_of, target_of
 from serving.commands.terminal import err, out, print_json
 from serving.settings import Settings, load_settings
@@ -32,12 +32,18 @@ from serving.store.store import Store
 PATIENCE_S = 30.0
 
 ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", help="Gains from here on go to the large tier.", show_default=False)
+    float | None,
+    typer.Option("--threshold", callback=finite, help="Gains from here on go to the large tier.", show_default=False),
 ]
 ShareOption = Annotated[
     float | None,
     typer.Option(
-        "--large-share", min=0, max=1, help="The threshold for this share of large calls.", show_default=False
+        "--large-share",
+        min=0,
+        max=1,
+        callback=finite,
+        help="The threshold for this share of large calls.",
+        show_default=False,
     ),
 ]
 VersionArgument = Annotated[

@@ -17,7 +17,7 @@ import typer
 from benchmarks.origin import origin
 from models.errors import ConfigurationError
 from models.privacy import for_owner_alone
-from serving.commands.options import JsonOption, StateOption, state_of
+from serving.commands.options import JsonOption, StateOption, finite, state_of
 from serving.commands.router_inputs import (
     DataOption,
     GroupOption,
@@ -145,16 +145,19 @@ def calibrate(
     *,
     policy: PolicyOption = "learned",
     large_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Wanted share of calls to the large tier.")
+        float | None, typer.Option(min=0, max=1, callback=finite, help="Wanted share of calls to the large tier.")
     ] = None,
     quality_floor: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least quality, as a share of always-large's; needs --data.")
+        float | None,
+        typer.Option(min=0, max=1, callback=finite, help="Least quality, as a share of always-large's; needs --data."),
     ] = None,
     cost_ceiling: Annotated[
-        float | None, typer.Option(min=0, help="Most cost, as a share of always-large's; needs --small-price.")
+        float | None,
+        typer.Option(min=0, callback=finite, help="Most cost, as a share of always-large's; needs --small-price."),
     ] = None,
     small_price: Annotated[
-        float | None, typer.Option(min=0, max=1, help="A small call's price, as a share of a large one's.")
+        float | None,
+        typer.Option(min=0, max=1, callback=finite, help="A small call's price, as a share of a large one's."),
     ] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", help="Labelled prompts that it has not seen.")] = None,
     weak: WeakOption = None,

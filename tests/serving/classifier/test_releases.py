@@ -175,8 +175,19 @@ async def test_a_gateway_follows_once_the_classifiers_have_the_version(
 async def test_a_threshold_that_is_no_number_is_refused(
     releases: Releases, versions: Versions, threshold: float
 ) -> None:
-    with pytest.raises(InvalidRequest, match="A threshold is a number"):
+    with pytest.raises(InvalidRequest, match=f"threshold: {threshold} is no number"):
         await releases.promote(versions[0], threshold=threshold)
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -0.01, 1.01])
+async def test_a_share_that_is_none_is_refused(
+    releases: Releases, versions: Versions, store: Store, share: float
+) -> None:
+    live = await releases.promote(versions[0])
+    for change in (releases.promote(versions[1], share=share), releases.set_threshold(share=share)):
+        with pytest.raises(InvalidRequest, match=f"large_share: {share} is no share"):
+            await change
+    assert await store.releases.live("default", "learned") == live
 
 
 async def test_a_version_that_is_gone_is_not_gone_back_to(
