@@ -5,6 +5,7 @@ Owns the words on the terminal. Versions and where they lie are `models.artifact
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,8 @@ from serving.commands.options import JsonOption, ProfileOption, StateOption, pro
 from serving.commands.terminal import err, out, print_json
 from serving.settings import load_settings
 from serving.state import StateDir
+
+LONG_FRACTION = re.compile(r"(\.\d{3})\d+")
 
 app = typer.Typer()
 
@@ -55,7 +58,7 @@ def versions(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
-    """Every published model, the newest first: when, on how many prompts, from which data, for which pair."""
+    """Every published model, the newest first: when, on how many prompts, for which pair; --json tells all of it."""
     store = _store(profile, state_of(state_dir))
     names = store.names(KIND) if name is None else [name]
     found = [artifact for row in names for artifact in store.versions(KIND, row)]
@@ -77,8 +80,10 @@ def _store(profile: str | None, state: StateDir) -> ArtifactStore:
 
 
 def _table(found: list[Artifact]) -> Table:
+    """What fits into 80 columns; longer names are folded, and what people copy stays whole."""
     copied = [Column(name, no_wrap=True, min_width=width) for name, width in (("version", 12), ("published", 16))]
-    table = Table("name", *copied, "prompts", "data", "small", "large", "thresholds", box=None)
+    folded = [Column(name, overflow="fold") for name in ("pair", "thresholds")]
+    table = Table(Column("name", overflow="fold"), *copied, Column("prompts", no_wrap=True), *folded, box=None)
     for artifact in found:
         facts = {key: escape(value) for key, value in artifact.about.items()}
         table.add_row(
@@ -86,7 +91,7 @@ def _table(found: list[Artifact]) -> Table:
             artifact.version,
             datetime.fromtimestamp(artifact.published_at, UTC).strftime("%Y-%m-%d %H:%M"),
             facts.get("prompts", ""),
-            facts.get("data_digest", "")[:8],
-            *(facts.get(key, "") for key in ("small", "large", "thresholds")),
+            f"{facts.get('small', '')} → {facts.get('large', '')}",
+            LONG_FRACTION.sub(r"\1", facts.get("thresholds", "")).replace(", ", "\n"),
         )
     return table

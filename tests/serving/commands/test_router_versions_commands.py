@@ -42,7 +42,21 @@ def test_a_model_is_published_and_listed_with_what_it_was_trained_on(
     assert (row["about"]["prompts"], row["about"]["data_digest"]) == ("80", model.manifest.data_digest)
     assert (row["about"]["small"], row["about"]["large"]) == ("small", "large")
     assert row["version"] in penstock("router", "versions", COLUMNS="60").stdout
-    assert model.manifest.data_digest[:8] in penstock("router", "versions").stdout
+
+
+def test_the_table_fits_80_columns_and_cuts_nothing(penstock: Run, model: RouterModel, tmp_path: Path) -> None:
+    thresholds = {"learned": 0.3560754321, "knn": -0.2104321}
+    manifest = model.manifest.model_copy(update={"thresholds": thresholds, "prompts": 100_000})
+    for small, large in (("small", "large"), ("qwen2.5-0.5b-instruct", "llama-3.3-70b-instruct")):
+        replace(model, manifest=manifest.model_copy(update={"small": small, "large": large})).write(tmp_path / "m")
+        assert penstock("router", "publish", str(tmp_path / "m")).exit_code == 0
+    for row in listed(penstock):
+        said = penstock("router", "versions", COLUMNS="80").stdout
+        assert max(map(len, said.splitlines())) <= 80
+        assert "…" not in said
+        assert row["version"] in said
+    assert {"100000", "0.356", "-0.210", "small", "→"} < set(said.split())
+    assert "qwen2.5-0.5b-instruct → llama-3.3-70b-instruct" in penstock("router", "versions", COLUMNS="200").stdout
 
 
 def test_the_same_model_is_the_same_version_and_another_threshold_is_another(
