@@ -16,10 +16,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from models.catalog import ModelStore
+from models.catalog.pull import Puller, access_of
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError, Unavailable
 from router.policies import ClassifierSettings, classifier_of, scoring_of
-from serving.classifier.published import PublishedRouters
+from serving.classifier.published import PublishedRouters, fitting
 from serving.classifier.releases import Releases
 from serving.commands.options import JsonOption, StateOption, environment, finite, profile_of, state_of
 from serving.commands.target import store_url_of, target_of
@@ -147,13 +149,14 @@ async def _change(change: Change, state: StateDir) -> ReleaseRow:
     settings = load_settings(profile_of(None, state))
     classifier = _classifier(settings)
     routers = PublishedRouters.of(settings.artifacts, home=state.artifacts, cache=state.fetched, name=classifier.name)
+    puller = Puller(ModelStore(state.models), access_of(environment()), wait=True)
     async with Store.open(store_url_of(state)) as store:
         releases = Releases(
             store.releases,
             store.records.scores,
             name=classifier.name,
             policy=scoring_of(settings.router),
-            find=routers.model,
+            find=fitting(routers.model, classifier, puller=puller),
             clock=SystemClock(),
         )
         return await change(releases, routers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,11 +16,19 @@ from rich.table import Column, Table
 
 from models.artifacts.artifact import Artifact
 from models.artifacts.store import ArtifactStore, open_artifacts
-from serving.classifier.published import KIND, read
-from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from models.catalog import ModelStore
+from models.catalog.pull import Puller, access_of
+from models.errors import ConfigurationError
+from router.policies import classifier_of
+from serving.classifier.published import KIND, read, require_fit
+from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
+from serving.commands.router_inputs import warn
 from serving.commands.terminal import err, out, print_json
-from serving.settings import load_settings
+from serving.settings import Settings, load_settings
 from serving.state import StateDir
+
+if TYPE_CHECKING:
+    from router.model import RouterModel
 
 LONG_FRACTION = re.compile(r"(\.\d{3})\d+")
 
@@ -38,15 +46,19 @@ def publish(
 ) -> None:
     """Keep a trained model as a version, which never changes. The same model gives the same version."""
     model, state = read(folder), state_of(state_dir)
-    store = _store(profile, state)
+    settings = load_settings(profile_of(profile, state))
+    store = open_artifacts(settings.artifacts, home=state.artifacts)
     state.create()
     made = store.publish(folder, kind=KIND, name=name, about=model.manifest.about())
+    misfit = _misfit(model, settings, state=state)
+    warn(misfit)
     if as_json:
         print_json(described(made))
         return
-    err().print(
-        f"Router {made.name!r} has this version. Make it live: penstock router promote {made.version}", markup=False
-    )
+    if not misfit:
+        err().print(
+            f"Router {made.name!r} has this version. Make it live: penstock router promote {made.version}", markup=False
+        )
     out().print(made.version, markup=False)
 
 
@@ -68,6 +80,18 @@ def versions(
         out().print(_table(found))
     else:
         err().print("No router is published. Publish one: penstock router publish FOLDER", markup=False)
+
+
+def _misfit(model: RouterModel, settings: Settings, *, state: StateDir) -> list[str]:
+    """Why the stack of these settings could not use the model, if that is so."""
+    classifier = classifier_of(settings.router)
+    if classifier is None:
+        return []
+    try:
+        require_fit(model, classifier, puller=Puller(ModelStore(state.models), access_of(environment()), wait=True))
+    except ConfigurationError as error:
+        return [f"The classifier of profile {settings.profile!r} cannot use this version. {error.public}"]
+    return []
 
 
 def described(artifact: Artifact) -> dict[str, Any]:
