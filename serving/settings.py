@@ -20,7 +20,7 @@ from models.config import Frozen
 from models.errors import ConfigurationError
 from models.problems import first_problem, yaml_problem
 from models.types import Tier
-from router.policies import PolicySettings, StaticSettings
+from router.policies import PolicySettings, StaticSettings, classifier_of
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -156,6 +156,17 @@ class Settings(BaseSettings):
     def _gpu_has_a_name(self) -> Settings:
         if (self.ray.accelerator == "gpu") != (self.ray.gpu is not None):
             raise ValueError("ray.gpu: name the GPU when, and only when, `ray.accelerator` is gpu")
+        return self
+
+    @model_validator(mode="after")
+    def _versions_reach_every_classifier(self) -> Settings:
+        joined, reads = self.ray.address is not None, classifier_of(self.router) is not None
+        if joined and reads and not self.artifacts.reaches_every_node:
+            raise ValueError(
+                "artifacts.shared: on a joined cluster (`ray.address`) a classifier may run on any node, and the folder"
+                " of published routers is on this one. Set it where every node mounts the folder, or use another store,"
+                " such as `artifacts.kind` s3"
+            )
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,17 @@ class FolderSettings(ArtifactStoreSettings):
     kind: Literal["folder"] = Field("folder", description="A local folder, or a mounted one.")
     path: Path | None = Field(None, description="The folder, absolute. Unset: `artifacts` in the state folder.")
 
+    shared: bool = Field(
+        False,
+        description="Every node of the cluster mounts this folder, at the same path. A joined cluster whose policy has"
+        " a classifier needs that, or another kind of store.",
+    )
+
+    @property
+    def reaches_every_node(self) -> bool:
+        """As its operator says."""
+        return self.shared
+
     @field_validator("path")
     @classmethod
     def _path_is_absolute(cls, value: Path | None) -> Path | None:
