@@ -1,4 +1,4 @@
-"""Releases on a real object store: what one machine publishes and promotes, another one finds, loads and goes back on."""
+"""Releases on a real object store: what one machine publishes and promotes is found and loaded by another one."""
 
 from __future__ import annotations
 
@@ -52,11 +52,15 @@ def scorer(bucket: S3Settings, tmp_path: Path, embedder: Embedder) -> Scorer:
     return Scorer(embedder, None, find=machine(bucket, tmp_path / "classifier").model)
 
 
-@pytest.fixture
-def releases(store: Store, routers: PublishedRouters) -> Releases:
+def releases_of(store: Store, routers: PublishedRouters) -> Releases:
     return Releases(
         store.releases, store.records.scores, name="default", policy="learned", find=routers.model, clock=ManualClock()
     )
+
+
+@pytest.fixture
+def releases(store: Store, routers: PublishedRouters) -> Releases:
+    return releases_of(store, routers)
 
 
 class Gateway:
@@ -99,16 +103,8 @@ async def test_a_version_that_the_bucket_has_lost_or_never_had_changes_nothing(
 ) -> None:
     live = await releases.promote(versions[0])
     elsewhere = machine(bucket.model_copy(update={"prefix": "routers/empty"}), tmp_path / "other")
-    lost = Releases(
-        store.releases,
-        store.records.scores,
-        name="default",
-        policy="learned",
-        find=elsewhere.model,
-        clock=ManualClock(),
-    )
     with pytest.raises(ConfigurationError, match="Nothing is published as router 'default'"):
-        await lost.promote(versions[1])
+        await releases_of(store, elsewhere).promote(versions[1])
     gone = machine(bucket.model_copy(update={"bucket": "no-such-bucket"}), tmp_path / "gone")
     with pytest.raises(ConfigurationError, match="object store does not serve"):
         gone.version(versions[0])
