@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from models.adapters.names import ServedAdapter
+
 Role = Literal["inference", "engineer", "metrics", "admin"]
 Tier = Literal["small", "large"]
 RequestKind = Literal["chat", "completion"]
@@ -90,10 +92,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One engine to try: a card and the tier it serves."""
+    """One engine to try: a card and the tier it serves, and the adapter that it answers with, if one was named."""
 
     card: str
     tier: Tier
+    adapter: ServedAdapter | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.adapters.names import ServedAdapter
 from models.errors import InvalidRequest, NotFound, Unavailable
 from models.types import Attempt, Dropped, GenerationRequest, Plan, Principal, Route, Tier
 from router.types import Fleet
@@ -16,14 +17,17 @@ AUTO = "auto"
 RETRY_AFTER_S = 5.0
 
 
-def make_plan(request: GenerationRequest, route: Route, *, fleet: Fleet, caller: Principal) -> Plan:
+def make_plan(
+    request: GenerationRequest, route: Route, *, fleet: Fleet, caller: Principal, adapter: ServedAdapter | None = None
+) -> Plan:
     """The cards to try, best first. Every card of the fleet is in the plan or dropped with a reason.
 
-    A card that the client names is tried alone: another model never answers in its place. `auto` tries the ranked tiers
-    that the key and the request allow. Raises `NotFound` (`model_not_found`) for a name that this caller cannot use,
-    `InvalidRequest` for a card asked for together with the other tier, `Unavailable` when no tier is deployed.
+    A card or an adapter that the client names is tried alone: another model never answers in its place. `auto` tries
+    the ranked tiers that the key and the request allow. Raises `NotFound` (`model_not_found`) for a name that this
+    caller cannot use, `InvalidRequest` for a card asked for together with the other tier, `Unavailable` when no tier is
+    deployed.
     """
-    question = _Question(request, route, fleet, caller)
+    question = _Question(request, route, fleet, caller, adapter)
     return question.ranked() if request.model == AUTO else question.named()
 
 
@@ -32,10 +36,14 @@ def is_open(request: GenerationRequest) -> bool:
     return request.model == AUTO and request.tier is None
 
 
-def pinned(request: GenerationRequest, fleet: Fleet) -> Route | None:
+def pinned(request: GenerationRequest, fleet: Fleet, adapter: ServedAdapter | None = None) -> Route | None:
     """The route when the request itself decides, so that no policy is asked; None for a free `auto`."""
     if is_open(request):
         return None
+    if adapter is not None:
+        tiers = (fleet.cards[adapter.card],) if adapter.card in fleet.cards else ()
+        reason = f"the request names adapter {adapter.name}, version {adapter.number} ({adapter.cohort})"
+        return Route(ranking=tiers, policy="adapter", reason=reason)
     if request.model == AUTO and request.tier is not None:
         return Route(ranking=(request.tier,), policy="tier", reason=f"the request asks for tier {request.tier}")
     tier = fleet.cards.get(request.model)
@@ -50,11 +58,13 @@ class _Question:
     route: Route
     fleet: Fleet
     caller: Principal
+    adapter: ServedAdapter | None = None
 
     def named(self) -> Plan:
-        """The one card that the request names."""
+        """The one card that the request names, or the one on which the adapter that it names stands."""
         name = self.request.model
-        tier = self.fleet.cards.get(name)
+        card = name if self.adapter is None else self.adapter.card
+        tier = self.fleet.cards.get(card)
         if tier is None or not self.caller.may_use(name):
             raise _unknown(name)
         if self.request.tier not in (None, tier):
@@ -62,9 +72,9 @@ class _Question:
                 f"Model {_shown(name)} serves tier {tier!r}. Leave penstock.tier out, or ask for model 'auto'.",
                 param="penstock.tier",
             )
-        others = (card for card in self.fleet.candidates if card != name)
-        dropped = tuple(Dropped(card, "the request names another model") for card in others)
-        return Plan(name, (Attempt(name, tier),), self.route, dropped)
+        others = (other for other in self.fleet.candidates if other != card)
+        dropped = tuple(Dropped(other, "the request names another model") for other in others)
+        return Plan(name, (Attempt(card, tier, self.adapter),), self.route, dropped)
 
     def ranked(self) -> Plan:
         """The cards of the ranked tiers, less those that fall away."""

@@ -6,6 +6,7 @@ import logging
 import math
 from dataclasses import replace
 
+from models.adapters.names import ServedAdapter
 from models.types import TIERS, GenerationRequest, Plan, Principal, Route, Tier
 from router.plan import make_plan, pinned
 from router.policies import Policy
@@ -27,15 +28,17 @@ class Router:
         request: GenerationRequest,
         caller: Principal,
         *,
+        adapter: ServedAdapter | None = None,
         reading: Reading | NoReading | None = None,
         least: Tier | None = None,
     ) -> Plan:
         """The attempts for this request; raises what `make_plan` raises, never what a policy raises.
 
-        `reading`: of the prompt, where the policy wants one; `least`: the tier that the conversation has reached.
+        `adapter`: what the model's name means, if it is an adapter's; `reading`: of the prompt, where the policy wants
+        one; `least`: the tier that the conversation has reached.
         """
-        route = pinned(request, self._fleet) or raised(self.choose(request, reading), least)
-        return make_plan(request, route, fleet=self._fleet, caller=caller)
+        route = pinned(request, self._fleet, adapter) or raised(self.choose(request, reading), least)
+        return make_plan(request, route, fleet=self._fleet, caller=caller, adapter=adapter)
 
     def choose(self, request: GenerationRequest, reading: Reading | NoReading | None = None) -> Route:
         """The policy's route, or the default one when it fails, answers nonsense or had better not be asked."""

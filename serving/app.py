@@ -16,12 +16,23 @@ from pathlib import Path
 import aiohttp
 from starlette.types import ASGIApp
 
+from models.adapters.foundation import BaseModel
+from models.artifacts import ArtifactStoreSettings
+from models.artifacts.store import open_artifacts
 from models.catalog import ModelCard
 from models.clock import Clock, SystemClock
+from models.crash import CrashPoints
 from models.ports import EndpointDirectory
 from models.types import Endpoint
 from router.policies import build_policy, classifier_of, scoring_of
 from router.router import Router
+from serving.adapters.book import AdapterBook
+from serving.adapters.canary import CanaryJudge
+from serving.adapters.desk import AdapterDesk
+from serving.adapters.housekeeping import House, Housekeeping
+from serving.adapters.registry import AdapterRegistry, Surroundings
+from serving.adapters.releases import Releases, ReleaseTerms
+from serving.adapters.replicas import open_replicas
 from serving.api.deps import ApiDependencies
 from serving.api.routes import build_api
 from serving.classifier.client import NAME as CLASSIFIER
@@ -49,6 +60,20 @@ from serving.tenancy.keys import KeyAdmin, KeyBook
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterParts:
+    """What adapters need beyond the rest. `bases`: what they may be made for, by card; `artifacts_home`, `fetched` and
+    `work`: folders for published versions, for fetched ones, and for drafts; `crash_at`: for tests alone.
+    """
+
+    artifacts: ArtifactStoreSettings
+    artifacts_home: str
+    fetched: str
+    work: str
+    bases: dict[str, BaseModel]
+    crash_at: str | None = None
+
+
 @dataclass(frozen=True)
 class GatewayParts:
     """What a gateway is made from. `replica` names this process in the metrics; `spool` is a folder of its own.
@@ -63,6 +88,7 @@ class GatewayParts:
     salt_key: str
     store_url: str
     spool: str
+    adapters: AdapterParts | None = None
     replica: str = "gateway"
     gateways: Callable[[], int] = lambda: 1
     clock: Clock = field(default_factory=SystemClock)
@@ -74,9 +100,11 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
     configure_log()
     settings, clock = parts.settings, parts.clock
     async with AsyncExitStack() as opened:
-        fleet = ServedFleet(parts.cards, settings.tiers, directory=parts.directory, since=clock.now())
-        metrics = Metrics(frozenset(parts.cards) | {"auto"})
         store = await opened.enter_async_context(Store.open(parts.store_url))
+        adapters = await opened.enter_async_context(open_adapters(parts, store))
+        book = None if adapters is None else adapters.book
+        fleet = ServedFleet(parts.cards, settings.tiers, directory=parts.directory, since=clock.now(), adapters=book)
+        metrics = Metrics(frozenset(parts.cards) | {"auto"})
         spool = Spool(Path(parts.spool))
         recorder = await opened.enter_async_context(
             Recorder(store, spool, metrics=metrics, clock=clock, flush_interval_s=settings.store.flush_interval_s)
@@ -109,7 +137,10 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                 keys=keys,
                 key_admin=KeyAdmin(store.keys, clock=clock),
                 limiter=KeyConcurrency(gateways=parts.gateways),
-                pipeline=Pipeline(router, engines, sessions=sessions, classifier=classifier, clock=clock),
+                pipeline=Pipeline(
+                    router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock
+                ),
+                adapters=None if adapters is None else adapters.desk,
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
@@ -121,6 +152,81 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                 clock=clock,
             )
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAdapters:
+    """The two faces of adapters in a gateway: for calls, and for those who release."""
+
+    book: AdapterBook
+    desk: AdapterDesk
+
+
+@asynccontextmanager
+async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[OpenAdapters | None]:
+    """Everything of adapters, while the block is open; None where no engine loads any."""
+    plan, settings, clock = parts.adapters, parts.settings, parts.clock
+    if plan is None:
+        yield None
+        return
+    crash = CrashPoints(plan.crash_at)
+    work = _made(Path(plan.work))
+    artifacts = open_artifacts(plan.artifacts, home=Path(plan.artifacts_home))
+    async with AsyncExitStack() as opened:
+        replicas = await opened.enter_async_context(
+            open_replicas(parts.directory, token=parts.engine_token, load_s=settings.adapters.load_s)
+        )
+        releases = Releases(
+            store.adapters,
+            store.views,
+            replicas=replicas,
+            revisions={card: base.revision for card, base in plan.bases.items()},
+            terms=ReleaseTerms(
+                gateway=parts.replica,
+                warm_s=settings.adapters.warm_s,
+                gone_s=settings.adapters.gone_s,
+                model_names=frozenset({*parts.cards, "auto"}),
+                crash=crash,
+            ),
+            clock=clock,
+        )
+        around = Surroundings(
+            bases=plan.bases,
+            artifacts=artifacts,
+            work=work,
+            fetched=Path(plan.fetched),
+            gateway=parts.replica,
+            settings=settings.adapters,
+            max_bytes=settings.http.max_upload_bytes,
+            crash=crash,
+        )
+        registry = AdapterRegistry(store.adapters, around, clock=clock)
+        book = AdapterBook(
+            store.adapters, store.views, gateway=parts.replica, heartbeat_s=settings.adapters.gone_s / 5, clock=clock
+        )
+        await opened.enter_async_context(book.open())
+        house = House(
+            store.adapters,
+            store.views,
+            replicas,
+            releases,
+            artifacts,
+            cards=tuple(plan.bases),
+            gateway=parts.replica,
+            gone_s=settings.adapters.gone_s,
+            clock=clock,
+        )
+        judge = CanaryJudge(store.adapters, store.records, releases=releases, clock=clock)
+        await opened.enter_async_context(Housekeeping(house, judge=judge.look).open())
+        desk = AdapterDesk(
+            registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
+        )
+        yield OpenAdapters(book, await opened.enter_async_context(desk))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ COMMANDS = {
     "keys": "serving.commands.keys",
     "records": "serving.commands.records",
     "models": "serving.commands.models",
+    "adapters": "serving.commands.adapters",
     "router": "serving.commands.router",
     "config": "serving.commands.config",
     "demo": "serving.commands.demo",

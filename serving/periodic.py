@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -11,6 +11,13 @@ from typing import Self
 import structlog
 
 from models.errors import PenstockError
+
+
+async def ticks(every_s: float) -> AsyncIterator[None]:
+    """At once, and then again and again: for a loop that asks until it hears what it waits for."""
+    while True:
+        yield
+        await asyncio.sleep(every_s)
 
 
 class Periodic:

@@ -32,6 +32,7 @@ class HttpSettings(Frozen):
     port: int = Field(8000, ge=1, le=65535, description="Port of the public listener.")
     allowed_hosts: tuple[str, ...] = Field((), description="Host names accepted in `Host`; empty accepts every name.")
     max_body_bytes: int = Field(4 * 2**20, gt=0, description="Longest JSON body.")
+    max_upload_bytes: int = Field(2**30, gt=0, description="Longest file, such as an adapter, packed and unpacked.")
     max_header_bytes: int = Field(32 * 2**10, gt=0, description="Longest header block.")
     max_header_fields: int = Field(100, gt=0, description="Most header fields.")
     max_target_bytes: int = Field(8 * 2**10, gt=0, description="Longest request target.")
@@ -109,6 +110,18 @@ class StoreSettings(Frozen):
     retention_days: int = Field(30, ge=1, description="Records older than this are deleted.")
 
 
+class AdapterSettings(Frozen):
+    """Adapters: what orgs may hold, and how releases go."""
+
+    warm_s: float = Field(
+        600, ge=0, description="How long a version that was replaced stays loaded, so that a rollback is at once."
+    )
+    load_s: float = Field(120, gt=0, description="Longest load of one version on one replica, with its warm-up.")
+    gone_s: float = Field(5, gt=0, description="A gateway that was silent for so long counts as gone.")
+    org_max_adapters: int = Field(1000, ge=1, description="Most adapters of one org.")
+    org_max_bytes: int = Field(50 * 2**30, ge=1, description="Most bytes of all versions of one org.")
+
+
 class RaySettings(Frozen):
     """The Ray cluster under the stack."""
 
@@ -138,8 +151,10 @@ class Settings(BaseSettings):
     router: PolicySettings = Field(default_factory=StaticSettings, description="The routing policy behind `auto`.")
     store: StoreSettings = Field(default_factory=StoreSettings)
     artifacts: ArtifactSettings = Field(
-        default_factory=FolderSettings, description="Where published router models are kept, version by version."
+        default_factory=FolderSettings,
+        description="Where published router models and adapters are kept, version by version.",
     )
+    adapters: AdapterSettings = Field(default_factory=AdapterSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
 
     @classmethod

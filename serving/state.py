@@ -110,6 +110,11 @@ class StateDir:
         return self.path / "embeddings"
 
     @property
+    def drafts(self) -> Path:
+        """Files on their way in or out."""
+        return self.path / "drafts"
+
+    @property
     def stack_file(self) -> Path:
         """`stack.json`: there while a stack is ready."""
         return self.path / "stack.json"

@@ -108,7 +108,8 @@ async def tiers_of(address: Address) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     try:
         for entry in orjson.loads(text)["data"]:
-            found.setdefault(entry["tier"], []).append(entry["id"])
+            if not entry.get("parent"):  # an adapter stands on a card: it is none
+                found.setdefault(entry["tier"], []).append(entry["id"])
     except (ValueError, KeyError, TypeError) as error:
         raise Unavailable(f"{address.url} does not list its models with their tiers.", detail=text[:200]) from error
     return {tier: cards[0] for tier, cards in found.items() if tier and len(cards) == 1}

@@ -64,3 +64,14 @@ class Shelf(Protocol):
         Without `replace` a file that is there stays, and False is returned: of several writers the first one wins.
         """
         ...
+
+    def remove(self, key: str) -> None:
+        """Remove a file; one that is not there is no error. A folder that is empty then counts as not there."""
+        ...
+
+    def files(self, folder: str) -> dict[str, float]:
+        """Every file under `router/default`, however deep: its key → when it was written, seconds since the epoch.
+
+        Unfinished files that a killed writer left are among them, under names that begin with a dot.
+        """
+        ...

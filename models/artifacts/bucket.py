@@ -48,6 +48,23 @@ class BucketShelf:
             raise self._failure(error) from error
         return True
 
+    def remove(self, key: str) -> None:
+        """One object."""
+        try:
+            obstore.delete(self._store, key)
+        except FileNotFoundError:
+            return
+        except BaseError as error:
+            raise self._failure(error) from error
+
+    def files(self, folder: str) -> dict[str, float]:
+        """One listing, page by page. Uploads that were never finished are no objects; the bucket's rules end them."""
+        try:
+            pages = obstore.list(self._store, folder)
+            return {meta["path"]: meta["last_modified"].timestamp() for page in pages for meta in page}
+        except (BaseError, FileNotFoundError) as error:
+            raise self._failure(error) from error
+
     def _failure(self, error: Exception) -> ConfigurationError:
         return ConfigurationError(
             f"The object store does not serve {self._url!r}. Check bucket, endpoint and the `AWS_…` variables.",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from pydantic import Field, field_validator
 
@@ -14,6 +15,8 @@ from models.artifacts import ArtifactStoreSettings
 from models.artifacts.contents import file_blocks
 from models.errors import ConfigurationError
 from models.privacy import new_private_file, private_folder
+
+ATTEMPTS = 20
 
 
 class FolderSettings(ArtifactStoreSettings):
@@ -74,8 +77,7 @@ class FolderShelf:
         target = self._root / key
         draft = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}")
         try:
-            private_folder(target.parent)
-            with new_private_file(draft) as file:
+            with _beside(draft) as file:
                 file.writelines(blocks)
                 file.flush()
                 os.fsync(file.fileno())
@@ -89,6 +91,32 @@ class FolderShelf:
             draft.unlink(missing_ok=True)
         return True
 
+    def remove(self, key: str) -> None:
+        """The file, then its folder if nothing else is in it."""
+        target = self._root / key
+        try:
+            target.unlink(missing_ok=True)
+            _sync(target.parent)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise self._failure(error) from error
+        with suppress(OSError):
+            target.parent.rmdir()
+
+    def files(self, folder: str) -> dict[str, float]:
+        """A walk; what is removed meanwhile is not there. Links are not followed."""
+        found = {}
+        for place, _, names in os.walk(self._root / folder, onerror=self._pass_on):
+            for path in (Path(place, name) for name in names):
+                with suppress(FileNotFoundError):
+                    found[path.relative_to(self._root).as_posix()] = path.stat(follow_symlinks=False).st_mtime
+        return found
+
+    def _pass_on(self, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise self._failure(error) from error
+
     def _failure(self, error: OSError) -> ConfigurationError:
         return ConfigurationError(
             f"The artifact store {str(self._root)!r} cannot be used: {error.strerror}. `artifacts.path` names another.",
@@ -96,9 +124,22 @@ class FolderShelf:
         )
 
 
+def _beside(draft: Path) -> BinaryIO:
+    """A new file; its folder is made again when somebody removes it, empty, before the file is in it."""
+    for _ in range(ATTEMPTS):
+        with suppress(FileNotFoundError, FileExistsError):  # the latter from `mkdir`, of a folder that just went
+            private_folder(draft.parent)
+            return new_private_file(draft)
+    private_folder(draft.parent)
+    return new_private_file(draft)
+
+
 def _sync(folder: Path) -> None:
-    """A new name is on the disk when this returns."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """What changed in a folder is on the disk when this returns; nothing did in one that is gone."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
     try:
         os.fsync(handle)
     finally:

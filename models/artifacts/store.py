@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -33,6 +33,7 @@ from models.privacy import new_private_file, private_folder
 from models.problems import first_problem
 
 INDEX = re.compile(rf"([0-9a-f]{{{VERSION_DIGITS}}})\.json")
+STORED = re.compile(rf"[a-z]+/(?P<name>[^/]+)/(?P<version>[0-9a-f]{{{VERSION_DIGITS}}})(\.json|/.+)")
 LONGEST_INDEX = 2**20
 
 
@@ -118,6 +119,37 @@ class ArtifactStore:
                 f"{artifact} cannot be kept in {str(to)!r}: {error.strerror}.", detail=str(error)
             ) from error
         return folder
+
+    def remove(self, artifact: Artifact) -> None:
+        """Remove a version, there or not: its index first, so that nobody finds half of it. What was fetched stays."""
+        self._shelf.remove(_index(artifact.kind, artifact.name, version=artifact.version))
+        for key in self._shelf.files(f"{_place(artifact.kind, artifact.name)}/{artifact.version}"):
+            self._shelf.remove(key)
+
+    def sweep(
+        self, kind: ArtifactKind, keep: Collection[tuple[str, str]], *, older_than_s: float
+    ) -> list[tuple[str, str]]:
+        """Remove what nobody keeps: every version of a kind, whole or not, that is not in `keep`, as (name, version).
+
+        Spares what has a file younger than `older_than_s` seconds, which must be longer than a publication takes:
+        its files come first, and whoever keeps it may not say so before it is whole. Old drafts of killed writers go
+        as well. Returns what was removed, sorted.
+        """
+        before = self._clock.now() - older_than_s
+        found: dict[tuple[str, str], dict[str, float]] = {}
+        for key, written in self._shelf.files(kind).items():
+            if key.rpartition("/")[2].startswith("."):
+                if written < before:
+                    self._shelf.remove(key)
+            elif (version := STORED.fullmatch(key)) is not None:
+                found.setdefault((version["name"], version["version"]), {})[key] = written
+        removed = []
+        for (name, number), keys in sorted(found.items()):
+            if (name, number) not in keep and max(keys.values()) < before:
+                for key in sorted(keys, key=lambda key: not key.endswith(f"/{number}.json")):
+                    self._shelf.remove(key)
+                removed.append((name, number))
+        return removed
 
     def _put(self, artifact: Artifact, folder: Path, *, replace: bool) -> Artifact:
         """Write the files, then the index; of several publishers the first one's index stays, unless it is replaced."""

@@ -58,10 +58,15 @@ def lora_bytes(
     return slots * rank * sum(chosen.values()) * shards.layers(card.architecture) * card.architecture.dtype_bytes
 
 
+def module_shapes(architecture: Architecture) -> dict[str, tuple[int, int]]:
+    """The projections of one layer: name → (values in, values out); those of the MLP once per expert."""
+    hidden, mlp = architecture.hidden_size, architecture.intermediate_size
+    query = architecture.num_heads * architecture.head_dim
+    key = architecture.num_kv_heads * architecture.head_dim
+    attention = {"q_proj": (hidden, query), "k_proj": (hidden, key), "v_proj": (hidden, key), "o_proj": (query, hidden)}
+    return attention | {"gate_proj": (hidden, mlp), "up_proj": (hidden, mlp), "down_proj": (mlp, hidden)}
+
+
 def _module_widths(architecture: Architecture) -> dict[str, int]:
-    hidden = architecture.hidden_size
-    query = hidden + architecture.num_heads * architecture.head_dim
-    key = hidden + architecture.num_kv_heads * architecture.head_dim
-    mlp = (hidden + architecture.intermediate_size) * architecture.num_experts
-    attention = {"q_proj": query, "k_proj": key, "v_proj": key, "o_proj": query}
-    return attention | dict.fromkeys(MLP_MODULES, mlp)
+    times = dict.fromkeys(MLP_MODULES, architecture.num_experts)
+    return {name: sum(shape) * times.get(name, 1) for name, shape in module_shapes(architecture).items()}

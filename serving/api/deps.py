@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from models.clock import Clock, SystemClock
 from models.types import GenerationRequest, Principal, Tier
+from serving.adapters.desk import AdapterDesk
 from serving.engines.answer import Answer
 from serving.settings import HttpSettings, TimerSettings
 from serving.store.keys import KeyRow
@@ -99,7 +100,11 @@ class Models(Protocol):
     """The names that can be served."""
 
     def visible(self, caller: Principal) -> Sequence[ModelListing]:
-        """What this caller may name, `auto` first."""
+        """What this caller may name: `auto` first, then the cards, then the adapters of its org."""
+        ...
+
+    def knows(self, name: str, caller: Principal) -> bool:
+        """Whether this caller may name it. Cheap: asked for every call."""
         ...
 
 
@@ -147,4 +152,5 @@ class ApiDependencies:
     http: HttpSettings
     timers: TimerSettings
     version: str
+    adapters: AdapterDesk | None = None
     clock: Clock = field(default_factory=SystemClock)

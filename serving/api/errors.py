@@ -94,10 +94,12 @@ def known(error: PenstockError) -> str:
 
 
 def envelope(error: PenstockError) -> bytes:
-    """The body of every error. From 500 on, the words are generic: what happened is in the log."""
+    """The body of every error. From 500 on, the words are generic: what happened is in the log. An error that says
+    `told` was met on an operator's path, where the operator is told which replica it was.
+    """
     code = known(error)
     status, kind = CODES[code]
-    message = error.public if status < 500 else GENERIC[code]
+    message = error.public if status < 500 or getattr(error, "told", False) else GENERIC[code]
     param = error.param if error.param is None else echo(error.param)
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
 

@@ -33,8 +33,9 @@ class Gate:
         self._check_target(scope, target)
         self._check_header_block(headers)
         self._check_host(headers)
-        if (declared := declared_length(headers)) is not None and declared > self._limits.max_body_bytes:
-            raise too_large(self._limits.max_body_bytes)
+        limit = self._limits.max_upload_bytes if is_upload(scope) else self._limits.max_body_bytes
+        if (declared := declared_length(headers)) is not None and declared > limit:
+            raise too_large(limit)
 
     def closes(self, error: PenstockError, scope: Scope) -> bool:
         """Whether the connection ends with this refusal: its framing is in doubt, or its body too long to drain."""
@@ -66,6 +67,12 @@ class Gate:
             raise InvalidRequest("The request needs exactly one valid Host header.", code="invalid_host")
         if self._hosts and not {hosts[0].lower(), _without_port(hosts[0].lower())} & self._hosts:
             raise InvalidRequest("This host name is not served here.", code="invalid_host")
+
+
+def is_upload(scope: Scope) -> bool:
+    """Whether the body is a file, which has a limit of its own and is not kept in memory."""
+    path: str = scope["path"]
+    return scope["method"] == "POST" and path.startswith("/v1/adapters/") and path.endswith("/versions")
 
 
 def declared_length(headers: list[tuple[bytes, bytes]]) -> int | None:

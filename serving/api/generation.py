@@ -97,8 +97,7 @@ class Generation:
 
 def check_model(request: GenerationRequest, caller: Principal, *, models: Models) -> None:
     """`auto` is a name like any other: a key with a model list needs it in that list. Raises `NotFound`."""
-    names = (listing.id for listing in models.visible(caller))
-    if request.model not in names or not caller.may_use(request.model):
+    if not models.knows(request.model, caller):
         raise NotFound(
             f"The model '{echo(request.model)}' does not exist or is not open to this key.",
             code="model_not_found",

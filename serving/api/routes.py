@@ -11,6 +11,8 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.errors import NotFound
+from serving.api.adapters import AdapterRoutes
+from serving.api.adapters import table as adapter_table
 from serving.api.admin_keys import AdminKeys
 from serving.api.body import JsonBodies
 from serving.api.chat import ChatReader
@@ -45,6 +47,7 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
     bodies = JsonBodies(deps.http, deps.timers)
     listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps, bodies)
     router = RouterRoutes(deps, bodies)
+    adapters = adapter_table(AdapterRoutes(deps, bodies))
     return [
         Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http), bodies=bodies), methods=["POST"]),
         Route("/v1/completions", Generation(deps, CompletionReader(deps.http), bodies=bodies), methods=["POST"]),
@@ -53,6 +56,7 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
         Route("/v1/feedback", Feedback(deps, bodies).give, methods=["POST"]),
         Route("/v1/router/explain", router.explain, methods=["POST"]),
         Route("/v1/router/status", router.status, methods=["GET"]),
+        *(Route(path, endpoint, methods=[method]) for method, path, endpoint in adapters),
         Route("/health", operations.health, methods=["GET"]),
         Route("/ready", operations.ready, methods=["GET"]),
         Route("/metrics", operations.metrics, methods=["GET"]),

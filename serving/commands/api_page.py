@@ -13,6 +13,8 @@ from serving.api.access import ADMIN, INFERENCE, METRICS, WATCHERS
 from serving.api.chat import chat_checks
 from serving.api.completions import completion_checks
 from serving.api.errors import CODES, GENERIC
+from serving.commands.api_adapters import FIELDS as ADAPTER_FIELDS
+from serving.commands.api_adapters import PATHS as ADAPTER_PATHS
 from serving.commands.api_fields import WHAT, FieldRow, field_rows
 from serving.commands.docs import table
 from serving.settings import HttpSettings, TimerSettings
@@ -31,6 +33,7 @@ PATHS = (
         WATCHERS,
         "The learned router: what is live, what it decided lately, drift, warnings.",
     ),
+    *ADAPTER_PATHS,
     ("GET", "/admin/keys", ADMIN, "Every key, without secrets."),
     ("POST", "/admin/keys", ADMIN, "Make a key: 201, its secret in `key`, this once."),
     ("DELETE", "/admin/keys/{id}", ADMIN, "Revoke a key: refused within a second on every gateway."),
@@ -72,6 +75,7 @@ HEADERS = (
         "Policy and reason of the choice, at most 120 characters; `default` where no policy could choose.",
     ),
     ("x-penstock-attempts", "chat, completions", "Engines that were tried, all before the first byte."),
+    ("x-penstock-adapter-version", "chat, completions", "The version of the adapter that answers, where one does."),
     ("x-penstock-fallback", "chat, completions", "`1` where the first card of the plan did not answer."),
     ("retry-after", "429, 503", "Seconds, 1 to 120."),
     ("www-authenticate", "401", "`Bearer`."),
@@ -91,7 +95,10 @@ MEANINGS = MappingProxyType(
         "missing_required_parameter": "A required field is not there, or null.",
         "unknown_parameter": "A field that nobody reads.",
         "context_length_exceeded": "Prompt and answer are longer than the model's context.",
-        "upload_incomplete": "The body did not arrive in time.",
+        "adapter_invalid": "What was sent cannot be an adapter of its base; `param` names the file, field or tensor.",
+        "already_exists": "The name is taken, or the same thing is being done by another call.",
+        "file_in_use": "Replicas hold it: retire it first.",
+        "upload_incomplete": "The body did not arrive in time, or not all of it.",
         "ambiguous_credentials": "Two credentials.",
         "invalid_host": "No Host, two, a malformed one, or one that is not served here.",
         "invalid_api_key": "No key, or one that is unknown, expired or revoked.",
@@ -117,7 +124,7 @@ IN_STREAMS = ("upstream_lost", "upstream_stalled")
 
 NOT_YET = (
     *("/v1/embeddings", "/v1/responses", "/v1/files", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/vector_stores"),
-    *("/v1/moderations", "/v1/rerank", "/v1/adapters", "/v1/aliases", "/tokenize"),
+    *("/v1/moderations", "/v1/rerank", "/v1/score", "/tokenize"),
 )
 """Paths that are planned and answer `unknown_url`."""
 
@@ -169,6 +176,13 @@ The body of a chat or of a completion, as it would be sent; `model` may be left 
 `route`, `attempts`, `dropped`, `contributions` (points of a rule) or `reading` (scores of a trained model, its version
 and threshold), and for the roles `engineer` and `admin` the `nearest` labelled prompts.
 
+### Adapters
+
+Names have 1 to 63 characters of a-z, 0-9, `.`, `_`, `-`, and no `..`. Everything is the org's own: another org's adapter
+is not found. [adapters.md](adapters.md) tells the story.
+
+{adapters}
+
 ### Keys
 
 {keys}
@@ -177,7 +191,8 @@ and threshold), and for the roles `engineer` and `admin` the `nearest` labelled 
 
 {headers}
 
-A whole answer is the engine's JSON, its `model` the card that answered. An entry of `/v1/models` has `id`, `object`,
+A whole answer is the engine's JSON, its `model` the card that answered, or for an adapter its version's own name, which
+may be asked for as well. An entry of `/v1/models` has `id`, `object`,
 `created`, `owned_by`, `parent` (an adapter's base) and `tier`.
 
 **Streams.** Events `data: {{json}}`, the last one `data: [DONE]`. With `stream_options.include_usage` the one before it
@@ -198,7 +213,7 @@ Reserved for what is not there yet:
 
 ## What is not there yet
 
-The headers `x-ratelimit-…` and `x-penstock-{{cost-usd,trace,cache,adapter-version}}`, and the paths
+The headers `x-ratelimit-…` and `x-penstock-{{cost-usd,trace,cache}}`, and the paths
 {not_yet}. They answer 404 `unknown_url`.
 """
 
@@ -219,6 +234,7 @@ def api_page(http: HttpSettings | None = None, timers: TimerSettings | None = No
         chat=_fields(row for row in chat if row not in completions),
         completions=_fields(row for row in completions if row not in chat),
         feedback=_given(FEEDBACK),
+        adapters=table(("path", "its body"), ((f"`{path}`", body) for path, body in ADAPTER_FIELDS)),
         keys=_given(KEYS),
         headers=table(("header", "of", "what it is"), ((f"`{name}`", *cells) for name, *cells in HEADERS)),
         keep_alive=timers.keep_alive_s,

@@ -1,11 +1,14 @@
-"""`penstock demo evaluate`: the demo tiers' table, measured through a running stack on prompts never trained on."""
+"""`penstock demo`: the demo tiers' table, measured through a running stack on prompts never trained on; and an adapter
+for them to try releases with.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx2
 import typer
@@ -13,7 +16,8 @@ from rich.progress import Progress
 
 from models.demo.evaluate import EvaluationReport, evaluate
 from models.demo.families import FAMILIES
-from models.errors import PenstockError
+from models.errors import ConfigurationError, PenstockError
+from models.types import Tier
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import Target, target_of
 from serving.commands.terminal import err, out, print_json
@@ -51,6 +55,39 @@ def evaluate_command(
         print_json(json.loads(report.to_json()))
     else:
         out().print(report.table())
+
+
+@app.command("adapter")
+def adapter(
+    folder: Annotated[Path, typer.Argument(help="New folder for the adapter.", show_default=False)],
+    *,
+    says: Annotated[str, typer.Option(help="What it answers to every prompt.")],
+    tier: Annotated[Tier, typer.Option(help="Of the demo tiers.")] = "large",
+    rank: Annotated[int, typer.Option(min=1, max=16)] = 8,
+    seed: Annotated[int, typer.Option(help="Of the draw of prompts.")] = 1,
+) -> None:
+    """Train an adapter that answers every prompt with the same words, in seconds: to try releases with."""
+    if folder.exists():
+        raise ConfigurationError(f"{str(folder)!r} is there already: name a new folder.")
+    library = _training()
+    with Progress(console=err()) as progress:
+        task = progress.add_task("training", total=library.STEPS)
+        loss = library.train_to_say(
+            says, folder, tier=tier, rank=rank, seed=seed, progress=lambda: progress.advance(task)
+        )
+    err().print(
+        f"An adapter of demo-{tier} is in {folder} (loss {loss:.3f}). Keep it:"
+        f" penstock adapters push NAME {folder} --base demo-{tier}",
+        markup=False,
+    )
+
+
+def _training() -> Any:
+    """Training needs what the command line alone does not."""
+    try:
+        return import_module("models.demo.say")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"Training needs the extra `engine` ({error.name} is missing): make setup.") from error
 
 
 def _require_writable(path: Path) -> None:

@@ -67,7 +67,17 @@ def stack_application(
     if (reads := classifier_of(settings.router)) is not None:  # of the classifier it knows where to ask, and how long
         frozen["router"] = [settings.router.kind, reads.name, reads.deadline_s]
     cards = [card.model_dump(mode="json") for card in plan.cards.values()]
-    return _versioned(deployment.bind(plan, *engines), [frozen, cards, plan.store_url, plan.spool])
+    return _versioned(
+        deployment.bind(plan, *engines), [frozen, cards, plan.store_url, plan.spool, _adapter_facts(plan)]
+    )
+
+
+def _adapter_facts(plan: GatewayPlan) -> Any:
+    """What of adapters needs a new gateway when it changes."""
+    if plan.adapters is None:
+        return None
+    bases = {card: [base.revision, base.max_rank, base.modules] for card, base in plan.adapters.bases.items()}
+    return [bases, plan.adapters.artifacts.model_dump(mode="json"), plan.adapters.artifacts_home]
 
 
 def classifier_application(plan: ClassifierPlan, settings: Settings) -> Application:

@@ -17,7 +17,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.catalog import ModelCard
-from serving.app import GatewayParts, open_gateway
+from serving.app import AdapterParts, GatewayParts, open_gateway
 from serving.engines.directory import ServeDirectory
 from serving.own_server import OwnServer
 from serving.settings import Settings
@@ -39,6 +39,7 @@ class GatewayPlan:
     store_url: str
     spool: str
     listeners: str | None
+    adapters: AdapterParts | None
 
 
 class WithoutRequestId:
@@ -84,6 +85,7 @@ class GatewayReplica:
             salt_key=plan.salt_key,
             store_url=plan.store_url,
             spool=plan.spool,
+            adapters=plan.adapters,
             replica=context.replica_id.unique_id,
             gateways=lambda: directory.running(own.name),
         )

@@ -30,10 +30,13 @@ from ray.serve.context import _get_global_client
 from ray.serve.deployment import Application
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus
 
+from models.adapters.foundation import base_of
 from models.catalog import Catalog, ModelStore
 from models.catalog.pull import Puller, access_of
+from models.crash import CRASH_AT
 from models.errors import PenstockError
 from router.policies import classifier_of
+from serving.app import AdapterParts
 from serving.classifier.client import NAME as CLASSIFIER
 from serving.classifier.published import first_release
 from serving.classifier.replica import ClassifierPlan
@@ -78,6 +81,7 @@ class LaunchOrder:
     store_url: str
     artifacts: str
     fetched: str
+    drafts: str
     spool: str
     claims: str
     engine_token: str
@@ -123,6 +127,7 @@ def launch(order: LaunchOrder) -> None:
         salt_key=order.salt_key,
         store_url=order.store_url,
         spool=order.spool,
+        adapters=adapter_parts(settings, order, catalog),
         listeners=str(listeners_of(Path(order.scratch))) if order.scratch is not None else None,
     )
     application = stack_application(
@@ -144,6 +149,26 @@ def deployments_of(settings: Settings) -> dict[str, DeploymentID]:
     engines = {engine.card: engine_deployment(engine.card) for engine in settings.engines}
     reads = classifier_of(settings.router) is not None
     return {**engines, **({CLASSIFIER: classifier_deployment()} if reads else {})}
+
+
+def adapter_parts(settings: Settings, order: LaunchOrder, catalog: Catalog) -> AdapterParts | None:
+    """What gateways need for adapters; None where no engine loads any."""
+    models, bases = ModelStore(Path(order.models)), {}
+    for engine in settings.engines:
+        card = catalog.card(engine.card)
+        base = base_of(card, models.find(card), cache=Path(order.fetched), overrides=engine.engine_args)
+        if base.enabled:
+            bases[card.id] = base
+    if not bases:
+        return None
+    return AdapterParts(
+        artifacts=settings.artifacts,
+        artifacts_home=order.artifacts,
+        fetched=order.fetched,
+        work=order.drafts,
+        bases=bases,
+        crash_at=os.environ.get(CRASH_AT),
+    )
 
 
 def classifier_plan(settings: Settings, order: LaunchOrder) -> ClassifierPlan | None:

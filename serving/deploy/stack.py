@@ -292,6 +292,7 @@ class _Launcher:
             "store_url": state.store_url(self._settings.store),
             "artifacts": str(state.artifacts),
             "fetched": str(state.fetched),
+            "drafts": str(state.drafts),
             "spool": str(state.path / "spool"),
             "claims": str(_core_claims()),
             "engine_token": state.secret("engine-token"),

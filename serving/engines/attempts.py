@@ -73,7 +73,7 @@ class EngineClient:
         body, card = b"", ""
         for attempt, slot in self._slots(plan, request, record=record):
             if attempt.card != card:
-                card, body = attempt.card, self._upstream.body(request, attempt.card, org=caller.org)
+                card, body = attempt.card, self._upstream.body(request, attempt, org=caller.org)
             call = Call(request, attempt, slot, record, self._clock, self._clock.monotonic())
             try:
                 answer = await self._attempt(call, body, keep_text=caller.keep_text)
@@ -94,7 +94,7 @@ class EngineClient:
             for _ in range(REPLICAS_PER_CARD):
                 if len(record.attempts) >= self._most_attempts or self._left_s(request) <= 0:
                     return
-                slot = self.picker.take(attempt.card, streamed=request.stream, tried=tried)
+                slot = self.picker.take(attempt.card, streamed=request.stream, tried=tried, adapter=_named(attempt))
                 if slot is None:
                     break
                 tried.add(slot.endpoint.replica)
@@ -122,7 +122,7 @@ class EngineClient:
             raise
 
     async def _exchange(self, call: Call, body: bytes, *, held: ExitStack, keep_text: bool) -> Answer:
-        response = await self._upstream.post(call.slot.endpoint, call.request, body=body)
+        response = await self._upstream.post(call.slot.endpoint, call.request, body=body, adapter=call.attempt.adapter)
         held.callback(response.close)
         call.record.stages_ms["engine_accepted"] = call.since() * 1000
         if response.status != 200:
@@ -191,6 +191,10 @@ def _route(route: Route) -> str:
     return " ".join(told.split())[:LONGEST_ROUTE_HEADER]
 
 
+def _named(attempt: Attempt) -> str | None:
+    return None if attempt.adapter is None else attempt.adapter.ref.engine_name
+
+
 def _headers(plan: Plan, attempt: Attempt, *, attempts: int) -> dict[str, str]:
     headers = {
         "x-penstock-model": attempt.card,
@@ -198,6 +202,8 @@ def _headers(plan: Plan, attempt: Attempt, *, attempts: int) -> dict[str, str]:
         "x-penstock-route": _route(plan.route),
         "x-penstock-attempts": str(attempts),
     }
+    if attempt.adapter is not None:
+        headers["x-penstock-adapter-version"] = str(attempt.adapter.number)
     if attempt is not plan.attempts[0]:
         headers["x-penstock-fallback"] = "1"
     return headers

@@ -1,10 +1,13 @@
-"""Which replica gets the next request of this gateway: in-flight counts, latency, suspects and breakers.
+"""Which replica gets the next request of this gateway: in-flight counts, latency, suspects, breakers, and for an
+adapter the replica that is most likely to have it in a slot.
 
 Owns the choice and the slots. Does not know HTTP, and does not cap: the replica's own door does, for all gateways.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from serving.engines.breaker import Breaker
 
 FLOOR_S = 0.001
 NEWEST_WEIGHT = 0.3
+SLACK = 1.25
 
 log = structlog.get_logger(__name__)
 
@@ -132,6 +136,22 @@ def waits(states: Sequence[ReplicaState], now: float, *, streamed: bool) -> list
     ]
 
 
+def home(adapter: str, pool: Sequence[Endpoint], *, in_flight: Sequence[int]) -> Endpoint:
+    """The replica for calls of an adapter version: the same one for every gateway, with nothing to agree on.
+
+    Each version ranks the replicas by a hash (rendezvous hashing, Thaler and Ravishankar 1998), and takes the first one
+    that has at most `SLACK` times its share of the requests (bounded loads, Mirrokni et al. 2018). When a replica comes
+    or goes, only its own versions move.
+    """
+    share = SLACK * (sum(in_flight) + 1) / len(pool)
+    ranked = sorted(zip(pool, in_flight, strict=True), key=lambda one: _weight(adapter, one[0].replica), reverse=True)
+    return next((endpoint for endpoint, running in ranked if running + 1 <= math.ceil(share)), ranked[0][0])
+
+
+def _weight(adapter: str, replica: str) -> bytes:
+    return hashlib.blake2b(f"{adapter} {replica}".encode(), digest_size=8).digest()
+
+
 class ReplicaPicker:
     """Power of two choices over the replicas that the directory knows now."""
 
@@ -151,8 +171,14 @@ class ReplicaPicker:
         self._chance = chance or random.Random()
         self._states: dict[str, dict[str, ReplicaState]] = {}
 
-    def take(self, card: str, *, streamed: bool, tried: Collection[str] = ()) -> Slot | None:
-        """A slot, to be entered, at the best replica not yet tried; None when none is there or admits a request."""
+    def take(
+        self, card: str, *, streamed: bool, tried: Collection[str] = (), adapter: str | None = None
+    ) -> Slot | None:
+        """A slot, to be entered, at the best replica not yet tried; None when none is there or admits a request.
+
+        `adapter`: what engines call the version that is to answer; such a call goes to that version's own replica while
+        its load allows.
+        """
         now = self._clock.monotonic()
         endpoints = self._directory.endpoints(card)
         states = self._known(card, endpoints)
@@ -161,7 +187,12 @@ class ReplicaPicker:
             return None
         trusted = [e for e in open_to_us if states[e.replica].suspect_until <= now]
         pool = trusted or open_to_us
-        best = pool[0] if len(pool) == 1 else self._better(pool, states, streamed=streamed, now=now)
+        if len(pool) == 1:
+            best = pool[0]
+        elif adapter is not None:
+            best = home(adapter, pool, in_flight=[states[e.replica].in_flight for e in pool])
+        else:
+            best = self._better(pool, states, streamed=streamed, now=now)
         return Slot(best, states[best.replica], self._clock, self._suspect_s, streamed)
 
     def _better(

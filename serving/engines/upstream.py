@@ -11,10 +11,12 @@ from types import TracebackType
 
 import orjson
 
-from models.types import Endpoint, GenerationRequest, RequestKind
+from models.adapters.names import ServedAdapter
+from models.types import Attempt, Endpoint, GenerationRequest, RequestKind
 from serving.engines.door import GENERATIONS
 from serving.engines.wire import Pool, Reply
 
+ADAPTER = "x-penstock-adapter"  # header of a request: the version that answers it, and where its files are
 SALTS = 4096  # orgs whose salt is kept: to compute one takes 40 us of every call
 PATHS: dict[RequestKind, str] = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 
@@ -39,14 +41,17 @@ class Upstream:
         """Close every pooled connection."""
         self._pool.close()
 
-    def body(self, request: GenerationRequest, card: str, *, org: str) -> bytes:
-        """The request as this card's engine gets it. Usage is always asked for: the record wants the engine's count."""
-        fields = {**request.body, "model": card, "cache_salt": self.salt(org)}
+    def body(self, request: GenerationRequest, attempt: Attempt, *, org: str) -> bytes:
+        """The request as this engine gets it. Usage is always asked for: the record wants the engine's count."""
+        model = attempt.card if attempt.adapter is None else attempt.adapter.ref.engine_name
+        fields = {**request.body, "model": model, "cache_salt": self.salt(org)}
         if request.stream:
             fields["stream_options"] = {"include_usage": True}
         return orjson.dumps(fields)
 
-    async def post(self, endpoint: Endpoint, request: GenerationRequest, *, body: bytes) -> Reply:
+    async def post(
+        self, endpoint: Endpoint, request: GenerationRequest, *, body: bytes, adapter: ServedAdapter | None = None
+    ) -> Reply:
         """Send, and return as soon as the status and headers are there; raises `OSError`."""
         headers = {
             "authorization": self._authorization,
@@ -56,6 +61,8 @@ class Upstream:
         }
         if request.traceparent:
             headers["traceparent"] = request.traceparent
+        if adapter is not None:
+            headers[ADAPTER] = adapter.ref.header
         return await self._pool.post(endpoint.base_url, PATHS[request.kind], headers=headers, body=body)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from models.adapters.names import ServedAdapter
 from models.clock import Clock, SystemClock
 from models.types import GenerationRequest, Plan, Principal, Tier
 from router.plan import is_open
@@ -22,10 +23,19 @@ class Planner(Protocol):
         request: GenerationRequest,
         caller: Principal,
         *,
+        adapter: ServedAdapter | None = None,
         reading: Reading | NoReading | None = None,
         least: Tier | None = None,
     ) -> Plan:
         """Raises `NotFound` (`model_not_found`) for a name that this caller cannot use."""
+        ...
+
+
+class Adapters(Protocol):
+    """What names of adapters mean."""
+
+    def find(self, request: GenerationRequest, caller: Principal) -> ServedAdapter | None:
+        """The version for this caller; None where the model is no adapter. Raises `Unavailable` while it loads."""
         ...
 
 
@@ -62,13 +72,15 @@ class Pipeline:
         engines: Engines,
         *,
         sessions: Conversations,
+        adapters: Adapters | None = None,
         classifier: Classifier | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`classifier`: where the routing policy judges by readings."""
+        """`classifier`: where the routing policy judges by readings; `adapters`: where engines load any."""
         self._router = router
         self._engines = engines
         self._sessions = sessions
+        self._adapters = adapters
         self._classifier = classifier
         self._clock = clock or SystemClock()
 
@@ -79,7 +91,8 @@ class Pipeline:
             plan = await self._routed(request, caller, record=record)
         else:
             with timed(record, "route", clock=self._clock):
-                plan = self._router.plan(request, caller)
+                adapter = None if self._adapters is None else self._adapters.find(request, caller)
+                plan = self._router.plan(request, caller, adapter=adapter)
         note(plan, record)
         with timed(record, "engine_start", clock=self._clock):
             return await self._engines.start(plan, request, caller=caller, record=record)
@@ -109,6 +122,8 @@ def note(plan: Plan, record: CallRecord) -> None:
     record.route_policy, record.route_reason, record.route_score = route.policy, route.reason, route.score
     record.route_threshold, record.route_version, record.route_cause = route.threshold, route.version, route.cause
     record.routed_tier = route.ranking[0] if route.ranking else None
+    if (adapter := plan.attempts[0].adapter) is not None:
+        record.adapter, record.adapter_version, record.cohort = adapter.name, adapter.number, adapter.cohort
 
 
 def shadow_of(reading: Reading) -> dict[str, object] | None:

@@ -13,7 +13,7 @@ from sqlalchemy import Double, String, delete, func, literal, select, tuple_
 
 from serving.store.database import Database
 from serving.store.schema import FEEDBACK, RECORDS
-from serving.telemetry.record import FIELDS, AttemptTrace, CallOutline, CallRecord, Decision, record_values
+from serving.telemetry.record import FIELDS, AttemptTrace, CallOutline, CallRecord, Decision, Trial, record_values
 
 PAGE = 1000
 
@@ -97,6 +97,19 @@ class RecordTable:
         """What a version said of the last prompts that it decided about under a policy, newest first."""
         decided = await self.decisions(version, policy, limit=limit)
         return [one.route_score for one in decided if one.route_score is not None]
+
+    async def trials(self, org: str, adapter: str, *, since: float, limit: int) -> list[Trial]:
+        """The last calls since a moment that came to an adapter's versions by its alias, newest first."""
+        columns = [RECORDS.c[field.name] for field in fields(Trial)]
+        query = select(*columns).where(
+            RECORDS.c.org == org,
+            RECORDS.c.adapter == adapter,
+            RECORDS.c.started_at > since,
+            RECORDS.c.cohort.in_(("live", "canary")),
+        )
+        async with self._database.transaction("read") as connection:
+            found = await connection.execute(query.order_by(RECORDS.c.started_at.desc()).limit(limit))
+            return [Trial(*row) for row in found.all()]
 
     async def delete_before(self, started_at: float, *, limit: int) -> int:
         """Delete at most `limit` of the oldest records before a moment, with their feedback; returns how many."""

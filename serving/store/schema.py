@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 METADATA = MetaData()
@@ -74,6 +75,9 @@ RECORDS = Table(
     Column("session", String),
     Column("task", String),
     Column("retrieval", Double),
+    Column("adapter", String),
+    Column("adapter_version", Integer),
+    Column("cohort", String),
     Column("shadow", JSON(none_as_null=True)),
     Column("attempts", JSON, nullable=False),
     Column("prompt_tokens", BigInteger, nullable=False),
@@ -97,6 +101,7 @@ RECORDS = Table(
     Index("records_by_key", "key_id", "started_at"),
     Index("records_by_session", "session", "started_at"),
     Index("records_by_version", "route_version", "started_at"),
+    Index("records_by_adapter", "org", "adapter", "adapter_version", "started_at"),
 )
 
 FEEDBACK = Table(
@@ -137,6 +142,88 @@ ROUTER_RELEASES = Table(
     Column("shadow", String),
     Column("shadow_threshold", Double),
     Column("created_at", Double, nullable=False),
+)
+
+ADAPTERS = Table(
+    "adapters",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("org", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("base", String, nullable=False),
+    Column("price", JSON(none_as_null=True)),
+    Column("created_by", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    UniqueConstraint("org", "name"),
+)
+
+ADAPTER_VERSIONS = Table(
+    "adapter_versions",
+    METADATA,
+    Column("adapter", String, ForeignKey("adapters.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", Text),
+    Column("digest", String),
+    Column("bytes", BigInteger, nullable=False),
+    Column("base_revision", String),
+    Column("facts", JSON, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("state_at", Double, nullable=False),
+    Column("holder", String),
+    Column("warm_until", Double),
+    PrimaryKeyConstraint("adapter", "number"),
+    Index("adapter_versions_by_state", "state"),
+    Index("adapter_versions_by_digest", "digest"),
+)
+
+# A public name. `targets`: version number and weight of each version that it points to, the live one first.
+ALIASES = Table(
+    "aliases",
+    METADATA,
+    Column("org", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("adapter", String, ForeignKey("adapters.id"), nullable=False),
+    Column("targets", JSON, nullable=False),
+    Column("previous", Integer),
+    Column("canary", JSON(none_as_null=True)),
+    Column("changed_at", Double, nullable=False),
+    PrimaryKeyConstraint("org", "name"),
+)
+
+# Who did what, written in the transaction that does it. Never changed, never deleted.
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Double, nullable=False),
+    Column("org", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index("audit_by_subject", "org", "subject", "at"),
+)
+
+# How far each gateway has followed a mark, and that it is alive.
+VIEWS = Table(
+    "views",
+    METADATA,
+    Column("gateway", String, nullable=False),
+    Column("mark", String, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    PrimaryKeyConstraint("gateway", "mark"),
+)
+
+# What one process at a time may do.
+LEASES = Table(
+    "leases",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("until", Double, nullable=False),
 )
 
 # The latest metrics text of each gateway process, so that whichever answers a scrape can answer for all.

@@ -1,4 +1,4 @@
-"""The store: one SQL database for keys, records, feedback, releases and the gateways' metrics, opened as one thing.
+"""The store: one SQL database for keys, records, feedback, releases, adapters and what gateways tell each other.
 
 Owns opening, migrating and closing. Does not own queries: one repository per file.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from serving.store.adapters import AdapterTable
 from serving.store.database import PATIENCE_S, Database
 from serving.store.feedback import FeedbackTable
 from serving.store.gateways import GatewayTable
 from serving.store.keys import KeyTable
 from serving.store.records import RecordTable
 from serving.store.releases import ReleaseTable
+from serving.store.views import ViewTable
 
 
 class Store:
@@ -26,6 +28,8 @@ class Store:
         self.feedback = FeedbackTable(database)
         self.gateways = GatewayTable(database)
         self.releases = ReleaseTable(database)
+        self.adapters = AdapterTable(database)
+        self.views = ViewTable(database)
 
     @classmethod
     @asynccontextmanager

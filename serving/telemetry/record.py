@@ -27,6 +27,7 @@ class CallRecord:
 
     `id` is the request id, which a client may choose, and choose twice; `uid` is ours and makes the row. `tier` is the
     one that answered, `routed_tier` the one that the router chose; `session` is a digest, not the client's word.
+    `adapter` is its name, `cohort` why this version of it answered: `live`, `canary` or `pinned`.
     """
 
     id: str
@@ -50,6 +51,9 @@ class CallRecord:
     session: str | None = None
     task: str | None = None
     retrieval: float | None = None
+    adapter: str | None = None
+    adapter_version: int | None = None
+    cohort: str | None = None
     shadow: dict[str, Any] | None = None
     attempts: list[AttemptTrace] = field(default_factory=list)
     prompt_tokens: int = 0
@@ -96,6 +100,18 @@ class Decision:
     route_score: float | None
     routed_tier: str | None
     shadow: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How one call by a version of an adapter went; `cohort` says by which way it came to that version."""
+
+    adapter_version: int | None
+    cohort: str | None
+    status: int
+    error_code: str | None
+    ttft_ms: float | None
+    latency_ms: float | None
 
 
 FIELDS = tuple(entry.name for entry in fields(CallRecord))

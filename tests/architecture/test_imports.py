@@ -25,6 +25,7 @@ EDGE_FILES: dict[str, str] = {
     "benchmarks/arms/bare_server.py": "is vLLM's own server, with its threads bound as Penstock's engine binds them",
     "benchmarks/vllm_load.py": "runs vLLM's own load generator",
     "models/demo/lora_probe.py": "shows that the untrained family can be learned by an adapter",
+    "models/demo/say.py": "trains an adapter to try releases with",
     "models/demo/tokenizer.py": "writes the demo tiers' tokenizer in the format of transformers",
     "models/demo/start.py": "lays out the weights from which the demo tiers are trained",
     "models/demo/train.py": "trains the demo tiers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -239,3 +240,86 @@ def test_a_name_that_could_be_a_way_out_is_refused_everywhere(store: ArtifactSto
         with pytest.raises(ConfigurationError, match="cannot be the name"):
             call()
     assert published(store, folder, name="a" * 63).name == "a" * 63
+
+
+def test_a_shelf_removes_a_file_once_and_a_folder_with_its_last_file(shelf: Shelf) -> None:
+    for key in ("a/b/one.json", "a/b/two.json", "a/c.json"):
+        shelf.write(key, [b"x"], replace=True)
+    shelf.remove("a/b/one.json")
+    assert shelf.entries("a/b") == ["two.json"]
+    for key in ("a/b/two.json", "a/b/two.json", "a/c.json/d.json", "z/z.json"):
+        shelf.remove(key)
+    assert (shelf.entries("a"), read(shelf, "a/c.json")) == (["c.json"], b"x")
+
+
+def test_a_shelf_tells_every_file_below_a_folder_and_when_it_was_written(shelf: Shelf) -> None:
+    started = time.time()
+    for key in ("a/b/one.json", "a/b/two/three.json", "a/other.json", "ab/c.json"):
+        shelf.write(key, [b"x"], replace=True)
+    assert sorted(shelf.files("a")) == ["a/b/one.json", "a/b/two/three.json", "a/other.json"]
+    assert all(started - 2 < written < time.time() + 2 for written in shelf.files("a").values())
+    assert shelf.files("elsewhere") == shelf.files("a/other.json/b") == {}
+
+
+def test_a_removed_version_is_gone_with_its_files_and_the_others_stay(
+    store: ArtifactStore, shelf: Shelf, folder: Path, tmp_path: Path
+) -> None:
+    first = published(store, folder)
+    second = published(store, made(tmp_path / "made", manifest_json=b"{}"))
+    for _ in range(2):
+        store.remove(first)
+    assert store.versions("router", "default") == [second]
+    assert {key.split("/")[2].removesuffix(".json") for key in shelf.files("router")} == {second.version}
+    assert files_in(store.fetch(second, to=tmp_path / "fetched"))["manifest.json"] == b"{}"
+    assert files_in(store.fetch(published(store, made(tmp_path / "made")), to=tmp_path / "fetched")) == FILES
+
+
+def test_the_index_of_a_version_goes_before_its_files(store: ArtifactStore, shelf: Shelf, folder: Path) -> None:
+    gone: list[str] = []
+
+    class Watched:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(shelf, name)
+
+        def remove(self, key: str) -> None:
+            gone.append(key)
+            shelf.remove(key)
+
+    watched = ArtifactStore(cast(Shelf, Watched()), max_bytes=2**30, clock=ManualClock())
+    artifact = published(store, folder)
+    watched.remove(artifact)
+    again = published(store, folder)
+    watched.sweep("router", (), older_than_s=-(2**31))
+    assert gone[0] == gone[len(FILES) + 1] == f"router/default/{artifact.version}.json"
+    assert (len(gone), again.version) == (2 * len(FILES) + 2, artifact.version)
+
+
+def test_a_sweep_removes_what_nobody_keeps_and_what_a_crash_left(
+    store: ArtifactStore, shelf: Shelf, folder: Path, clock: ManualClock, tmp_path: Path
+) -> None:
+    kept, other = published(store, folder), published(store, folder, name="other")
+    row_lost = published(store, made(tmp_path / "made", manifest_json=b"{}"))
+    for key in ("0123456789ab/adapter_model.safetensors", "ffffffffffff.json", "notes.txt"):
+        shelf.write(f"router/default/{key}", [b"x"], replace=True)
+    clock.at = time.time() + 3600
+    keep = {("default", kept.version), ("other", other.version)}
+    assert store.sweep("router", keep, older_than_s=3700) == store.sweep("adapter", (), older_than_s=0) == []
+    gone = store.sweep("router", keep, older_than_s=3000)
+    assert gone == [("default", version) for version in sorted(("0123456789ab", row_lost.version, "ffffffffffff"))]
+    assert store.versions("router", "default") + store.versions("router", "other") == [kept, other]
+    assert sorted(shelf.entries("router/default")) == sorted([kept.version, f"{kept.version}.json", "notes.txt"])
+    assert files_in(store.fetch(kept, to=tmp_path / "fetched")) == FILES
+
+
+def test_a_sweep_spares_a_version_of_which_a_file_was_written_lately(
+    store: ArtifactStore, shelf: Shelf, clock: ManualClock
+) -> None:
+    shelf.write("router/default/0123456789ab/old.json", [b"x"], replace=True)
+    time.sleep(2.1)
+    shelf.write("router/default/0123456789ab/new.json", [b"x"], replace=True)
+    clock.at = max(shelf.files("router").values()) + 1
+    assert store.sweep("router", (), older_than_s=2) == []
+    assert len(shelf.files("router")) == 2
+    clock.at += 2
+    assert store.sweep("router", (), older_than_s=2) == [("default", "0123456789ab")]
+    assert shelf.files("router") == {}

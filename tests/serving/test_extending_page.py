@@ -83,6 +83,8 @@ def test_the_artifact_store_of_the_page_publishes_finds_and_fetches(stores: Regi
     assert store.names("router") == ["default"]
     assert store.find("router", "default", version=artifact.version[:6]) == artifact
     assert files_in(store.fetch(artifact, to=tmp_path / "fetched")) == FILES
+    assert store.sweep("router", (), older_than_s=-1) == [("default", artifact.version)]
+    assert store.names("router") == []
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -239,3 +240,34 @@ def test_without_a_path_the_versions_lie_in_the_home_that_is_given(folder: Path,
     for place in ("home", "mine"):
         assert files_in(tmp_path / place / "router" / "default" / artifact.version) == FILES
     assert not (tmp_path / "other").exists()
+
+
+def test_a_sweep_takes_the_drafts_of_killed_writers_also_from_a_version_that_is_kept(
+    shelf: CountingShelf, folder: Path, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+    store = ArtifactStore(shelf, max_bytes=2**30, clock=clock)
+    artifact = published(store, folder)
+    drafts = [f".{artifact.version}.json.7.aa", f"{artifact.version}/.README.md.7.bb"]
+    for draft in drafts:
+        (tmp_path / "store" / "router" / "default" / draft).write_bytes(b"half")
+    clock.at = time.time() + 10
+    keep = {("default", artifact.version)}
+    assert store.sweep("router", keep, older_than_s=3600) == []
+    assert len(shelf.files("router")) == len(FILES) + 1 + len(drafts)
+    assert store.sweep("router", keep, older_than_s=5) == []
+    assert len(shelf.files("router")) == len(FILES) + 1
+    assert files_in(store.fetch(artifact, to=tmp_path / "fetched")) == FILES
+
+
+def test_files_are_written_and_removed_in_one_folder_at_once(shelf: CountingShelf) -> None:
+    def turn(number: int) -> bool:
+        key = f"a/b/{number}.json"
+        written = shelf.write(key, [b"x"], replace=bool(number % 2))
+        shelf.remove(key)
+        return written
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(turn, range(400))) == [True] * 400
+    assert shelf.files("") == {}
+    assert shelf.entries("a") == []

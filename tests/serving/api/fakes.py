@@ -146,6 +146,9 @@ class FakeModels:
         ]
         return [listing for listing in names if caller.may_use(listing.id)]
 
+    def knows(self, name: str, caller: Principal) -> bool:
+        return any(listing.id == name for listing in self.visible(caller))
+
 
 class FakeReadiness:
     """Ready unless told otherwise."""

@@ -44,6 +44,7 @@ def deployments(change: Change | None = None, *, store_url: str = "sqlite://", c
         salt_key="salt",
         store_url=store_url,
         spool="/state/spool",
+        adapters=None,
         listeners="/scratch/g",
     )
     application = stack_application(plan, models=ModelStore(None), claims="/claims")

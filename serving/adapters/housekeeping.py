@@ -1,0 +1,165 @@
+"""What goes on behind releases: one gateway at a time sees to it that replicas hold what the registry says.
+
+Takes back what a dead gateway began, retires what has been warm long enough, brings replicas to what is wanted, and
+sweeps files without a row. Every step can be done twice, and by whichever gateway holds the lease. Does not decide what
+is wanted: `releases.py` does, and `canary.py` when a trial ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from models.adapters.names import AdapterRef
+from models.adapters.states import LOADED
+from models.artifacts.artifact import VERSION_DIGITS
+from models.artifacts.store import ArtifactStore
+from models.clock import Clock
+from models.types import Endpoint
+from serving.adapters import rules
+from serving.adapters.registry import KIND
+from serving.adapters.releases import Actor, Releases
+from serving.adapters.replicas import Replicas
+from serving.periodic import Periodic
+from serving.store.adapters import MARK, AdapterRow, AdapterTable, AuditRow, VersionRow, ref_of
+from serving.store.views import ViewTable
+
+LEASE = "adapters"
+ROUND_S = 2.0
+LEASES = 3  # times the time after which a gateway counts as gone
+UNLOAD_WAIT_S = 5.0
+SWEEP_EVERY_S = 600.0
+ORPHAN_S = 3600.0
+RETRY_S = 30.0
+SELF = "penstock"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What housekeeping works on."""
+
+    table: AdapterTable
+    views: ViewTable
+    replicas: Replicas
+    releases: Releases
+    artifacts: ArtifactStore
+    cards: tuple[str, ...]
+    gateway: str
+    gone_s: float
+    clock: Clock
+
+
+class Housekeeping:
+    """Keeps house while this gateway holds the lease. `judge`: looks at the canaries."""
+
+    def __init__(self, house: House, *, judge: Callable[[], Awaitable[None]]) -> None:
+        self._house = house
+        self._judge = judge
+        self._swept = house.clock.monotonic()
+
+    @asynccontextmanager
+    async def open(self, *, every_s: float = ROUND_S) -> AsyncGenerator[None]:
+        """Keep house while the block is open."""
+        async with Periodic(self.round, every_s=every_s):
+            yield
+
+    async def round(self) -> None:
+        """One look at everything; nothing while another gateway has the lease."""
+        house = self._house
+        if not await house.views.hold(LEASE, house.gateway, now=house.clock.now(), for_s=LEASES * house.gone_s):
+            return
+        await self._take_back()
+        await self._retire()
+        await self._judge()
+        await asyncio.gather(*(self._bring(card) for card in house.cards))
+        if house.clock.monotonic() - self._swept >= SWEEP_EVERY_S:
+            self._swept = house.clock.monotonic()
+            await self._sweep()
+
+    async def _take_back(self) -> None:
+        """What a gateway that is gone had begun."""
+        house = self._house
+        begun = await house.table.in_states("loading", "uploaded")
+        alive = await house.views.alive(MARK, since=house.clock.now() - house.gone_s)
+        for adapter, row in begun:
+            if row.holder in alive or house.clock.now() - row.state_at < house.gone_s:
+                continue
+            actor, reason = Actor(adapter.org, SELF), f"gateway {row.holder} ended in the middle of it"
+            if row.state == "loading":
+                await house.releases.take_back(adapter, row, actor=actor, detail={"reason": reason})
+            else:
+                await self._fail(adapter, row, reason=reason)
+
+    async def _fail(self, adapter: AdapterRow, row: VersionRow, *, reason: str) -> None:
+        house = self._house
+        async with house.table.changing() as change:
+            found = await change.version(adapter.id, row.number)
+            if found is not None and found.state == "uploaded":
+                failed = rules.stepped(found, "failed", now=house.clock.now(), reason=reason, bytes=0)
+                await change.put_version(failed)
+                detail = {"version": row.number, "reason": reason}
+                await change.note(AuditRow(house.clock.now(), adapter.org, SELF, "push stopped", adapter.name, detail))
+
+    async def _retire(self) -> None:
+        """What no alias has named for long enough."""
+        house = self._house
+        for adapter, row in await house.table.in_states("draining"):
+            if row.warm_until is None or row.warm_until > house.clock.now():
+                continue
+            async with house.table.changing() as change:
+                found = await change.version(adapter.id, row.number)
+                if found is None or found.state != "draining" or (found.warm_until or 0) > house.clock.now():
+                    continue
+                await change.put_version(rules.stepped(found, "retired", now=house.clock.now()))
+                detail = {"version": row.number}
+                await change.note(AuditRow(house.clock.now(), adapter.org, SELF, "retired", adapter.name, detail))
+
+    async def _bring(self, card: str) -> None:
+        """Make the replicas of a card hold what is wanted: what they lack first, then away with the rest."""
+        house = self._house
+        endpoints = house.replicas.of(card)
+        told = await asyncio.gather(*(house.replicas.status(endpoint) for endpoint in endpoints))
+        snapshot = await house.table.snapshot()  # after the replicas were asked: what was begun since then is in it
+        adapters = {row.id: row for row in snapshot.adapters if row.base == card}
+        versions = [row for row in snapshot.versions if row.adapter in adapters and row.digest]
+        wanted = {ref.engine_name: ref for ref in (ref_of(adapters[row.adapter], row) for row in versions)}
+        due = [ref_of(adapters[row.adapter], row).engine_name for row in versions if row.state in LOADED]
+        for endpoint, status in zip(endpoints, told, strict=True):
+            if status is not None:
+                rows = {one["engine_name"]: one for one in status["adapters"]}
+                lacking = [name for name in due if name not in rows or self._may_try(rows[name])]
+                await self._load(card, (wanted[name] for name in lacking))
+                gone = [name for name, one in rows.items() if name not in wanted and one["state"] != "loading"]
+                await self._unload(endpoint, gone)
+
+    def _may_try(self, told: Mapping[str, Any]) -> bool:
+        """Whether a version that a replica could not load is worth another try."""
+        error = told.get("last_error")
+        return told["state"] == "failed" and error is not None and self._house.clock.now() - error["at"] > RETRY_S
+
+    async def _load(self, card: str, refs: Iterable[AdapterRef]) -> None:
+        for ref in refs:
+            for outcome in await self._house.replicas.load(card, ref):
+                if outcome.problem is not None:
+                    log.warning(
+                        "adapter_not_loaded", adapter=ref.engine_name, replica=outcome.replica, reason=outcome.problem
+                    )
+
+    async def _unload(self, endpoint: Endpoint, names: Iterable[str]) -> None:
+        for name in sorted(names):
+            if await self._house.replicas.unload(endpoint, name, wait_s=UNLOAD_WAIT_S):
+                log.info("adapter_unloaded", adapter=name, replica=endpoint.replica)
+
+    async def _sweep(self) -> None:
+        """Files that no row speaks of: of a push that was cut, or a deletion that was."""
+        house = self._house
+        keep = {(adapter, digest[:VERSION_DIGITS]) for adapter, digest in await house.table.digests()}
+        for name, version in await asyncio.to_thread(house.artifacts.sweep, KIND, keep, older_than_s=ORPHAN_S):
+            log.info("adapter_files_swept", artifact=name, version=version)

@@ -1,0 +1,321 @@
+"""Releases: a version onto every replica, then the alias onto the version; and every way back.
+
+The story of a release reads in `promote`: claim, load everywhere, flip, wait for every gateway. Owns that a release
+happens whole or leaves everything as it was. Does not own what is allowed (`rules.py`), rows (`serving/store`), or what
+comes after: `housekeeping.py` unloads, judges canaries, and takes back what a dead gateway began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from models.adapters.states import LOADED
+from models.clock import Clock
+from models.crash import CrashPoints
+from models.errors import InvalidRequest, NotFound, Unavailable
+from serving.adapters import rules
+from serving.adapters.replicas import Outcome, Replicas
+from serving.periodic import ticks
+from serving.store.adapters import (
+    MARK,
+    AdapterChange,
+    AdapterRow,
+    AdapterTable,
+    AliasRow,
+    AuditRow,
+    VersionRow,
+    ref_of,
+)
+from serving.store.views import ViewTable
+
+CONFIRM_S = 15.0
+CONFIRM_POLL_S = 0.05
+
+
+class ReleaseStopped(Unavailable):
+    """A replica could not load the version; nothing was changed. Its words are for operators and are told them."""
+
+    told = True
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who releases: an org's key."""
+
+    org: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a release did. `waiting`: gateways that live and have not confirmed the new alias; none as a rule."""
+
+    adapter: AdapterRow
+    alias: AliasRow
+    loads: Sequence[Outcome]
+    waiting: Sequence[str]
+
+
+class Claim(NamedTuple):
+    """A version that is to be released, and whether this release has to load it."""
+
+    adapter: AdapterRow
+    version: VersionRow
+    fresh: bool
+
+
+class Releases:
+    """Changes what aliases point to. `revisions`: the base revision that the stack serves, by card."""
+
+    def __init__(
+        self,
+        table: AdapterTable,
+        views: ViewTable,
+        *,
+        replicas: Replicas,
+        revisions: Mapping[str, str],
+        terms: ReleaseTerms,
+        clock: Clock,
+    ) -> None:
+        self._table = table
+        self._views = views
+        self._replicas = replicas
+        self._revisions = revisions
+        self._terms = terms
+        self._clock = clock
+
+    async def promote(self, actor: Actor, name: str, *, number: int, alias: str | None = None) -> Released:
+        """Make a version live under an alias (the adapter's name unless another is given), on every replica at once.
+
+        When this returns, a call that any gateway takes from now on gets this version. Raises `ReleaseStopped`, with
+        nothing changed, when a replica cannot load it.
+        """
+        claim = await self._claim(actor, name, number=number)
+        loads = await self._loaded(actor, claim)
+
+        async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
+            public = self._public(alias, adapter)
+            known = await change.alias(actor.org, public)
+            return rules.pointed(known, adapter, name=public, number=number, now=self._clock.now())
+
+        return await self._flipped(actor, claim, action="promote", flip=flip, loads=loads)
+
+    async def canary(
+        self,
+        actor: Actor,
+        name: str,
+        *,
+        number: int,
+        weight: float,
+        bounds: Mapping[str, Any] | None = None,
+        alias: str | None = None,
+    ) -> Released:
+        """Let a part of the callers (weight in percent) try a version, on every replica, and judge it."""
+        claim = await self._claim(actor, name, number=number)
+        loads = await self._loaded(actor, claim)
+        terms = {"version": number, "since": self._clock.now(), "by": actor.name, "bounds": dict(bounds or {})}
+
+        async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
+            known = await change.alias(actor.org, self._public(alias, adapter))
+            return rules.tried(known, number, weight=weight, terms=terms, now=self._clock.now())
+
+        return await self._flipped(actor, claim, action="canary", flip=flip, loads=loads)
+
+    async def rollback(
+        self, actor: Actor, name: str, *, alias: str | None = None, evidence: Mapping[str, Any] | None = None
+    ) -> Released:
+        """End a canary, or else go back to the version that was live before: at once while that one is warm."""
+        adapter = await self._require(actor.org, name)
+        known = await self._table.alias(actor.org, self._public(alias, adapter))
+        if known is None:
+            raise NotFound("Nothing is live under this name.", param="alias")
+        if known.canary is None:
+            return await self._back(actor, adapter, known, evidence=evidence)
+        return await self._end_canary(actor, adapter, known, evidence=evidence)
+
+    async def retire(self, actor: Actor, name: str) -> AdapterRow:
+        """Take an adapter's aliases away and unload its versions when their last calls have ended."""
+        now = self._clock.now()
+        async with self._table.changing() as change:
+            adapter = _required(await change.adapter(actor.org, name))
+            for alias in await change.aliases(adapter.id):
+                await change.drop_alias(alias.org, alias.name)
+            for row in await change.versions(adapter.id):
+                if row.state == "ready":
+                    await change.put_version(rules.stepped(row, "draining", now=now, warm_until=now))
+                elif row.state == "draining":
+                    await change.put_version(replace(row, warm_until=now))
+                elif row.state == "validated":
+                    await change.put_version(rules.stepped(row, "retired", now=now))
+            await self._note(change, actor, "retire", name, detail={})
+        await self._confirmed(change.mark)
+        return adapter
+
+    async def take_back(self, adapter: AdapterRow, row: VersionRow, *, actor: Actor, detail: Mapping[str, Any]) -> None:
+        """A load that will not be finished: as if it had never begun. Replicas forget it at the next look."""
+        async with self._table.changing() as change:
+            found = await change.version(adapter.id, row.number)
+            if found is None or found.state != "loading" or found.holder != row.holder:
+                return
+            await change.put_version(rules.stepped(found, "validated", now=self._clock.now()))
+            await self._note(change, actor, "load stopped", adapter.name, detail={"version": row.number, **detail})
+
+    async def _back(
+        self, actor: Actor, adapter: AdapterRow, known: AliasRow, *, evidence: Mapping[str, Any] | None
+    ) -> Released:
+        number = rules.way_back(known)
+        claim = await self._claim(actor, adapter.name, number=number)
+        loads = await self._loaded(actor, claim)
+
+        async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
+            now_known = await change.alias(actor.org, known.name)
+            if now_known is None or now_known.targets != known.targets:
+                raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
+            return rules.pointed(now_known, adapter, name=known.name, number=number, now=self._clock.now())
+
+        return await self._flipped(actor, claim, action="rollback", flip=flip, loads=loads, evidence=evidence)
+
+    async def _end_canary(
+        self, actor: Actor, adapter: AdapterRow, known: AliasRow, *, evidence: Mapping[str, Any] | None
+    ) -> Released:
+        async with self._table.changing() as change:
+            alias = await change.alias(actor.org, known.name)
+            if alias is None or alias.canary is None or alias.targets != known.targets:
+                raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
+            row = rules.untried(alias, now=self._clock.now())
+            await change.put_alias(row)
+            await self._drain(change, adapter)
+            detail = {"alias": alias.name, "canary": alias.canary, "evidence": dict(evidence or {})}
+            await self._note(change, actor, "rollback", adapter.name, detail=detail)
+        return Released(adapter, row, (), await self._confirmed(change.mark))
+
+    async def _claim(self, actor: Actor, name: str, *, number: int) -> Claim:
+        """The version, put into `loading` by us unless replicas have it already."""
+        async with self._table.changing() as change:
+            adapter = _required(await change.adapter(actor.org, name))
+            row = rules.require_row(await change.version(adapter.id, number), number)
+            rules.require_base(adapter, row, revisions=self._revisions)
+            if row.state in LOADED:
+                return Claim(adapter, row, fresh=False)
+            if row.state == "loading":
+                raise InvalidRequest(f"Version {number} is being loaded by another call.", code="already_exists")
+            row = rules.stepped(row, "loading", now=self._clock.now(), holder=self._terms.gateway)
+            await change.put_version(row)
+            await self._note(change, actor, "load", name, detail={"version": number})
+        self._terms.crash.reach("adapters.claimed")
+        return Claim(adapter, row, fresh=True)
+
+    async def _loaded(self, actor: Actor, claim: Claim) -> list[Outcome]:
+        """Every replica's acknowledgement, or everything as it was."""
+        try:
+            if not self._replicas.of(claim.adapter.base):
+                raise ReleaseStopped(
+                    f"No replica of {claim.adapter.base!r} is running. Nothing was changed.", retry_after_s=5
+                )
+            loads = await self._replicas.load(claim.adapter.base, ref_of(claim.adapter, claim.version))
+            if failed := [load for load in loads if load.problem is not None]:
+                raise _stopped(failed)
+        except BaseException as error:
+            if claim.fresh:
+                reason = {"reason": str(error)[:500] or type(error).__name__}
+                await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=actor, detail=reason))
+            raise
+        self._terms.crash.reach("adapters.loaded")
+        return loads
+
+    async def _flipped(
+        self,
+        actor: Actor,
+        claim: Claim,
+        *,
+        action: str,
+        flip: Any,
+        loads: list[Outcome],
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Released:
+        """One transaction: the version is ready, the alias points to it, what no alias names drains."""
+        adapter, number = claim.adapter, claim.version.number
+        async with self._table.changing() as change:
+            row = rules.require_row(await change.version(adapter.id, number), number)
+            if row.state == "loading" and row.holder != self._terms.gateway:
+                raise InvalidRequest(f"Version {number} was taken over by another call.")
+            alias: AliasRow = await flip(change, adapter)
+            if row.state != "ready":
+                await change.put_version(rules.stepped(row, "ready", now=self._clock.now()))
+            await change.put_alias(alias)
+            await self._drain(change, adapter)
+            detail = {
+                "alias": alias.name,
+                "version": number,
+                "targets": [list(target) for target in alias.targets],
+                "loads_ms": {load.replica: load.times_ms for load in loads},
+                **({"evidence": dict(evidence)} if evidence else {}),
+            }
+            await self._note(change, actor, action, adapter.name, detail=detail)
+            self._terms.crash.reach("adapters.before_flip")
+        self._terms.crash.reach("adapters.flipped")
+        # A replica that came in between has read an older state: it is brought to this one before anybody waits for it.
+        await self._replicas.load(adapter.base, ref_of(adapter, claim.version))
+        return Released(adapter, alias, loads, await self._confirmed(change.mark))
+
+    async def _drain(self, change: AdapterChange, adapter: AdapterRow) -> None:
+        now = self._clock.now()
+        for row in rules.unnamed(await change.versions(adapter.id), await change.aliases(adapter.id)):
+            warm_until = now + self._terms.warm_s
+            await change.put_version(rules.stepped(row, "draining", now=now, warm_until=warm_until))
+
+    async def _confirmed(self, mark: int) -> list[str]:
+        """Return when every gateway that lives works by this mark; the ones that do not, when that takes too long."""
+        behind: list[str] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CONFIRM_S):
+                async for _ in ticks(CONFIRM_POLL_S):
+                    behind = await self._views.behind(MARK, mark, since=self._clock.now() - self._terms.gone_s)
+                    if not behind:
+                        break
+        return behind
+
+    async def _require(self, org: str, name: str) -> AdapterRow:
+        return _required(await self._table.find(org, name))
+
+    def _public(self, alias: str | None, adapter: AdapterRow) -> str:
+        if alias is None:
+            return adapter.name
+        return rules.require_free_name(alias, taken=self._terms.model_names, param="alias")
+
+    async def _note(
+        self, change: AdapterChange, actor: Actor, action: str, subject: str, *, detail: Mapping[str, Any]
+    ) -> None:
+        await change.note(AuditRow(self._clock.now(), actor.org, actor.name, action, subject, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTerms:
+    """What a release needs to know of its surroundings. `gateway`: this process; `warm_s`: how long a version that was
+    replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone.
+    """
+
+    gateway: str
+    warm_s: float
+    gone_s: float
+    model_names: frozenset[str]
+    crash: CrashPoints
+
+
+def _stopped(failed: Sequence[Outcome]) -> ReleaseStopped:
+    first = failed[0]
+    others = f" So could {len(failed) - 1} more." if len(failed) > 1 else ""
+    problem = (first.problem or "").rstrip(".")
+    return ReleaseStopped(
+        f"Replica {first.replica} could not load the version: {problem}.{others} Nothing was changed.", retry_after_s=5
+    )
+
+
+def _required(adapter: AdapterRow | None) -> AdapterRow:
+    if adapter is None:
+        raise NotFound("There is no such adapter.", param="name")
+    return adapter
