@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from models.config import PluginSettings
 from models.errors import ConfigurationError
+from models.problems import first_problem
 
 
 class Registry:
@@ -45,6 +46,4 @@ class Registry:
         try:
             return settings.model_validate(value)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise PydanticCustomError("plugin", f"{where}: {first['msg']}".replace("{", "{{")) from None
+            raise PydanticCustomError("plugin", first_problem(error, whole=kind).replace("{", "{{")) from None

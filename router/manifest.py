@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from pydantic import Field, ValidationError
 
 from models.config import Frozen
-from models.embedders import Embedder
+from models.embedders import Embedder, Identity
 from models.errors import ConfigurationError
 from router.surface import VERSION
 
@@ -46,7 +46,7 @@ class Manifest(Frozen):
         default_factory=dict, description="Gains from here on go to the large tier."
     )
 
-    def require(self, embedder: Embedder) -> None:
+    def require(self, embedder: Embedder | Identity) -> None:
         """Raise `ConfigurationError` unless the model was trained with this embedder, read as deep and as far."""
         trained, here = (
             (self.embedder, self.depths, self.max_tokens),

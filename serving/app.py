@@ -38,11 +38,12 @@ from serving.api.routes import build_api
 from serving.classifier.client import NAME as CLASSIFIER
 from serving.classifier.client import ClassifierClient, Limits
 from serving.classifier.explainer import Explainer
-from serving.classifier.releases import ReleaseBook
+from serving.classifier.releases import REFRESH_S, ReleaseBook
 from serving.engines.attempts import EngineClient
 from serving.engines.endpoints import ReplicaPicker
 from serving.engines.upstream import Upstream
 from serving.fleet import ServedFleet
+from serving.periodic import Periodic
 from serving.pipeline.pipeline import Pipeline
 from serving.pipeline.sessions import Sessions
 from serving.settings import Settings
@@ -128,7 +129,9 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
             store=store,
             classifier=classifier,
         )
-        sessions = Sessions(store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock)
+        sessions = Sessions(
+            store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
+        )
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -242,7 +245,7 @@ async def _classifier(parts: GatewayParts, store: Store) -> AsyncIterator[Classi
         limits=Limits(named.deadline_s),
         clock=parts.clock,
     )
-    async with client, book.open(client.load):
+    async with client, book.open(client.load), Periodic(client.introduce, every_s=REFRESH_S):
         yield client
 
 

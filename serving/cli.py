@@ -10,9 +10,12 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperGroup
+from yaml import YAMLError
 
 from models.errors import PenstockError
+from models.problems import first_problem, yaml_problem
 from serving.commands.terminal import print_problem
 
 COMMANDS = {
@@ -42,7 +45,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PenstockError as error:
-            _end(error, error.public, error.detail)
+            _end(error, error.public, _detail(error))
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise  # whoever read the output has enough: the command line ends without a word
@@ -82,6 +85,14 @@ def _end(error: Exception, *sentences: str | None) -> NoReturn:
     for sentence in filter(None, sentences):
         print_problem(sentence)
     raise typer.Exit(1) from error
+
+
+def _detail(error: PenstockError) -> str | None:
+    """What stands behind an error. Of all that pydantic or YAML say of a file the first problem is enough."""
+    cause = error.__cause__
+    if error.detail is None or not isinstance(cause, ValidationError | YAMLError):
+        return error.detail
+    return f"{first_problem(cause) if isinstance(cause, ValidationError) else yaml_problem(cause)}."
 
 
 def _operating_system_says(error: OSError) -> str:

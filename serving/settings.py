@@ -18,8 +18,9 @@ from models.artifacts import ArtifactSettings
 from models.artifacts.folder import FolderSettings
 from models.config import Frozen
 from models.errors import ConfigurationError
+from models.problems import first_problem, yaml_problem
 from models.types import Tier
-from router.policies import PolicySettings, StaticSettings
+from router.policies import PolicySettings, StaticSettings, classifier_of
 
 PROFILES = Path(__file__).parent / "profiles"
 
@@ -173,6 +174,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _versions_reach_every_classifier(self) -> Settings:
+        joined, reads = self.ray.address is not None, classifier_of(self.router) is not None
+        if joined and reads and not self.artifacts.reaches_every_node:
+            raise ValueError(
+                "artifacts.shared: on a joined cluster (`ray.address`) a classifier may run on any node, and the folder"
+                " of published routers is on this one. Set it where every node mounts the folder, or use another store,"
+                " such as `artifacts.kind` s3"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tiers_are_engines(self) -> Settings:
         cards = [engine.card for engine in self.engines]
         if doubled := {card for card in cards if cards.count(card) > 1}:
@@ -199,7 +211,7 @@ def read_profile(profile: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"Profile {profile!r} cannot be read.", detail=str(error)) from error
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"Profile {profile!r} is not YAML.", detail=str(error)) from error
+        raise ConfigurationError(f"Profile {profile!r} is not YAML: {yaml_problem(error)}.") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values) or "profile" in values:
         raise ConfigurationError(f"Profile {profile!r} must be a mapping of sections: {', '.join(_sections())}.")
     return values
@@ -216,7 +228,7 @@ def load_settings(profile: str, overrides: dict[str, Any] | None = None) -> Sett
         settings = Settings(profile=_path(profile).stem, **values)
         changed = {name: _changed(getattr(settings, name), fields) for name, fields in (overrides or {}).items()}
     except ValidationError as error:
-        raise ConfigurationError(_first_problem(profile, error)) from error
+        raise ConfigurationError(f"Profile {profile!r}: {first_problem(error, whole='settings')}.") from error
     except SettingsError as error:
         raise ConfigurationError("A PENSTOCK__ variable holds a section that is no JSON.", detail=str(error)) from error
     return settings.model_copy(update=changed)
@@ -239,9 +251,3 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     for name in environment:
         if name.upper().startswith(prefix) and name[len(prefix) :].split("__")[0].lower() not in _sections():
             raise ConfigurationError(f"Unknown setting {name[:64]!r}. Sections: {', '.join(_sections())}.")
-
-
-def _first_problem(profile: str, error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "settings"
-    return f"Profile {profile!r}: {where}: {first['msg']}."

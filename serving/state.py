@@ -21,6 +21,8 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from models.config import Frozen
 from models.errors import ConfigurationError
+from models.privacy import private_folder
+from models.problems import first_problem
 from serving.settings import StoreSettings
 
 
@@ -103,6 +105,11 @@ class StateDir:
         return self.path / "fetched"
 
     @property
+    def embeddings(self) -> Path:
+        """Vectors of labelled prompts, so that the next training starts at once."""
+        return self.path / "embeddings"
+
+    @property
     def drafts(self) -> Path:
         """Files on their way in or out."""
         return self.path / "drafts"
@@ -116,7 +123,7 @@ class StateDir:
         """Make the folder and its rooms, readable by their owner only."""
         try:
             for folder in (self.path, self.logs, self.path / "secrets"):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                private_folder(folder)
         except OSError as error:
             raise ConfigurationError(
                 f"The state folder {str(self.path)!r} cannot be used: {error.strerror}. Choose one with --state-dir."
@@ -130,14 +137,14 @@ class StateDir:
         """The secret of this name; the first call makes it, every later one (of any process) reads the same."""
         path = self.secret_path(name)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(path.parent)
             _publish_once(path, secrets.token_hex(32))
         return path.read_text()
 
     def keep_secret(self, name: str, value: str) -> None:
         """Store a secret that was made elsewhere, over an older one."""
         path = self.secret_path(name)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path.parent)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         _write(draft, value)
         draft.replace(path)
@@ -160,9 +167,10 @@ class StateDir:
             return StackInfo.model_validate(json.loads(self.stack_file.read_text()))
         except FileNotFoundError:
             return None
-        except (ValueError, ValidationError) as error:
+        except ValueError as error:  # what pydantic raises is one
+            problem = first_problem(error) if isinstance(error, ValidationError) else str(error)
             raise ConfigurationError(
-                f"{str(self.stack_file)!r} is not readable. `penstock down` clears it.", detail=str(error)
+                f"{str(self.stack_file)!r} is not readable. `penstock down` clears it.", detail=problem
             ) from error
 
     def running(self) -> StackInfo:

@@ -34,6 +34,11 @@ class ArtifactStoreSettings(PluginSettings):
         2 * 2**30, gt=0, description="Most bytes of one version; more are neither published nor fetched."
     )
 
+    @property
+    def reaches_every_node(self) -> bool:
+        """Whether each node of a cluster finds there what another one has published."""
+        return True
+
 
 ArtifactSettings = Annotated[SerializeAsAny[ArtifactStoreSettings], BeforeValidator(ARTIFACT_STORES.read)]
 

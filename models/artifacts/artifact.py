@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from models.config import Frozen
 from models.digests import listing_sha256
 from models.errors import ConfigurationError
+from models.problems import first_problem
 
 ArtifactKind = Literal["router", "adapter"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -71,9 +72,7 @@ def described(**fields: Any) -> Artifact:
     try:
         return Artifact(**fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"This cannot be published. {where or 'artifact'}: {first['msg']}.") from error
+        raise ConfigurationError(f"This cannot be published. {first_problem(error, whole='artifact')}.") from error
 
 
 def is_name(text: str) -> bool:

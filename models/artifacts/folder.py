@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from models.artifacts import ArtifactStoreSettings
 from models.artifacts.contents import file_blocks
 from models.errors import ConfigurationError
+from models.privacy import new_private_file, private_folder
 
 ATTEMPTS = 20
 
@@ -23,6 +24,17 @@ class FolderSettings(ArtifactStoreSettings):
 
     kind: Literal["folder"] = Field("folder", description="A local folder, or a mounted one.")
     path: Path | None = Field(None, description="The folder, absolute. Unset: `artifacts` in the state folder.")
+
+    shared: bool = Field(
+        False,
+        description="Every node of the cluster mounts this folder, at the same path. A joined cluster whose policy has"
+        " a classifier needs that, or another kind of store.",
+    )
+
+    @property
+    def reaches_every_node(self) -> bool:
+        """As its operator says."""
+        return self.shared
 
     @field_validator("path")
     @classmethod
@@ -34,7 +46,10 @@ class FolderSettings(ArtifactStoreSettings):
 
 
 class FolderShelf:
-    """Keys are paths under one folder; a file is written beside its place and then renamed."""
+    """Keys are paths under one folder; a file is written beside its place and then renamed.
+
+    What it makes is for its owner alone: a model holds the beginnings of prompts.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -113,10 +128,10 @@ def _beside(draft: Path) -> BinaryIO:
     """A new file; its folder is made again when somebody removes it, empty, before the file is in it."""
     for _ in range(ATTEMPTS):
         with suppress(FileNotFoundError, FileExistsError):  # the latter from `mkdir`, of a folder that just went
-            draft.parent.mkdir(parents=True, exist_ok=True)
-            return draft.open("xb")
-    draft.parent.mkdir(parents=True, exist_ok=True)
-    return draft.open("xb")
+            private_folder(draft.parent)
+            return new_private_file(draft)
+    private_folder(draft.parent)
+    return new_private_file(draft)
 
 
 def _sync(folder: Path) -> None:

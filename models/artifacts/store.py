@@ -29,6 +29,8 @@ from models.artifacts.contents import contents, holds, source_blocks, verified
 from models.clock import Clock, SystemClock
 from models.errors import ConfigurationError
 from models.locks import alone
+from models.privacy import new_private_file, private_folder
+from models.problems import first_problem
 
 INDEX = re.compile(rf"([0-9a-f]{{{VERSION_DIGITS}}})\.json")
 STORED = re.compile(rf"[a-z]+/(?P<name>[^/]+)/(?P<version>[0-9a-f]{{{VERSION_DIGITS}}})(\.json|/.+)")
@@ -108,7 +110,7 @@ class ArtifactStore:
         if holds(folder, artifact):
             return folder
         try:
-            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_folder(folder.parent)
             with alone(folder.with_name(f".{folder.name}.lock")):
                 if not holds(folder, artifact):
                     self._bring(artifact, folder)
@@ -167,7 +169,7 @@ class ArtifactStore:
         draft.mkdir(mode=0o700)
         try:
             for file in artifact.files:
-                with (draft / file).open("xb") as out:
+                with new_private_file(draft / file) as out:
                     out.writelines(self._stored(artifact, file))
                     out.flush()
                     os.fsync(out.fileno())
@@ -215,7 +217,7 @@ class ArtifactStore:
             if (artifact.kind, artifact.name, artifact.version) == (kind, name, version):
                 return artifact
         except ValidationError as error:
-            raise _damaged(key, detail=str(error)) from error
+            raise _damaged(key, detail=first_problem(error, whole="index")) from error
         raise _damaged(key, detail=f"it is that of {artifact}")
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from models.catalog.schema import ModelCard
 from models.config import Frozen
 from models.errors import ConfigurationError
+from models.problems import yaml_problem
 
 SHIPPED = Path(__file__).with_name("models.yaml")
 
@@ -62,8 +63,10 @@ class Catalog:
 def _read(path: Path) -> tuple[ModelCard, ...]:
     try:
         values: Any = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"Catalog file {path.name!r} is not YAML.", detail=str(error)) from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"Catalog file {path.name!r} is not YAML: {yaml_problem(error)}.") from error
     try:
         return CardFile.model_validate(values).cards
     except ValidationError as error:

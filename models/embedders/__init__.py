@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,17 @@ from models.plugins import Registry
 if TYPE_CHECKING:
     from models.catalog.pull import Puller
 
-__all__ = ["EMBEDDERS", "Embedder", "EmbedderSettings", "Embeddings", "Floats", "Heard", "build_embedder"]
+__all__ = [
+    "EMBEDDERS",
+    "Embedder",
+    "EmbedderSettings",
+    "Embeddings",
+    "Floats",
+    "Heard",
+    "Identity",
+    "build_embedder",
+    "identity_of",
+]
 
 EMBEDDERS = Registry(
     "embedder",
@@ -85,6 +95,26 @@ class Embedder(Protocol):
         `heard` gets the number of texts that are done, now and then, up to all of them.
         """
         ...
+
+
+class Identity(NamedTuple):
+    """What an embedder is, without the embedder: two of the same identity give the same vectors."""
+
+    id: str
+    depths: tuple[int, ...]
+    max_tokens: int
+
+
+def identity_of(settings: PluginSettings, *, puller: Puller | None = None) -> Identity:
+    """What `build_embedder` would give, and `ConfigurationError` where its model is not there.
+
+    A kind that takes long to load has an `identity(settings, puller)` beside its `build`.
+    """
+    module = EMBEDDERS.module(settings.kind)
+    if hasattr(module, "identity"):
+        return cast(Identity, module.identity(settings, puller))
+    made = build_embedder(settings, puller=puller)
+    return Identity(made.id, made.depths, made.max_tokens)
 
 
 def build_embedder(settings: PluginSettings, *, puller: Puller | None = None) -> Embedder:

@@ -20,7 +20,7 @@ from models.catalog.schema import Commit, HubRepo, HubSource
 from models.catalog.store import verify
 from models.config import PluginSettings
 from models.digests import file_sha256, listing_sha256
-from models.embedders import Embeddings, Floats, Heard
+from models.embedders import Embeddings, Floats, Heard, Identity
 from models.embedders.text import readable
 from models.errors import ConfigurationError
 
@@ -163,15 +163,22 @@ Settings = SentenceSettings
 def build(settings: SentenceSettings, puller: Puller | None = None) -> SentenceEmbedder:
     """Load the model: seconds, mostly imports, and the first time a pull of a model of the hub, which is on this
     machine from then on. `ConfigurationError` when it is not there or cannot do what is set."""
-    name, folder = _place(settings, puller)
-    verify(folder, name)
+    _, folder = _place(settings, puller)
+    known = identity(settings, puller)
     try:
         encoder = import_module("models.embedders.encoder").build(settings, folder)
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"The embedder needs the package {error.name!r}. Install the extra `engine`."
         ) from error
-    return SentenceEmbedder(settings, encoder, identity=f"{name}@{model_digest(folder)[:8]}")
+    return SentenceEmbedder(settings, encoder, identity=known.id)
+
+
+def identity(settings: SentenceSettings, puller: Puller | None = None) -> Identity:
+    """What `build` gives, from the digest of the model's files alone: a fraction of a second. Raises as `build`."""
+    name, folder = _place(settings, puller)
+    verify(folder, name)
+    return Identity(f"{name}@{model_digest(folder)[:8]}", settings.depths, settings.max_tokens)
 
 
 def _place(settings: SentenceSettings, puller: Puller | None) -> tuple[str, Path]:

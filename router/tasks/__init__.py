@@ -9,7 +9,6 @@ Kept as `weights.safetensors` and `manifest.json`: numbers and names, nothing th
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from models.errors import ConfigurationError
+from models.problems import first_problem
+from router.files import write_together
 from router.tasks.cues import NAMES, VERSION, rows
 from router.tasks.manifest import FORMAT, Manifest, Measured
 
@@ -81,7 +82,7 @@ class TaskHead:
             raise ConfigurationError(f"{str(folder)!r} holds no task head. {RETRAIN}", detail=str(error)) from error
         except ValidationError as error:
             raise ConfigurationError(
-                f"The manifest of the task head in {str(folder)!r} cannot be read. {RETRAIN}", detail=str(error)
+                f"The manifest of the task head in {str(folder)!r} cannot be read: {first_problem(error)}. {RETRAIN}"
             ) from error
         _check(manifest)
         if hashlib.sha256(weights).hexdigest() != manifest.weights_digest:
@@ -134,17 +135,10 @@ class TaskHead:
         return found
 
     def write(self, folder: Path) -> Manifest:
-        """Write both files, the manifest last, and return it."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write both files, the manifest last, and return it. What is there stays whole until both are written."""
         weights = save({part: np.ascontiguousarray(getattr(self, part)) for part in PARTS})
         manifest = self.manifest.model_copy(update={"weights_digest": hashlib.sha256(weights).hexdigest()})
-        for name, content in ((WEIGHTS, weights), (MANIFEST, manifest.model_dump_json(indent=1).encode() + b"\n")):
-            made = folder / f"{name}.{os.getpid()}"
-            try:
-                made.write_bytes(content)
-                made.replace(folder / name)
-            finally:
-                made.unlink(missing_ok=True)
+        write_together(folder, {WEIGHTS: weights, MANIFEST: manifest.model_dump_json(indent=1).encode() + b"\n"})
         return manifest
 
     def _check_shapes(self) -> None:

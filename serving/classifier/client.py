@@ -102,6 +102,7 @@ class ClassifierClient:
         self._headers = {"authorization": f"Bearer {token}", "content-type": MEDIA_TYPE}
         self._pool = Pool(connect_s=CONNECT_S)
         self._peers: dict[str, Peer] = {}
+        self._introduced: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,23 +147,35 @@ class ClassifierClient:
 
     async def load(self, version: str) -> None:
         """Have every replica load this version, as far as they do so in time: what they miss they load when asked."""
-        body = msgspec.msgpack.encode(Load(version))
-        await self._all(LOAD, body=body, within_s=LOAD_S)
+        await self._have(version, self._directory.endpoints(NAME))
+
+    async def introduce(self) -> None:
+        """Have the replicas that came since the last time load what is live, once: before prompts ask them for it."""
+        release, endpoints = self._live.release, self._directory.endpoints(NAME)
+        if release is None:
+            return
+        new = [endpoint for endpoint in endpoints if endpoint.replica not in self._introduced]
+        self._introduced = frozenset(endpoint.replica for endpoint in endpoints)
+        for version in filter(None, (release.version, release.shadow)):
+            await self._have(version, new)
+
+    async def _have(self, version: str, endpoints: Sequence[Endpoint]) -> None:
+        await self._all(endpoints, LOAD, body=msgspec.msgpack.encode(Load(version)), within_s=LOAD_S)
 
     async def drift(self) -> list[dict[str, Standing]]:
         """By version, what every replica that answers has seen."""
-        found = await self._all(DRIFT, body=b"", within_s=ADMINISTRATION_S)
+        found = await self._all(self._directory.endpoints(NAME), DRIFT, body=b"", within_s=ADMINISTRATION_S)
         stands = []
         for body in found:
             with suppress(msgspec.DecodeError):  # a replica of another release, in a rolling change
                 stands.append(msgspec.msgpack.decode(body, type=dict[str, Standing]))
         return stands
 
-    async def _all(self, path: str, *, body: bytes, within_s: float) -> list[bytes]:
+    async def _all(self, endpoints: Sequence[Endpoint], path: str, *, body: bytes, within_s: float) -> list[bytes]:
         async with asyncio.TaskGroup() as group:
             asked = [
                 group.create_task(self._administer(endpoint, path, body=body, within_s=within_s))
-                for endpoint in self._directory.endpoints(NAME)
+                for endpoint in endpoints
             ]
         return [answer for task in asked if (answer := task.result()) is not None]
 

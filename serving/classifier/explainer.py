@@ -75,7 +75,8 @@ class Explainer:
         stands = [found[version] for found in await self._classifier.drift() if version in found]
         shifts = shifts_of(merged(standing.now for standing in stands), stands[0].then) if stands else {}
         decisions = await self._store.records.decisions(version, self._kind, limit=LOOKED_AT) if version else []
-        return status(history, decisions, causes=causes, shifts=shifts, policy=self._kind)
+        about = stands[0].about if stands else {}
+        return status(history, decisions, causes=causes, shifts=shifts, policy=self._kind, about=about)
 
 
 async def explained(

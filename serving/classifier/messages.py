@@ -63,10 +63,12 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """Quantity → prompts in each of its bins: those seen last, and those of the training."""
+    """Quantity → prompts in each of its bins: those seen last, and those of the training. `about`: the manifest's own
+    words on the model."""
 
     now: dict[str, tuple[int, ...]]
     then: dict[str, tuple[int, ...]]
+    about: dict[str, str] = {}
 
 
 class Load(msgspec.Struct, frozen=True):

@@ -173,7 +173,10 @@ class Releases:
         model = self._find(version)
         if threshold is not None:
             if not math.isfinite(threshold):
-                raise InvalidRequest("A threshold is a number; a share of 0 or 1 is always-small or always-large.")
+                raise InvalidRequest(
+                    f"threshold: {threshold} is no number; a share of 0 or 1 is always-small or always-large.",
+                    param="threshold",
+                )
             return Aim(threshold, None, None)
         if share is None:
             kept = model.manifest.thresholds.get(self._policy)
@@ -182,6 +185,8 @@ class Releases:
                     "This version was never calibrated: name --threshold or --large-share, or calibrate it first."
                 )
             return Aim(kept, None, "calibrated")
+        if not 0 <= share <= 1:  # nor is NaN
+            raise InvalidRequest(f"large_share: {share} is no share; it lies between 0 and 1.", param="large_share")
         seen = await self._scores(version, self._policy, limit=TRAFFIC) if 0 < share < 1 else ()
         if len(seen) < ENOUGH:
             return Aim(model.threshold_for(share, self._policy), share, "training prompts")

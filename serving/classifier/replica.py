@@ -53,7 +53,7 @@ class ClassifierReplica:
             plan.artifacts, home=Path(plan.artifacts_home), cache=Path(plan.fetched), name=settings.name
         )
         puller = Puller(ModelStore(Path(plan.models)), access_of(os.environ), wait=True)
-        self._scorer = scorer = await asyncio.to_thread(scorer_of, settings, routers, puller=puller)
+        self._scorer = scorer = await asyncio.to_thread(scorer_of, settings, routers.model, puller=puller)
         self._open = AsyncExitStack()
         self._readings = await self._open.enter_async_context(
             Batches(scorer.read, most=settings.batch, queue=settings.queue)

@@ -90,7 +90,11 @@ class Scorer:
     def drift(self) -> dict[str, Standing]:
         """Version → the prompts seen last and those of its training, in bins; the first of several processes add up."""
         return {
-            version: Standing(now=dict(loaded.drift.counts()), then=dict(loaded.model.reference.training))
+            version: Standing(
+                now=dict(loaded.drift.counts()),
+                then=dict(loaded.model.reference.training),
+                about=loaded.model.manifest.about(),
+            )
             for version, loaded in self._loaded.items()
         }
 

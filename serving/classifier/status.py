@@ -26,15 +26,19 @@ def status(
     causes: Mapping[str | None, int],
     shifts: Mapping[str, Shift],
     policy: str,
+    about: Mapping[str, str],
 ) -> dict[str, Any]:
     """`decisions`: the last ones of the live version under this policy; `causes`: how many calls of the last hour a
-    model decided about (None) or was left out of; `shifts`: by quantity, of the live version."""
+    model decided about (None) or was left out of; `shifts`: by quantity, of the live version; `about`: what a
+    classifier that has it in memory tells of its model.
+    """
     live = history[0] if history else None
     at_threshold = [one for one in decisions if live is not None and one.route_threshold == live.threshold]
     found = {
         "object": "router.status",
         "policy": policy,
         "live": None if live is None else asdict(live),
+        "model": dict(about) or None,
         "history": [asdict(row) for row in history[1:]],
         "decisions": _counts(at_threshold),
         "defaults": {cause: count for cause, count in causes.items() if cause is not None},

@@ -54,6 +54,7 @@ def pull(model: CardId, *, state_dir: StateOption = None) -> None:
     """Fetch the files of a model and check them. A pull that was cut resumes. Reads HF_TOKEN or HF_TOKEN_PATH."""
     catalog, store = _open(state_dir)
     card = catalog.card(model)
+    state_of(state_dir).create()
     with _progress(card.id) as started:
         folder = Puller(store, access_of(os.environ)).pull(card, started)
     err().print(f"Model {card.id!r} is complete.", markup=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -50,6 +51,13 @@ def span_s(text: str, *, option: str) -> float:
     if found is None:
         raise InvalidRequest(f"--{option} wants a number and one of s, m, h, d, w, such as 30d.", param=option)
     return float(int(found[1]) * SECONDS[found[2]])
+
+
+def finite(value: float | None) -> float | None:
+    """For the `callback` of an option that takes a number: NaN is within every range, and infinity is no price."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number to compare with.")
+    return value
 
 
 def profile_of(given: str | None, state: StateDir) -> str:

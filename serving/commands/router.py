@@ -21,7 +21,7 @@ from models.types import GenerationRequest, Principal
 from router.policies import build_policy, classifier_of, scoring_of
 from router.router import Router
 from serving.classifier.explainer import Classifier, explained
-from serving.classifier.published import PublishedRouters
+from serving.classifier.published import PublishedRouters, unreleased
 from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
 from serving.commands.router_label import app as labelling
 from serving.commands.router_releases import app as releases
@@ -29,7 +29,7 @@ from serving.commands.router_tasks import app as tasks
 from serving.commands.router_training import app as training
 from serving.commands.router_versions import app as versions
 from serving.commands.target import Target, target_of
-from serving.commands.terminal import out, print_json
+from serving.commands.terminal import err, out, print_json
 from serving.fleet import fleet_of
 from serving.settings import Settings, load_settings
 from serving.state import NoStack, StateDir
@@ -127,7 +127,7 @@ async def _explained(text: str, model: str, *, settings: Settings, catalog: Cata
 
 
 async def _classifier(settings: Settings, state: StateDir) -> Classifier | None:
-    """The live version as the store knows it; a stack that was never started has none."""
+    """The live version as the store knows it; before the first release, the model that the profile brings along."""
     classifier = classifier_of(settings.router)
     if classifier is None:
         return None
@@ -136,9 +136,17 @@ async def _classifier(settings: Settings, state: StateDir) -> Classifier | None:
         async with Store.open(state.store_url(settings.store)) as store:
             release = await store.releases.live(classifier.name, scoring_of(settings.router))
     routers = PublishedRouters.of(settings.artifacts, home=state.artifacts, cache=state.fetched, name=classifier.name)
+    find = routers.model
+    if release is None and (own := unreleased(classifier, scoring_of(settings.router))) is not None:
+        release, find = own.release, own.find
+        err().print(
+            f"Nothing is promoted yet: this is the profile's own model, {str(classifier.model)!r}, which the next"
+            " `penstock up` makes live.",
+            markup=False,
+        )
     local: Classifier = import_module("serving.classifier.local").LocalClassifier(
         classifier,
-        routers,
+        find,
         puller=Puller(ModelStore(state.models), access_of(environment()), wait=True),
         release=release,
         policy=scoring_of(settings.router),

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from models.catalog import ModelStore
 from models.errors import ConfigurationError
+from models.privacy import for_owner_alone, private_folder
 from router.manifest import PolicyName
 from router.policies import ClassifierSettings, classifier_of
 from serving.commands.interruption import interruptible
@@ -58,19 +59,23 @@ def library(name: str) -> ModuleType:
 
 
 def embedder_of(state: StateDir) -> Embedder:
-    """The embedder that the stack's classifier has by its profile; without one, that of the extra `router`."""
+    """The embedder that the stack's classifier has by its profile; without one, that of the extra `router`.
+
+    Makes the state folder, where a pulled model and the vectors lie.
+    """
     from models.catalog.pull import Puller, access_of
     from models.embedders import build_embedder
 
     classifier = classifier_of(load_settings(profile_of(None, state)).router) or ClassifierSettings()
+    state.create()
     puller = Puller(ModelStore(state.models), access_of(environment()), wait=True)
     return build_embedder(classifier.embedder.model_copy(update={"threads": None}), puller=puller)
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder and see that it can be written: fail now and not behind the last fold."""
+    """Make the folder, for its owner alone, and see that it can be written: fail now and not behind the last fold."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise ConfigurationError(f"No folder can be made at {str(folder)!r}: {error.strerror}.") from error
     try:
@@ -90,7 +95,8 @@ def labelled_prompts(files: list[Path], *, weak: str | None, strong: str | None,
 def features(texts: tuple[str, ...], embedder: Embedder, *, bar: Bar, cache: Path) -> Prompts:
     """What a router sees of these texts; embedded once, then kept in the folder `cache`."""
     done = bar("embedding", len(texts))
-    found: Prompts = library("training.prepare").prepare(texts, embedder, cache=cache, heard=done)
+    with for_owner_alone():
+        found: Prompts = library("training.prepare").prepare(texts, embedder, cache=cache, heard=done)
     return found
 
 

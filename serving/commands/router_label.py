@@ -27,7 +27,7 @@ from models.demo.evaluate import MAX_TOKENS
 from models.demo.families import FAMILIES, Split
 from models.errors import ConfigurationError, NotFound, PenstockError
 from serving.commands.interruption import INTERRUPTED, interruptible
-from serving.commands.options import JsonOption, StateOption, environment, span_s, state_of
+from serving.commands.options import JsonOption, StateOption, environment, finite, span_s, state_of
 from serving.commands.target import store_url_of, target_of
 from serving.commands.terminal import err, out, print_json
 from serving.opinions import questions_of
@@ -86,7 +86,8 @@ def label(
     ] = False,
     split: Annotated[Split, typer.Option(help="Wordings and values of --demo.")] = Split.TRAIN,
     easy_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Part of --demo that is easy.", show_default="families alike")
+        float | None,
+        typer.Option(min=0, max=1, callback=finite, help="Part of --demo that is easy.", show_default="families alike"),
     ] = None,
     family: Annotated[list[str] | None, typer.Option(help="Of --demo; again for more.", show_default="all")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw of --demo.")] = 1,

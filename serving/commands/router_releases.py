@@ -7,8 +7,9 @@ the terminal; the rules are `serving/classifier/releases.py`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import httpx2
@@ -16,12 +17,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from models.catalog import ModelStore
+from models.catalog.pull import Puller, access_of
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError, Unavailable
+from router.drift import FEWEST
 from router.policies import ClassifierSettings, classifier_of, scoring_of
-from serving.classifier.published import PublishedRouters
+from serving.classifier.published import PublishedRouters, fitting
 from serving.classifier.releases import Releases
-from serving.commands.options import JsonOption, StateOption, environment, profile_of, state_of
+from serving.commands.options import JsonOption, StateOption, environment, finite, profile_of, state_of
 from serving.commands.target import store_url_of, target_of
 from serving.commands.terminal import err, out, print_json
 from serving.settings import Settings, load_settings
@@ -32,12 +36,18 @@ from serving.store.store import Store
 PATIENCE_S = 30.0
 
 ThresholdOption = Annotated[
-    float | None, typer.Option("--threshold", help="Gains from here on go to the large tier.", show_default=False)
+    float | None,
+    typer.Option("--threshold", callback=finite, help="Gains from here on go to the large tier.", show_default=False),
 ]
 ShareOption = Annotated[
     float | None,
     typer.Option(
-        "--large-share", min=0, max=1, help="The threshold for this share of large calls.", show_default=False
+        "--large-share",
+        min=0,
+        max=1,
+        callback=finite,
+        help="The threshold for this share of large calls.",
+        show_default=False,
     ),
 ]
 VersionArgument = Annotated[
@@ -141,13 +151,14 @@ async def _change(change: Change, state: StateDir) -> ReleaseRow:
     settings = load_settings(profile_of(None, state))
     classifier = _classifier(settings)
     routers = PublishedRouters.of(settings.artifacts, home=state.artifacts, cache=state.fetched, name=classifier.name)
+    puller = Puller(ModelStore(state.models), access_of(environment()), wait=True)
     async with Store.open(store_url_of(state)) as store:
         releases = Releases(
             store.releases,
             store.records.scores,
             name=classifier.name,
             policy=scoring_of(settings.router),
-            find=routers.model,
+            find=fitting(routers.model, classifier, puller=puller),
             clock=SystemClock(),
         )
         return await change(releases, routers)
@@ -192,14 +203,16 @@ def _show(found: dict[str, Any]) -> None:
 
 def _show_live(found: dict[str, Any]) -> None:
     console, live, decided = out(), found["live"], found["decisions"]
-    meant = "" if live["share"] is None else f", meant for {live['share']:.0%} large calls"
-    console.print(f"live: version {live['version']} from {live['threshold']:.4f} on{meant}", markup=False)
+    for line in _live_lines(live, found["model"]):
+        console.print(line, markup=False)
     if decided["count"]:
         console.print(
             f"last {decided['count']:,} decisions at this threshold: {decided['large_share']:.1%} large"
             f" ({decided['routed_large_share']:.1%} with conversations that stay)",
             markup=False,
         )
+    else:
+        console.print("no decisions at this threshold yet")
     if found["defaults"]:
         causes = ", ".join(f"{cause} {count}" for cause, count in sorted(found["defaults"].items()))
         console.print(f"left to the default tier in the last hour: {causes}", markup=False)
@@ -209,9 +222,33 @@ def _show_live(found: dict[str, Any]) -> None:
             f" {beside['large_share']:.1%} large",
             markup=False,
         )
-    if found["drift"]:
+    _show_drift(found["drift"])
+
+
+def _live_lines(live: dict[str, Any], model: dict[str, str] | None) -> Iterator[str]:
+    """Which version, from where on, since when, and what it is. `model`: None where no classifier has it."""
+    since = datetime.fromtimestamp(live["created_at"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    meant = "" if live["share"] is None else f", meant for {live['share']:.0%} large calls"
+    basis = "" if live["basis"] is None else f" by {live['basis']}" if meant else f" ({live['basis']})"
+    yield f"live: router {live['name']!r}, version {live['version']}, since {since} ({live['action']})"
+    yield f"threshold: gains from {live['threshold']:.4f} on go to the large tier{meant}{basis}"
+    if model is None:
+        yield "model: no classifier has it in memory"
+        return
+    yield (
+        f"model: {model.get('prompts')} labelled prompts (data {model.get('data_digest', '')[:8]}),"
+        f" {model.get('small')} → {model.get('large')}, embedder {model.get('embedder')}"
+    )
+
+
+def _show_drift(drift: dict[str, Any]) -> None:
+    console = out()
+    seen = max((shift["prompts"] for shift in drift.values()), default=0)
+    if seen < FEWEST:
+        console.print(f"drift: of {seen} prompts nothing can be told yet; {FEWEST} are enough")
+    else:
         table = Table("quantity", "PSI", "prompts", "", box=None)
-        for name, shift in found["drift"].items():
+        for name, shift in drift.items():
             psi = "–" if shift["psi"] is None else f"{shift['psi']:.3f}"
             table.add_row(name, psi, str(shift["prompts"]), shift["verdict"])
         console.print(table)

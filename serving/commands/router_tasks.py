@@ -16,6 +16,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from models.errors import ConfigurationError
+from models.privacy import for_owner_alone
 from serving.commands.interruption import interruptible
 from serving.commands.options import JsonOption, StateOption, state_of
 from serving.commands.terminal import err, out, print_json
@@ -44,13 +45,13 @@ def train_tasks(
     file = prompts or source.PROMPTS
     examples, others = source.read_examples(file), source.read_unseen(unseen or source.UNSEEN)
     _make(to)
+    state = state_of(state_dir)
+    state.create()
     embedder = _embedder()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with interruptible(), Progress(*columns, console=err()) as bars:
         task = bars.add_task("embedding", total=len(examples) + len(others))
-        embed = _embedding(
-            embedder, state_of(state_dir).path / "embeddings", heard=lambda more: bars.advance(task, more)
-        )
+        embed = _embedding(embedder, state.embeddings, heard=lambda more: bars.advance(task, more))
         learned, measured_on = embed(examples), embed(others)
         step = bars.add_task("training", total=library.STEPS)
         origin = library.Origin(embedder.id, source.digest(file))
@@ -88,7 +89,8 @@ def _embedding(embedder: Embedder, cache: Path, *, heard: Callable[[int], None])
 
     def embed(examples: Any) -> Any:
         texts = tuple(example.text for example in examples)
-        return embedded(examples, prepare(texts, embedder, cache=cache, heard=heard).sentence)
+        with for_owner_alone():
+            return embedded(examples, prepare(texts, embedder, cache=cache, heard=heard).sentence)
 
     return embed
 

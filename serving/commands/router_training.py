@@ -16,7 +16,8 @@ import typer
 
 from benchmarks.origin import origin
 from models.errors import ConfigurationError
-from serving.commands.options import JsonOption, StateOption, state_of
+from models.privacy import for_owner_alone
+from serving.commands.options import JsonOption, StateOption, finite, state_of
 from serving.commands.router_inputs import (
     DataOption,
     GroupOption,
@@ -64,14 +65,15 @@ def train(
     make_folder(to)
     embedder = embedder_of(state_of(state_dir))
     with bars() as bar:
-        prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
+        prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).embeddings)
         step = bar("training", library("training.folds").FOLDS + 1)
         recipe = fit.Recipe.of(embedder, seed=seed, rounds=rounds, heard=lambda: step(1))
         try:
             trained = fit.train(prompts, labelled, recipe=recipe)
         except ValueError as error:
             raise ConfigurationError(f"A router cannot be trained on this data: {error}.") from error
-    written = trained.model.write(to)
+    with for_owner_alone():
+        written = trained.model.write(to)
     warn(written.warnings)
     if as_json:
         print_json({"router": str(to), **written.model_dump(exclude={"quantiles"})})
@@ -107,7 +109,7 @@ def evaluate(
     if model is not None:
         model.manifest.require(embedder)
     with bars() as bar:
-        prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
+        prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).embeddings)
         try:
             if model is not None:
                 found = assess.judge(model, prompts, labelled=labelled, seed=seed, policy=policy)
@@ -143,16 +145,19 @@ def calibrate(
     *,
     policy: PolicyOption = "learned",
     large_share: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Wanted share of calls to the large tier.")
+        float | None, typer.Option(min=0, max=1, callback=finite, help="Wanted share of calls to the large tier.")
     ] = None,
     quality_floor: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Least quality, as a share of always-large's; needs --data.")
+        float | None,
+        typer.Option(min=0, max=1, callback=finite, help="Least quality, as a share of always-large's; needs --data."),
     ] = None,
     cost_ceiling: Annotated[
-        float | None, typer.Option(min=0, help="Most cost, as a share of always-large's; needs --small-price.")
+        float | None,
+        typer.Option(min=0, callback=finite, help="Most cost, as a share of always-large's; needs --small-price."),
     ] = None,
     small_price: Annotated[
-        float | None, typer.Option(min=0, max=1, help="A small call's price, as a share of a large one's.")
+        float | None,
+        typer.Option(min=0, max=1, callback=finite, help="A small call's price, as a share of a large one's."),
     ] = None,
     data: Annotated[list[Path] | None, typer.Option("--data", help="Labelled prompts that it has not seen.")] = None,
     weak: WeakOption = None,
@@ -179,9 +184,10 @@ def calibrate(
         embedder = embedder_of(state_of(state_dir))
         model.manifest.require(embedder)
         with bars() as bar:
-            prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).path / "embeddings")
+            prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).embeddings)
         found = calibration.for_quality(model, quality_floor, seen=(prompts, labelled), policy=policy)
-    calibration.with_threshold(model, found.threshold, policy=policy).write(router)
+    with for_owner_alone():
+        calibration.with_threshold(model, found.threshold, policy=policy).write(router)
     warn(found.warnings)
     if as_json:
         print_json(calibration.as_json(found))

@@ -5,9 +5,10 @@ Owns the words on the terminal. Versions and where they lie are `models.artifact
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,11 +16,21 @@ from rich.table import Column, Table
 
 from models.artifacts.artifact import Artifact
 from models.artifacts.store import ArtifactStore, open_artifacts
-from serving.classifier.published import KIND, read
-from serving.commands.options import JsonOption, ProfileOption, StateOption, profile_of, state_of
+from models.catalog import ModelStore
+from models.catalog.pull import Puller, access_of
+from models.errors import ConfigurationError
+from router.policies import classifier_of
+from serving.classifier.published import KIND, read, require_fit
+from serving.commands.options import JsonOption, ProfileOption, StateOption, environment, profile_of, state_of
+from serving.commands.router_inputs import warn
 from serving.commands.terminal import err, out, print_json
-from serving.settings import load_settings
+from serving.settings import Settings, load_settings
 from serving.state import StateDir
+
+if TYPE_CHECKING:
+    from router.model import RouterModel
+
+LONG_FRACTION = re.compile(r"(\.\d{3})\d+")
 
 app = typer.Typer()
 
@@ -35,15 +46,19 @@ def publish(
 ) -> None:
     """Keep a trained model as a version, which never changes. The same model gives the same version."""
     model, state = read(folder), state_of(state_dir)
-    store = _store(profile, state)
+    settings = load_settings(profile_of(profile, state))
+    store = open_artifacts(settings.artifacts, home=state.artifacts)
     state.create()
     made = store.publish(folder, kind=KIND, name=name, about=model.manifest.about())
+    misfit = _misfit(model, settings, state=state)
+    warn(misfit)
     if as_json:
         print_json(described(made))
         return
-    err().print(
-        f"Router {made.name!r} has this version. Make it live: penstock router promote {made.version}", markup=False
-    )
+    if not misfit:
+        err().print(
+            f"Router {made.name!r} has this version. Make it live: penstock router promote {made.version}", markup=False
+        )
     out().print(made.version, markup=False)
 
 
@@ -55,7 +70,7 @@ def versions(
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
-    """Every published model, the newest first: when, on how many prompts, from which data, for which pair."""
+    """Every published model, the newest first: when, on how many prompts, for which pair; --json tells all of it."""
     store = _store(profile, state_of(state_dir))
     names = store.names(KIND) if name is None else [name]
     found = [artifact for row in names for artifact in store.versions(KIND, row)]
@@ -65,6 +80,18 @@ def versions(
         out().print(_table(found))
     else:
         err().print("No router is published. Publish one: penstock router publish FOLDER", markup=False)
+
+
+def _misfit(model: RouterModel, settings: Settings, *, state: StateDir) -> list[str]:
+    """Why the stack of these settings could not use the model, if that is so."""
+    classifier = classifier_of(settings.router)
+    if classifier is None:
+        return []
+    try:
+        require_fit(model, classifier, puller=Puller(ModelStore(state.models), access_of(environment()), wait=True))
+    except ConfigurationError as error:
+        return [f"The classifier of profile {settings.profile!r} cannot use this version. {error.public}"]
+    return []
 
 
 def described(artifact: Artifact) -> dict[str, Any]:
@@ -77,8 +104,10 @@ def _store(profile: str | None, state: StateDir) -> ArtifactStore:
 
 
 def _table(found: list[Artifact]) -> Table:
+    """What fits into 80 columns; longer names are folded, and what people copy stays whole."""
     copied = [Column(name, no_wrap=True, min_width=width) for name, width in (("version", 12), ("published", 16))]
-    table = Table("name", *copied, "prompts", "data", "small", "large", "thresholds", box=None)
+    folded = [Column(name, overflow="fold") for name in ("pair", "thresholds")]
+    table = Table(Column("name", overflow="fold"), *copied, Column("prompts", no_wrap=True), *folded, box=None)
     for artifact in found:
         facts = {key: escape(value) for key, value in artifact.about.items()}
         table.add_row(
@@ -86,7 +115,7 @@ def _table(found: list[Artifact]) -> Table:
             artifact.version,
             datetime.fromtimestamp(artifact.published_at, UTC).strftime("%Y-%m-%d %H:%M"),
             facts.get("prompts", ""),
-            facts.get("data_digest", "")[:8],
-            *(facts.get(key, "") for key in ("small", "large", "thresholds")),
+            f"{facts.get('small', '')} → {facts.get('large', '')}",
+            LONG_FRACTION.sub(r"\1", facts.get("thresholds", "")).replace(", ", "\n"),
         )
     return table

@@ -31,6 +31,7 @@ from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, Deplo
 
 from models.adapters.foundation import base_of
 from models.catalog import Catalog, ModelStore
+from models.catalog.pull import Puller, access_of
 from models.crash import armed
 from models.errors import PenstockError
 from router.policies import classifier_of
@@ -102,7 +103,8 @@ def launch(order: LaunchOrder) -> None:
     catalog = Catalog.load(Path(order.cards) if order.cards else None)
     if classifier_of(settings.router) is not None:
         places = {"home": Path(order.artifacts), "cache": Path(order.fetched)}
-        asyncio.run(first_release(settings, store_url=order.store_url, **places))
+        puller = Puller(ModelStore(Path(order.models)), access_of(os.environ), wait=True)
+        asyncio.run(first_release(settings, store_url=order.store_url, puller=puller, **places))
     tell("progress", "Connecting to Ray")
     with TemporaryDirectory(prefix="penstock-") as empty, chdir(empty):  # workers import from here before all else
         ray.init(address=order.address, namespace="serve", log_to_driver=False, configure_logging=False)

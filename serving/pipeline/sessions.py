@@ -27,11 +27,22 @@ Find = Callable[[str, float], Awaitable[str | None]]
 class Sessions:
     """Remembers tiers by conversation. `find(session, since)` reads the last record's, or raises `PenstockError`."""
 
-    def __init__(self, find: Find, *, secret: bytes, clock: Clock, kept: int = KEPT, keep_s: float = KEEP_S) -> None:
-        """`secret`: keyed into the names, so that a record does not tell what a prompt began with."""
+    def __init__(
+        self,
+        find: Find,
+        *,
+        secret: bytes,
+        clock: Clock,
+        gateways: Callable[[], int] = lambda: 1,
+        kept: int = KEPT,
+        keep_s: float = KEEP_S,
+    ) -> None:
+        """`secret`: keyed into the names, so that a record does not tell what a prompt began with; `gateways`: how many
+        serve now."""
         self._find = find
         self._secret = secret
         self._clock = clock
+        self._gateways = gateways
         self._kept = kept
         self._keep_s = keep_s
         self._tiers: OrderedDict[str, tuple[Tier, float]] = OrderedDict()
@@ -50,23 +61,28 @@ class Sessions:
 
     async def least(self, session: str, request: GenerationRequest) -> Tier | None:
         """The tier that this conversation has reached; None for a new one, or when nobody can tell in time."""
-        known = self._tiers.get(session)
-        if known is not None and self._clock.now() - known[1] <= self._keep_s:
-            return known[0] if _goes_on(request) else None
         if not _goes_on(request):
             return None
-        found = await self._recorded(session)
-        return next((tier for tier in TIERS if tier == found), None)
+        known = self._known(session)
+        if known == TIERS[-1] or (known is not None and self._gateways() == 1):
+            return known
+        found = await self._recorded(session)  # it may have risen at another gateway since it was here
+        return next((tier for tier in reversed(TIERS) if tier in (known, found)), None)
 
     def reached(self, session: str, tier: Tier, *, request: GenerationRequest) -> None:
         """This call of the conversation was routed to this tier; of calls at the same time the higher one counts."""
         known = self._tiers.get(session)
         if known is not None and _goes_on(request) and TIERS.index(known[0]) > TIERS.index(tier):
             tier = known[0]
-        self._tiers[session] = (tier, self._clock.now())
+        self._tiers[session] = (tier, self._clock.monotonic())
         self._tiers.move_to_end(session)
         if len(self._tiers) > self._kept:
             self._tiers.popitem(last=False)
+
+    def _known(self, session: str) -> Tier | None:
+        """What this gateway remembers."""
+        tier, since = self._tiers.get(session, (None, 0.0))
+        return tier if self._clock.monotonic() - since <= self._keep_s else None
 
     async def _recorded(self, session: str) -> str | None:
         """What another gateway, or this one before a restart, put on record. A slow database is not waited for."""

@@ -16,6 +16,7 @@ ENVIRONMENT_READERS: dict[str, str] = {
     "serving/commands/models.py": "the hub's and the object store's addresses and tokens",
     "serving/commands/options.py": "where the state folder lies, which remote stack",
     "serving/deploy/haproxy.py": "becomes HAProxy with the environment that Serve gave it",
+    "serving/deploy/launch.py": "the hub's address and token, for an embedder of the hub",
     "serving/deploy/stack.py": "what the processes of a stack inherit",
     "serving/settings.py": "the settings loader",
     "serving/engines/mock_engine.py": "Ray gives an engine class no arguments but the model's",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +22,8 @@ from models.catalog.schema import Price
 from models.demo.families import FAMILIES, Difficulty, Split
 from models.errors import ConfigurationError, InvalidKey, Unavailable
 from router.training.data import Columns, read_labelled
-from serving.testing import serve
 from tests.benchmarks.quality.stack import KEY, TableStack
+from tests.serving.thread import in_thread
 
 PROMPTS = 60
 PRICES: Any = {
@@ -52,19 +50,8 @@ class Named(TableStack):
 def table() -> Iterator[Named]:
     """A stack in a thread; `auto` goes to the large card where the prompt is hard, and for one easy prompt in two."""
     made = Named(says, lambda prompt: "demo-large" if prompt in HARD or len(prompt) % 2 else "demo-small")
-    started, stopping = threading.Event(), threading.Event()
-
-    async def live() -> None:
-        async with serve(made) as made.url:
-            started.set()
-            await asyncio.to_thread(stopping.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    assert started.wait(30)
-    yield made
-    stopping.set()
-    thread.join(30)
+    with in_thread(made) as made.url:
+        yield made
 
 
 @pytest.fixture

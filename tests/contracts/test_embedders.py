@@ -11,7 +11,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from models.embedders import EMBEDDERS, Embedder, EmbedderSettings, Embeddings, build_embedder
+from models.embedders import EMBEDDERS, Embedder, EmbedderSettings, Embeddings, build_embedder, identity_of
 from models.errors import ConfigurationError
 
 ODD = {
@@ -90,6 +90,10 @@ def test_the_id_is_a_name_and_eight_digits_that_two_builds_share(embedder: Embed
     assert re.fullmatch(r"[\w.-]+@[0-9a-f]{8}", embedder.id)
     assert (again.id, again.depths, again.max_tokens) == (embedder.id, embedder.depths, embedder.max_tokens)
     assert difference(again.embed(MIXED), embedder.embed(MIXED)) < 1e-6
+
+
+def test_what_an_embedder_is_can_be_told_without_it(embedder: Embedder, module: ModuleType) -> None:
+    assert identity_of(module.Settings()) == (embedder.id, embedder.depths, embedder.max_tokens)
 
 
 def test_no_texts_give_no_vectors(embedder: Embedder) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from openai import OpenAI
 
 from tests.e2e.conftest import PENSTOCK, Stack
 
@@ -51,6 +52,18 @@ def test_the_python_of_the_page_prints_an_answer(stack: Stack) -> None:
     assert "KEY" in code
     code = f"KEY = {stack.key!r}\n" + code.replace("http://127.0.0.1:8000", stack.url)
     assert len(shell(stack, [sys.executable, "-c", code]).split()) > 2
+
+
+@pytest.mark.parametrize("model", ["auto", "demo-small", "demo-large"])
+def test_the_prompts_of_the_page_are_ones_that_either_tier_answers(stack: Stack, model: str) -> None:
+    (explained,) = re.findall(r'^penstock router explain "(.*?)"', README, flags=re.M)
+    (greeting,) = re.findall(r'"content": "(.*?)"', blocks("python")[0])
+    with OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0) as client:
+        for prompt, answer in ((explained, "The total is 42 oak lamps."), (greeting, "Hello! How can I help you?")):
+            asked = client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": prompt}], temperature=0
+            )
+            assert asked.choices[0].message.content == answer
 
 
 def test_the_curl_line_streams_when_pasted(stack: Stack) -> None:

@@ -17,13 +17,14 @@ from serving.store.store import Store
 
 
 class ManualClock:
-    """Time that moves only when a test says so."""
+    """Time that moves only when a test says so; `set_off` is what somebody has put the wall clock ahead or back by."""
 
     def __init__(self, at: float = 1_800_000_000.0) -> None:
         self.at = at
+        self.set_off = 0.0
 
     def now(self) -> float:
-        return self.at
+        return self.at + self.set_off
 
     def monotonic(self) -> float:
         return self.at

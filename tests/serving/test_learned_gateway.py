@@ -205,7 +205,10 @@ async def test_what_is_promoted_but_not_there_leaves_the_default_tier(stand: Sta
     await stand.until(refused)
 
 
-async def test_an_explanation_and_the_status_come_over_http(stand: Stand) -> None:
+async def test_an_explanation_and_the_status_come_over_http(
+    stand: Stand,
+    model: RouterModel,  # noqa: F811
+) -> None:
     body = {"messages": [{"role": "user", "content": HARD}]}
     found = (await stand.ask("/v1/router/explain", body)).json()
     assert (found["route"]["policy"], found["attempts"][0]["tier"]) == ("learned", "large")
@@ -215,4 +218,5 @@ async def test_an_explanation_and_the_status_come_over_http(stand: Stand) -> Non
     await stand.record(await stand.chat(HARD))
     status = (await stand.ask("/v1/router/status")).json()
     assert (status["live"]["version"], status["decisions"]["count"]) == (stand.versions[0], 1)
+    assert status["model"] == model.manifest.about()
     assert status["drift"]["gain learned"]["verdict"] == "too few"

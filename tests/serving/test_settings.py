@@ -59,6 +59,35 @@ def test_a_profile_with_a_mistake_is_refused_by_the_name_of_it(profile: Path, te
         load_settings(str(profile))
 
 
+JOINED = "ray: {address: auto}\n"
+LEARNED = "router: {kind: learned}\n"
+
+
+@pytest.mark.parametrize("artifacts", ["", "artifacts: {kind: folder, path: /srv/routers}\n"])
+def test_a_joined_cluster_with_a_classifier_needs_a_store_that_every_node_reaches(
+    profile: Path, artifacts: str
+) -> None:
+    profile.write_text(SOUND + JOINED + LEARNED + artifacts)
+    with pytest.raises(ConfigurationError, match=r"artifacts\.shared: on a joined cluster"):
+        load_settings(str(profile))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        JOINED + LEARNED + "artifacts: {kind: folder, path: /srv/routers, shared: true}\n",
+        JOINED + LEARNED + "artifacts: {kind: s3, bucket: routers}\n",
+        JOINED + "router: {kind: threshold}\n",
+        LEARNED,
+    ],
+)
+def test_where_every_node_finds_the_versions_or_none_looks_for_them_the_store_may_be_any(
+    profile: Path, text: str
+) -> None:
+    profile.write_text(SOUND + text)
+    assert load_settings(str(profile)).profile == "mine"
+
+
 @pytest.mark.parametrize("name", ["nope", "../settings", "", "/", "none.yaml", "/dev/null/x.yaml"])
 def test_a_profile_that_is_not_there_names_the_shipped_ones(name: str) -> None:
     with pytest.raises(ConfigurationError, match="cpu-demo"):

@@ -222,6 +222,18 @@ def test_a_path_that_depends_on_where_a_process_works_is_refused(tmp_path: Path)
     assert FolderSettings(path=tmp_path).path == tmp_path
 
 
+def test_what_is_published_and_fetched_is_for_its_owner_alone(folder: Path, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        store = open_artifacts(FolderSettings(), home=tmp_path / "state" / "artifacts")
+        store.fetch(published(store, folder), to=tmp_path / "state" / "fetched")
+    finally:
+        os.umask(before)
+    made = [tmp_path / "state", *(tmp_path / "state").rglob("*")]
+    assert {path.name for path in made} > {*FILES, "router", "default", "artifacts", "fetched"}
+    assert [path for path in made if path.stat().st_mode & 0o077 and path.suffix != ".lock"] == []
+
+
 def test_without_a_path_the_versions_lie_in_the_home_that_is_given(folder: Path, tmp_path: Path) -> None:
     artifact = published(open_artifacts(FolderSettings(), home=tmp_path / "home"), folder)
     published(open_artifacts(FolderSettings(path=tmp_path / "mine"), home=tmp_path / "other"), folder)

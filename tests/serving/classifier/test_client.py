@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from router.types import Candidate, NoReading, Reading
 from serving.classifier.client import NAME, ClassifierClient, Limits
-from serving.classifier.messages import Ask, Example, Refused, Score, Standing, Told
+from serving.classifier.messages import Ask, Example, Load, Refused, Score, Standing, Told
 from serving.store.releases import ReleaseRow
 from serving.testing import StaticDirectory, serve
 from tests.serving.conftest import ManualClock
@@ -237,6 +237,21 @@ async def test_a_version_is_loaded_by_every_replica_and_those_that_fail_hold_nob
     async with client(good, bad) as made:
         await made.load("bbb")
     assert [fake.asked[0][0] for fake in (good, bad)] == ["/load", "/load"]
+
+
+async def test_a_replica_that_came_later_is_told_what_is_live_once() -> None:
+    first, second, book = FakeClassifier(None), FakeClassifier(None), Book(None)
+    async with serve(first) as one, serve(second) as other:
+        directory = StaticDirectory({NAME: [one]})
+        async with client(directory=directory, book=book) as made:
+            await made.introduce()
+            assert first.asked == []
+            book.release = replace(RELEASE, shadow="bbb", shadow_threshold=0.2)
+            for urls in ([one], [one], [one, other], [other]):
+                directory.base_urls[NAME] = urls
+                await made.introduce()
+    told = [[msgspec.msgpack.decode(body, type=Load).version for _, _, body in fake.asked] for fake in (first, second)]
+    assert told == [["aaa", "bbb"]] * 2
 
 
 async def test_what_every_replica_has_seen_is_collected() -> None:

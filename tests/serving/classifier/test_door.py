@@ -1,6 +1,8 @@
 """A classifier process over HTTP, from the gateway's client to the trained model: real batches, a real server."""
 
 import asyncio
+import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -133,6 +135,33 @@ async def test_work_that_fails_is_told_and_the_next_prompt_is_another_matter(sco
     assert isinstance(first, NoReading)
     assert isinstance(second, NoReading)
     assert (first.cause, second.cause) == ("broken", "version")
+
+
+async def test_more_prompts_than_may_wait_are_refused_at_once_and_each_is_counted(scorer: Scorer) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def work(asks: Sequence[Ask]) -> Sequence[Told | Refused]:
+        begun.set()
+        assert go.wait(10)
+        return [Refused("version", "none") for _ in asks]
+
+    async with (
+        Batches(work, most=1, queue=2) as readings,
+        serve(ClassifierDoor(scorer, readings, token=TOKEN)) as address,
+        client(address, "v") as made,
+        httpx2.AsyncClient(base_url=address, headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False) as plain,
+    ):
+        first = asyncio.create_task(made.read(SUM))
+        await asyncio.to_thread(begun.wait, 10)
+        rest = [asyncio.create_task(made.read(SUM)) for _ in range(9)]
+        await asyncio.wait(rest, return_when=asyncio.FIRST_COMPLETED)  # while the first is still at work
+        go.set()
+        found = Counter(
+            reading.cause for reading in await asyncio.gather(first, *rest) if isinstance(reading, NoReading)
+        )
+        text = (await plain.get("/metrics")).text
+    assert found == {"version": 3, "full": 7}
+    assert 'penstock_classifier_prompts_total{outcome="full"} 7.0' in text
 
 
 async def test_a_version_that_is_asked_for_before_it_is_there_is_fetched_while_the_live_one_goes_on(

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from models.catalog import ModelStore
+from models.catalog.pull import Puller, access_of
 from models.errors import ConfigurationError, InvalidRequest, NotFound
 from router.model import RouterModel
-from serving.classifier.published import PublishedRouters, first_release
+from router.policies import classifier_of
+from serving.classifier.published import PublishedRouters, first_release, unreleased
 from serving.classifier.releases import ReleaseBook, Releases, threshold_of
-from serving.settings import load_settings
+from serving.settings import Settings, load_settings
 from serving.store.store import Store
 from serving.telemetry.record import CallRecord
 from tests.serving.conftest import ManualClock
@@ -136,9 +139,15 @@ def profile(folder: Path, model: Path) -> Path:
     file = folder / "learned.yaml"
     file.write_text(
         "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
-        f"router: {{kind: learned, classifier: {{model: {model}, large_share: 0.4}}}}\n"
+        f"router: {{kind: learned, classifier: {{model: {model}, large_share: 0.4, embedder: {{kind: hashing}}}}}}\n"
     )
     return file
+
+
+async def started(settings: Settings, store_url: str, *, folder: Path) -> None:
+    """What a start of a stack does about releases; its store and its cache lie under `folder`."""
+    places = {"home": folder / "artifacts", "cache": folder / "fetched"}
+    await first_release(settings, store_url=store_url, puller=Puller(ModelStore(None), access_of({})), **places)
 
 
 class Prepared:
@@ -175,8 +184,19 @@ async def test_a_gateway_follows_once_the_classifiers_have_the_version(
 async def test_a_threshold_that_is_no_number_is_refused(
     releases: Releases, versions: Versions, threshold: float
 ) -> None:
-    with pytest.raises(InvalidRequest, match="A threshold is a number"):
+    with pytest.raises(InvalidRequest, match=f"threshold: {threshold} is no number"):
         await releases.promote(versions[0], threshold=threshold)
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -0.01, 1.01])
+async def test_a_share_that_is_none_is_refused(
+    releases: Releases, versions: Versions, store: Store, share: float
+) -> None:
+    live = await releases.promote(versions[0])
+    for change in (releases.promote(versions[1], share=share), releases.set_threshold(share=share)):
+        with pytest.raises(InvalidRequest, match=f"large_share: {share} is no share"):
+            await change
+    assert await store.releases.live("default", "learned") == live
 
 
 async def test_a_version_that_is_gone_is_not_gone_back_to(
@@ -207,23 +227,39 @@ async def test_a_profiles_model_that_is_not_calibrated_is_promoted_for_the_share
 ) -> None:
     replace(model, manifest=model.manifest.model_copy(update={"thresholds": {}})).write(tmp_path / "bare")
     settings = load_settings(str(profile(tmp_path, tmp_path / "bare")))
-    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
+    await started(settings, store_url, folder=tmp_path)
     live = await store.releases.live("default", "learned")
     assert live is not None
     assert (live.share, live.threshold) == (0.4, model.threshold_for(0.4, "learned"))
+
+
+async def test_a_profiles_model_of_another_embedder_is_refused_and_nothing_is_live(
+    store: Store, store_url: str, model: RouterModel, tmp_path: Path
+) -> None:
+    other = model.manifest.model_copy(update={"embedder": "hashing-64@00000000"})
+    replace(model, manifest=other).write(tmp_path / "other")
+    settings = load_settings(str(profile(tmp_path, tmp_path / "other")))
+    with pytest.raises(ConfigurationError, match="trained with embedder hashing-64@00000000"):
+        await started(settings, store_url, folder=tmp_path)
+    assert await store.releases.live("default", "learned") is None
 
 
 async def test_the_profiles_model_is_promoted_once_and_never_over_a_choice(
     store: Store, store_url: str, routers: PublishedRouters, versions: Versions, tmp_path: Path
 ) -> None:
     settings = load_settings(str(profile(tmp_path, tmp_path / "model0")))
-    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
+    await started(settings, store_url, folder=tmp_path)
     live = await store.releases.live("default", "learned")
     assert live is not None
     assert (live.version, live.basis) == (versions[0], "calibrated")
+    own = classifier_of(settings.router)
+    assert own is not None
+    before = unreleased(own, "learned")
+    assert before is not None
+    assert (before.release.version, before.release.threshold) == (live.version, live.threshold)
     releases = Releases(
         store.releases, store.records.scores, name="default", policy="learned", find=routers.model, clock=ManualClock()
     )
     chosen = await releases.promote(versions[1], threshold=0.1)
-    await first_release(settings, store_url=store_url, home=tmp_path / "artifacts", cache=tmp_path / "fetched")
+    await started(settings, store_url, folder=tmp_path)
     assert await store.releases.live("default", "learned") == chosen

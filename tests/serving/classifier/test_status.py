@@ -23,15 +23,22 @@ def told(
     live: ReleaseRow | None = LIVE,
     *,
     causes: dict[str | None, int] | None = None,
+    about: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     return status(
-        [live, BEFORE] if live else [], decisions, causes=causes or {None: 1}, shifts=shifts, policy="learned"
+        [live, BEFORE] if live else [],
+        decisions,
+        causes=causes or {None: 1},
+        shifts=shifts,
+        policy="learned",
+        about=about or {},
     )
 
 
 def test_what_is_live_and_what_was_before_are_told() -> None:
     found = told([])
     assert (found["live"]["version"], [row["version"] for row in found["history"]]) == ("aaa", ["old"])
+    assert (found["model"], told([], about={"embedder": "e@1"})["model"]) == (None, {"embedder": "e@1"})
     assert found["decisions"] == {"count": 0, "large_share": None, "routed_large_share": None}
     assert found["warnings"] == []
 

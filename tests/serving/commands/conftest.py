@@ -1,7 +1,5 @@
 """A stack to talk to: the shipped fake engine behind a port of its own, with the headers of a gateway."""
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from serving.cli import build
-from serving.testing import FakeEngine, Message, Receive, Scope, Script, Send, serve
+from serving.testing import FakeEngine, Message, Receive, Scope, Script, Send
+from tests.serving.thread import in_thread
 
 KEY = "sk-test"
 
@@ -30,24 +29,12 @@ class FakeStack:
 
         await self.engine(scope, receive, with_headers)
 
-    def run(self, started: threading.Event, stopping: threading.Event) -> None:
-        async def live() -> None:
-            async with serve(self) as self.url:
-                started.set()
-                await asyncio.to_thread(stopping.wait)
-
-        asyncio.run(live())
-
 
 @pytest.fixture
 def stack() -> Iterator[FakeStack]:
-    made, started, stopping = FakeStack(), threading.Event(), threading.Event()
-    thread = threading.Thread(target=made.run, args=(started, stopping))
-    thread.start()
-    assert started.wait(30)
-    yield made
-    stopping.set()
-    thread.join(30)
+    made = FakeStack()
+    with in_thread(made) as made.url:
+        yield made
 
 
 @pytest.fixture

@@ -80,6 +80,11 @@ def test_pull_of_a_model_that_is_here_prints_its_folder(state: Path) -> None:
     assert run(state, "pull", "mine").strip() == str(state.parent / "weights")
 
 
+def test_a_pull_before_the_first_start_makes_the_state_folder_for_its_owner_alone(tmp_path: Path) -> None:
+    run(tmp_path / "new", "pull", "demo-small")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
 def test_pull_of_an_unknown_model_names_the_known_ones(state: Path) -> None:
     with pytest.raises(ConfigurationError, match="demo-small"):
         run(state, "pull", "gpt-9")

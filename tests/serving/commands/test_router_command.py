@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from models.catalog.store import PACKAGE
+
 Run = Callable[..., Result]
+HARD = "We had 84 green lamps. Then 23 lamps were sold and 12 lamps came back. How many lamps are there now?"
 PROFILE = (
     "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
     "router: {kind: threshold}\n"
@@ -48,11 +51,28 @@ def test_a_person_sees_features_reason_and_order(penstock: Run, rules: str) -> N
     assert "1. demo-large" in result.stdout
 
 
-def test_a_learned_policy_without_a_release_says_so_and_takes_the_default_tier(penstock: Run) -> None:
-    found = json.loads(penstock("router", "explain", "Hi", "--profile", "cpu-demo", "--json").stdout)
+def test_a_learned_policy_without_a_release_says_so_and_takes_the_default_tier(penstock: Run, tmp_path: Path) -> None:
+    (tmp_path / "bare.yaml").write_text(PROFILE.replace("threshold", "learned"))
+    asked = ("router", "explain", "Hi", "--profile", str(tmp_path / "bare.yaml"))
+    found = json.loads(penstock(*asked, "--json").stdout)
     assert found["reading"] == {"cause": "none", "objection": "no router model is promoted"}
     assert (found["route"]["policy"], found["attempts"][0]["tier"]) == ("default", "large")
-    assert "default: no router model is promoted" in penstock("router", "explain", "Hi").stdout
+    assert "default: no router model is promoted" in penstock(*asked).stdout
+
+
+def test_before_the_first_start_the_profiles_own_model_explains_and_says_that_it_does(
+    penstock: Run, tmp_path: Path
+) -> None:
+    said = penstock("router", "explain", HARD, "--profile", "cpu-demo", "--json")
+    found = json.loads(said.stdout)
+    assert "this is the profile's own model, 'demo/router', which the next `penstock up` makes live" in said.stderr
+    assert (found["route"]["policy"], found["attempts"][0]["tier"]) == ("learned", "large")
+    assert len(found["nearest"]) == 5
+    published = penstock("router", "publish", str(PACKAGE / "demo" / "router"))
+    version = published.stdout.strip()
+    assert found["reading"]["version"] == version
+    assert f"Make it live: penstock router promote {version}" in published.stderr
+    assert not (tmp_path / "state" / "penstock.db").exists()
 
 
 def test_an_unknown_model_is_one_sentence_and_exit_code_1(penstock: Run) -> None:

@@ -18,8 +18,8 @@ from serving.state import StackInfo, StateDir
 from serving.store.feedback import FeedbackRow
 from serving.store.store import Store
 from serving.telemetry.record import CallRecord
-from serving.testing import serve
 from tests.benchmarks.quality.stack import KEY, TableStack
+from tests.serving.thread import in_thread
 
 Run = Callable[..., Result]
 
@@ -27,23 +27,9 @@ Run = Callable[..., Result]
 @pytest.fixture
 def table() -> Iterator[TableStack]:
     """A stack in a thread whose large card always says red, its small one always blue; `url` is where."""
-    made, started, stopping = TableStack(lambda card, _: "red" if card == "l" else "blue"), *events()
-
-    async def live() -> None:
-        async with serve(made) as made.url:
-            started.set()
-            await asyncio.to_thread(stopping.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    assert started.wait(30)
-    yield made
-    stopping.set()
-    thread.join(30)
-
-
-def events() -> tuple[threading.Event, threading.Event]:
-    return threading.Event(), threading.Event()
+    made = TableStack(lambda card, _: "red" if card == "l" else "blue")
+    with in_thread(made) as made.url:
+        yield made
 
 
 @pytest.fixture

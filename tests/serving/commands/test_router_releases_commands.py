@@ -4,23 +4,36 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import Result
 
+from models.embedders import identity_of
+from models.embedders.hashing import HashingSettings
 from router.model import RouterModel
 from router.training.calibrate import with_threshold
 from serving.store.store import Store
 from tests.router.training.made import trained
 
 Run = Callable[..., Result]
+HASHING = HashingSettings(kind="hashing")
+SETTINGS = {"PENSTOCK__ROUTER": json.dumps({"kind": "learned", "classifier": {"embedder": HASHING.model_dump()}})}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> RouterModel:
-    return with_threshold(trained(tmp_path_factory.mktemp("data"), count=80)[0].model, 0.25)
+    """Made with the embedder of these settings."""
+    made = with_threshold(trained(tmp_path_factory.mktemp("data"), count=80)[0].model, 0.25)
+    return replace(made, manifest=made.manifest.model_copy(update={"embedder": identity_of(HASHING).id}))
+
+
+@pytest.fixture
+def penstock(penstock: Run) -> Run:
+    """With a classifier that has that embedder."""
+    return partial(penstock, **SETTINGS)
 
 
 @pytest.fixture
@@ -96,6 +109,35 @@ def test_what_cannot_be_done_is_one_sentence(
     said = penstock("router", *arguments)
     assert (said.exit_code, said.stdout) == (1, "")
     assert sentence in said.stderr
+
+
+def test_a_version_of_another_embedder_is_published_with_a_warning_and_never_live(
+    started: Path, penstock: Run, versions: list[str], model: RouterModel, tmp_path: Path
+) -> None:
+    assert started.is_dir()
+    changed(penstock, "promote", versions[0])
+    other = model.manifest.model_copy(update={"embedder": "minilm-l6@00000000"})
+    replace(model, manifest=other).write(tmp_path / "other")
+    said = penstock("router", "publish", str(tmp_path / "other"))
+    version = said.stdout.strip()
+    assert "Warning: The classifier of profile 'cpu-demo' cannot use this version." in said.stderr
+    assert "trained with embedder minilm-l6@00000000 at depths" in said.stderr
+    assert "Make it live" not in said.stderr
+    for command in ("promote", "shadow"):
+        refused = penstock("router", command, version)
+        assert (refused.exit_code, "trained with embedder minilm-l6@00000000" in refused.stderr) == (1, True)
+    moved = changed(penstock, "set-threshold", "--threshold", "0.5")
+    assert (moved["version"], moved["shadow"]) == (versions[0], None)
+
+
+def test_what_cannot_be_used_any_more_is_not_gone_back_to(started: Path, penstock: Run, versions: list[str]) -> None:
+    assert started.is_dir()
+    for version in versions:
+        changed(penstock, "promote", version)
+    wider = {"kind": "learned", "classifier": {"embedder": {"kind": "hashing", "max_tokens": 99}}}
+    refused = penstock("router", "rollback", PENSTOCK__ROUTER=json.dumps(wider))
+    assert (refused.exit_code, "and 256 tokens; here it is" in refused.stderr) == (1, True)
+    assert changed(penstock, "rollback")["version"] == versions[0]
 
 
 def test_without_a_stack_there_is_no_release(penstock: Run, versions: list[str]) -> None:

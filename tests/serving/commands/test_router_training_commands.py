@@ -1,7 +1,8 @@
 """With the real embedder: what is said about quality is said of the features that a stack would serve with."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,27 @@ QUICK = ("--rounds", "30")
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return write(tmp_path / "data.jsonl", 100)
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    """As on most machines: everybody may read what nobody thought of."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_what_a_training_writes_is_for_its_owner_alone(penstock: Run, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for to in (tmp_path / "new" / "router", tmp_path / "there"):
+        assert penstock("router", "train", "--data", data, "--out", to, *QUICK).exit_code == 0
+        assert penstock("router", "calibrate", "--router", to, "--large-share", "0.4").exit_code == 0
+    made = [path for folder in ("state", "new", "there") for path in (tmp_path / folder).rglob("*")]
+    made += [tmp_path / "state", tmp_path / "new"]
+    assert {path.name for path in made} > {"router", "embeddings", MANIFEST, "weights.safetensors"}
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+    assert (tmp_path / "there").stat().st_mode & 0o777 == 0o755
 
 
 def test_train_evaluate_and_calibrate_follow_each_other(penstock: Run, data: Path, tmp_path: Path) -> None:

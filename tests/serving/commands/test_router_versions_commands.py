@@ -36,13 +36,26 @@ def test_a_model_is_published_and_listed_with_what_it_was_trained_on(
 ) -> None:
     said = penstock("router", "publish", str(folder))
     assert said.exit_code == 0, said.stderr
-    assert "penstock router promote" in said.stderr
     [row] = listed(penstock)
     assert (row["version"], row["name"], row["kind"]) == (said.stdout.strip(), "default", "router")
     assert (row["about"]["prompts"], row["about"]["data_digest"]) == ("80", model.manifest.data_digest)
     assert (row["about"]["small"], row["about"]["large"]) == ("small", "large")
     assert row["version"] in penstock("router", "versions", COLUMNS="60").stdout
-    assert model.manifest.data_digest[:8] in penstock("router", "versions").stdout
+
+
+def test_the_table_fits_80_columns_and_cuts_nothing(penstock: Run, model: RouterModel, tmp_path: Path) -> None:
+    thresholds = {"learned": 0.3560754321, "knn": -0.2104321}
+    manifest = model.manifest.model_copy(update={"thresholds": thresholds, "prompts": 100_000})
+    for small, large in (("small", "large"), ("qwen2.5-0.5b-instruct", "llama-3.3-70b-instruct")):
+        replace(model, manifest=manifest.model_copy(update={"small": small, "large": large})).write(tmp_path / "m")
+        assert penstock("router", "publish", str(tmp_path / "m")).exit_code == 0
+    for row in listed(penstock):
+        said = penstock("router", "versions", COLUMNS="80").stdout
+        assert max(map(len, said.splitlines())) <= 80
+        assert "…" not in said
+        assert row["version"] in said
+    assert {"100000", "0.356", "-0.210", "small", "→"} < set(said.split())
+    assert "qwen2.5-0.5b-instruct → llama-3.3-70b-instruct" in penstock("router", "versions", COLUMNS="200").stdout
 
 
 def test_the_same_model_is_the_same_version_and_another_threshold_is_another(
@@ -77,6 +90,33 @@ def test_a_broken_model_is_refused_before_anything_is_made(penstock: Run, folder
         assert (said.exit_code, said.stdout) == (1, "")
         assert sentence in said.stderr
     assert not (tmp_path / "state").exists()
+
+
+def test_a_broken_manifest_is_told_by_its_first_wrong_field_alone(penstock: Run, folder: Path) -> None:
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text().replace('"prompts": 80', '"prompts": 0, "more": 1'))
+    said = penstock("router", "publish", str(folder)).stderr.splitlines()
+    assert len(said) == 2, said
+    assert said[1] == "prompts: Input should be greater than or equal to 1."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("tiers: {small: a\nengines: [", "is not YAML: line 2, column 8: expected ',' or '}', but got ':'."),
+        ("tiers: {small: a}", "tiers.large: Field required."),
+        ("router: {kind: learned, classifier: {batch: 0}}", "router: classifier.batch: Input should be greater than"),
+        ("artifacts: {path: here}", "artifacts: path: 'here' is not an absolute path."),
+    ],
+)
+def test_a_broken_profile_is_one_sentence_with_the_field(
+    penstock: Run, tmp_path: Path, text: str, sentence: str
+) -> None:
+    whole = "" if text.startswith("tiers") else "tiers: {small: demo-small, large: demo-small}\n"
+    engines = "" if "engines" in text else "\nengines: [{card: demo-small}]\n"
+    (tmp_path / "mine.yaml").write_text(whole + text.replace("artifacts: {", "artifacts: {kind: folder, ") + engines)
+    said = penstock("router", "versions", "--profile", str(tmp_path / "mine.yaml"))
+    assert (said.exit_code, said.stdout, len(said.stderr.splitlines())) == (1, "", 1), said.stderr
+    assert sentence in said.stderr
 
 
 @pytest.mark.parametrize(

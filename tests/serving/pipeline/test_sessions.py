@@ -101,6 +101,27 @@ async def test_what_another_gateway_did_is_on_record() -> None:
     assert await sessions(Recorded("large")).least("s", ask(HELLO, session="id")) == "large"
 
 
+@pytest.mark.parametrize(("gateways", "tier", "looks"), [(1, "small", 0), (2, "large", 1)])
+async def test_beside_other_gateways_a_tier_that_can_still_rise_is_looked_up_again(
+    gateways: int, tier: str, looks: int
+) -> None:
+    recorded, later = Recorded("large"), ask(HELLO, session="id")
+    found = sessions(recorded, gateways=lambda: gateways)
+    found.reached("s", "small", request=later)
+    assert await found.least("s", later) == tier
+    assert len(recorded.asked) == looks
+
+
+@pytest.mark.parametrize("answer", [None, "small", StoreDown("gone")])
+async def test_what_is_on_record_takes_nothing_from_what_a_gateway_knows(answer: Any) -> None:
+    recorded, later = Recorded(answer), ask(HELLO, session="id")
+    found = sessions(recorded, gateways=lambda: 2)
+    for tier in ("small", "large"):
+        found.reached("s", tier, request=later)
+        assert await found.least("s", later) == tier
+    assert len(recorded.asked) == 1
+
+
 @pytest.mark.parametrize("answer", [None, "gigantic", StoreDown("gone")])
 async def test_a_conversation_that_nobody_knows_has_reached_nothing(answer: Any) -> None:
     assert await sessions(Recorded(answer)).least("s", ask(HELLO, ANSWER, MORE)) is None
@@ -118,6 +139,17 @@ async def test_an_hour_later_a_conversation_begins_anew() -> None:
     found.reached("s", "large", request=ask(HELLO))
     clock.at += 3601
     assert await found.least("s", ask(HELLO, ANSWER, MORE)) is None
+
+
+@pytest.mark.parametrize("set_off", [-7200.0, 7200.0])
+async def test_a_wall_clock_that_is_put_back_or_ahead_moves_no_conversation(set_off: float) -> None:
+    clock = ManualClock()
+    found, later = sessions(clock=clock), ask(HELLO, ANSWER, MORE)
+    found.reached("s", "large", request=ask(HELLO))
+    clock.set_off, clock.at = set_off, clock.at + 3599
+    assert await found.least("s", later) == "large"
+    clock.at += 2
+    assert await found.least("s", later) is None
 
 
 async def test_the_memory_is_bounded_and_forgets_the_oldest() -> None:
