@@ -1,8 +1,8 @@
 """The door of an engine replica: token, route allow-list, cap and bounded queue in front of vLLM's own HTTP server.
 
 All gateways share one door per replica, so the cap and the queue are counted where the work is, and in what the engine
-works on: a request takes a slot for each of its generations. Owns no generation and no retry; knows nothing of Ray or
-vLLM.
+works on: a request takes a slot for each of its generations. A call that names an adapter waits for it before it takes
+a slot. Owns no generation and no retry; knows nothing of Ray or vLLM.
 """
 
 from __future__ import annotations
@@ -10,18 +10,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
-import orjson
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+from models.adapters.names import AdapterRef
+from serving.engines.adapter_door import ADAPTERS, AdapterDoor
+from serving.engines.asgi import AsgiApp, Receive, Refused, Scope, Send, WaitingClient, header, refuse
 
 GENERATE = frozenset({("POST", "/v1/chat/completions"), ("POST", "/v1/completions")})
 WATCH = frozenset({("GET", "/metrics"), ("GET", "/health")})
@@ -37,15 +32,6 @@ class DoorSettings:
     queue_timeout_s: float
 
 
-class Refused(Exception):
-    """The door does not let this request in now."""
-
-    def __init__(self, code: str, retry_after_s: int) -> None:
-        super().__init__(code)
-        self.code = code
-        self.retry_after_s = retry_after_s
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """A place in the queue. `turn` is done when its slots are taken for it, cancelled when nobody wants them."""
@@ -54,40 +40,16 @@ class Place:
     turn: asyncio.Future[None]
 
 
-class WaitingClient:
-    """A client at the door: what it sends while it waits is kept for the engine, and its leaving is noticed."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._kept: deque[Message] = deque()
-        self.gone = False
-
-    async def receive(self) -> Message:
-        """The ASGI `receive` of the engine: first what was kept."""
-        return self._kept.popleft() if self._kept else await self._receive()
-
-    @asynccontextmanager
-    async def watched(self, leave: Callable[[], object]) -> AsyncIterator[None]:
-        """Call `leave` when the client goes away inside the block. No message is lost at its end."""
-        watch = asyncio.ensure_future(self._watch(leave))
-        try:
-            yield
-        finally:
-            watch.cancel()
-            await asyncio.wait((watch,))
-
-    async def _watch(self, leave: Callable[[], object]) -> None:
-        while not self.gone:
-            self._kept.append(await self._receive())
-            self.gone = self._kept[-1]["type"] == "http.disconnect"
-        leave()
-
-
 class EngineDoor:
     """An ASGI app around the engine's. Slots are given back when the engine's answer, or its client, is gone."""
 
-    def __init__(self, app: AsgiApp, *, token: str, settings: DoorSettings) -> None:
+    def __init__(
+        self, app: AsgiApp, *, token: str, settings: DoorSettings, adapters: AdapterDoor | None = None
+    ) -> None:
+        """`adapters`: None for an engine without."""
         self._app = app
+        self._adapters = adapters or AdapterDoor(None)
+        self._fetching = 0
         self._token = f"Bearer {token}".encode()
         self._settings = settings
         self._waiting: deque[Place] = deque()
@@ -98,43 +60,79 @@ class EngineDoor:
 
     @property
     def queued(self) -> int:
-        """Slots that are waited for."""
-        return sum(place.slots for place in self._waiting)
+        """Slots that are waited for, or will be as soon as an adapter is loaded."""
+        return self._fetching + sum(place.slots for place in self._waiting)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request through the door."""
         if scope["type"] != "http":
             return
         if not self._knows(scope):
-            await _refuse(send, 401, code="invalid_api_key")
+            await refuse(send, Refused("invalid_api_key", status=401))
             return
         route = (scope["method"], scope["path"])
         if route in WATCH:
             await self._app(scope, receive, send)
         elif route in GENERATE:
             await self._generate(scope, receive, send)
+        elif scope["path"].startswith(ADAPTERS):
+            await self._adapters(scope, receive, send)
         else:
-            await _refuse(send, 404, code="unknown_url")
+            await refuse(send, Refused("unknown_url", status=404))
 
     async def drained(self) -> None:
         """Refuse newcomers from now on, and return when the last running request has ended."""
         self.closing = True
+        await self._adapters.close()
         await self._idle.wait()
 
     def _knows(self, scope: Scope) -> bool:
-        return hmac.compare_digest(_header(scope, b"authorization"), self._token)
+        return hmac.compare_digest(header(scope, b"authorization"), self._token)
 
     async def _generate(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = WaitingClient(receive)
+        until = asyncio.get_running_loop().time() + self._settings.queue_timeout_s
+        client, slots = WaitingClient(receive, until=until), self._wanted(scope)
         try:
-            async with self._held(self._wanted(scope), client):
+            async with self._equipped(scope, client, slots=slots), self._held(slots, client):
                 await self._app(scope, client.receive, send)
         except Refused as refusal:
-            await _refuse(send, 503, code=refusal.code, retry_after_s=refusal.retry_after_s)
+            await refuse(send, refusal)
+
+    @asynccontextmanager
+    async def _equipped(self, scope: Scope, client: WaitingClient, *, slots: int) -> AsyncIterator[None]:
+        """Inside, the adapter that the call names is loaded, and counts it among its calls."""
+        ref = self._adapters.named(scope)
+        if ref is None:
+            yield
+            return
+        if not self._adapters.ready(ref):
+            await self._fetched(ref, client, slots=slots)
+        async with self._adapters.held(ref):
+            yield
+
+    async def _fetched(self, ref: AdapterRef, client: WaitingClient, *, slots: int) -> None:
+        """Wait for a load, in the queue as it were: without a slot, as long as there is room, and not for ever."""
+        if self.closing:
+            raise Refused("server_shutting_down", 1)
+        if self.queued >= self._settings.max_queued and not self._is_free(self._fetching + slots):
+            raise Refused("overloaded", 1)
+        self._fetching += slots
+        load = asyncio.ensure_future(self._adapters.loaded(ref))
+        try:
+            async with asyncio.timeout_at(client.until), client.watched(load.cancel):
+                await load
+        except TimeoutError:
+            raise Refused("adapter_loading", 2) from None
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            raise Refused("overloaded", 2) from None  # the client has left: nobody reads it
+        finally:
+            self._fetching -= slots
 
     def _wanted(self, scope: Scope) -> int:
         """Slots for a request: one per generation, and never more than there are, so that the widest gets in too."""
-        sent = _header(scope, GENERATIONS.encode())
+        sent = header(scope, GENERATIONS.encode())
         return min(max(int(sent) if sent.isdigit() else 1, 1), self._settings.max_running)
 
     @asynccontextmanager
@@ -161,7 +159,7 @@ class EngineDoor:
         place = Place(slots, asyncio.get_running_loop().create_future())
         self._waiting.append(place)
         try:
-            async with asyncio.timeout(self._settings.queue_timeout_s), client.watched(place.turn.cancel):
+            async with asyncio.timeout_at(client.until), client.watched(place.turn.cancel):
                 await place.turn
         except BaseException as error:
             self._give_up(place)
@@ -199,19 +197,6 @@ class EngineDoor:
                 place.turn.set_result(None)
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
-    return next((value for sent, value in scope["headers"] if sent == name), b"")
-
-
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-async def _refuse(send: Send, status: int, *, code: str, retry_after_s: int | None = None) -> None:
-    body = orjson.dumps({"error": {"message": code, "type": "penstock_door", "param": None, "code": code}})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if retry_after_s is not None:
-        headers.append((b"retry-after", str(retry_after_s).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
