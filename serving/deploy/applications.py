@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -25,8 +25,10 @@ from serving.classifier.client import NAME as CLASSIFIER
 from serving.classifier.replica import ClassifierPlan, ClassifierReplica
 from serving.deploy.environment import DRAIN_MARGIN_S
 from serving.deploy.gateway import GatewayPlan, GatewayReplica
+from serving.engines.adapter_start import AdapterPlan
 from serving.engines.autoscaling import autoscaling_options
 from serving.engines.door import DoorSettings
+from serving.engines.lora_slots import EXTENSION
 from serving.engines.replica import EngineReplica, ReplicaSettings
 from serving.settings import EngineSettings, Settings
 
@@ -46,11 +48,18 @@ def classifier_deployment() -> DeploymentID:
 
 
 def stack_application(
-    plan: GatewayPlan, *, models: ModelStore, claims: str, classifier: ClassifierPlan | None = None
+    plan: GatewayPlan,
+    *,
+    models: ModelStore,
+    claims: str,
+    adapters: AdapterPlan,
+    classifier: ClassifierPlan | None = None,
 ) -> Application:
     """The whole stack: the gateway bound to its engines, and to the classifier where the policy needs one."""
     settings = plan.settings
-    engines = [engine_application(plan, engine, models=models, claims=claims) for engine in settings.engines]
+    engines = [
+        engine_application(plan, engine, models=models, claims=claims, adapters=adapters) for engine in settings.engines
+    ]
     if classifier is not None:
         engines.append(classifier_application(classifier, settings))
     deployment = serve.deployment(
@@ -90,9 +99,14 @@ def classifier_application(plan: ClassifierPlan, settings: Settings) -> Applicat
     return _versioned(deployment.bind(plan), [frozen, {**fixed, "artifacts": artifacts}])
 
 
-def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, claims: str) -> Application:
+def engine_application(
+    plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, claims: str, adapters: AdapterPlan
+) -> Application:
     """One card's engine."""
     settings, card = plan.settings, plan.cards[engine.card]
+    arguments = engine_arguments(card, engine.engine_args)
+    if has_lora := bool(arguments.get("enable_lora")):
+        arguments["worker_extension_cls"] = EXTENSION
     on_cpu = settings.ray.accelerator == "cpu"
     replica = ReplicaSettings(
         card=card.id,
@@ -101,11 +115,12 @@ def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: Mod
         cores=engine.cores if on_cpu else None,
         claims=claims,
         loopback=settings.ray.address is None,
+        adapters=adapters if has_lora else None,
     )
     source = str(models.resolve(card))
     config = LLMConfig(
         model_loading_config={"model_id": card.id, "model_source": source},
-        engine_kwargs=engine_arguments(card, engine.engine_args),
+        engine_kwargs=arguments,
         accelerator_config={"kind": settings.ray.accelerator},
         placement_group_config={"bundle_per_worker": {"CPU": 1} if on_cpu else {"CPU": 1, "GPU": engine.gpu_share}},
         log_engine_metrics=False,
@@ -119,7 +134,8 @@ def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: Mod
         override_serve_options={"name": card.id},
         deployment_cls=EngineReplica,
     )
-    return _versioned(application, [config.engine_kwargs, source, asdict(replica)])
+    stored = [adapters.artifacts.model_dump(mode="json"), adapters.home, adapters.cache] if has_lora else None
+    return _versioned(application, [arguments, source, asdict(replace(replica, adapters=None)), stored])
 
 
 def _deployment_options(settings: Settings, engine: EngineSettings) -> dict[str, Any]:

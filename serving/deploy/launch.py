@@ -47,6 +47,7 @@ from serving.deploy.environment import listeners_of
 from serving.deploy.gateway import GatewayPlan
 from serving.deploy.logs import session_logs
 from serving.deploy.retire import as_found
+from serving.engines.adapter_start import AdapterPlan
 from serving.settings import Settings, load_settings
 
 POLL_S = 0.5
@@ -126,6 +127,7 @@ def launch(order: LaunchOrder) -> None:
         plan,
         models=ModelStore(Path(order.models)),
         claims=order.claims,
+        adapters=AdapterPlan(settings.artifacts, home=order.artifacts, cache=order.fetched),
         classifier=classifier_plan(settings, order),
     )
     _keep_versions(application)

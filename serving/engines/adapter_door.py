@@ -19,10 +19,11 @@ import msgspec
 from models.adapters.names import AdapterRef
 from serving.engines.adapter_status import standing
 from serving.engines.adapters import AdapterShelf, Failed
-from serving.engines.asgi import Receive, Refused, Scope, Send, answer, header, refuse
+from serving.engines.asgi import Receive, Refused, Scope, Send, answer, refuse
 
 ADAPTERS = "/adapters"
 ADAPTER = "x-penstock-adapter"  # header of a generation: `AdapterRef.header` of the version it wants
+ADAPTER_HEADER = ADAPTER.encode()
 LONGEST_BYTES = 2**12
 WAIT_S = 30.0
 LONGEST_WAIT_S = 600.0
@@ -53,10 +54,11 @@ class AdapterDoor:
 
     def named(self, scope: Scope) -> AdapterRef | None:
         """The version that a call wants; None for the base model. Raises `Refused`."""
-        if not (sent := header(scope, ADAPTER.encode())):
+        sent = [value.decode("latin-1") for name, value in scope["headers"] if name == ADAPTER_HEADER]
+        if not sent:
             return None
         self._required()
-        if (ref := AdapterRef.of(sent.decode("latin-1"))) is None:
+        if len(sent) > 1 or (ref := AdapterRef.of(sent[0])) is None:
             raise Refused("invalid_adapter", status=400, message=f"The header {ADAPTER!r} names no adapter.")
         return ref
 

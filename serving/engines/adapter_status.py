@@ -22,7 +22,7 @@ async def standing(shelf: AdapterShelf) -> dict[str, Any]:
     """Every version that is loaded, being loaded, or failed; and the engine's figures, null where it tells none."""
     slots = await _slots(shelf)
     failures = {failure.ref.engine_name: failure for failure in shelf.failures}
-    rows = {version.ref.engine_name: _loaded(version, slots, failures) for version in shelf.versions}
+    rows = {version.ref.engine_name: _loaded(version, slots, failures=failures) for version in shelf.versions}
     for state, refs in (("loading", shelf.loading), ("failed", [failure.ref for failure in shelf.failures])):
         for ref in refs:
             rows.setdefault(ref.engine_name, {**_named(ref, failures), "state": state})
@@ -94,7 +94,7 @@ def _totals(slots: Slots | None) -> dict[str, Any]:
     }
 
 
-def _loaded(version: Version, slots: Slots | None, failures: dict[str, Failure]) -> dict[str, Any]:
+def _loaded(version: Version, slots: Slots | None, *, failures: dict[str, Failure]) -> dict[str, Any]:
     places = slots.slots if slots else ()
     return {
         **_named(version.ref, failures),

@@ -191,10 +191,15 @@ class AdapterShelf:
             async with gate:
                 return await self._files.fetch(ref)
 
-        wanted = {ref.engine_name: ref for ref in reversed(refs)}
+        wanted = {ref.engine_name: ref for ref in reversed(list(dict.fromkeys(refs)))}
         fetching = {name: asyncio.ensure_future(fetched(ref)) for name, ref in wanted.items()}
-        for name, ref in wanted.items():
-            await self._start(ref, fetching[name])
+        try:
+            for name, ref in wanted.items():
+                if not self._closed:
+                    await self._start(ref, fetching[name])
+        finally:
+            for task in fetching.values():
+                task.cancel()
 
     @asynccontextmanager
     async def hold(self, ref: AdapterRef) -> AsyncIterator[Failed | None]:
@@ -238,6 +243,7 @@ class AdapterShelf:
     async def close(self) -> None:
         """Load nothing from now on; what is being loaded is given up. What is loaded stays, with its running calls."""
         self._closed = True
+        await asyncio.sleep(0)  # a task that is ended before its first step never comes to say so
         loads = [load.task for load in self._loads.values()]
         for load in loads:
             load.cancel()
