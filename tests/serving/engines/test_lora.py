@@ -13,10 +13,15 @@ import pytest
 
 from serving.engines.adapters import AdapterRefused, Slots
 from serving.engines.fake_lora import made_ref
-from serving.engines.lora_slots import READ, LoraSlots
+from serving.engines.lora_slots import EXTENSION, READ, LoraSlots
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # those of vLLM, at import
+    import torch
+    from vllm.lora.ops.torch_ops import lora_ops
+    from vllm.lora.punica_wrapper import punica_cpu
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+
     from serving.engines.lora import VllmLora
 
 A, FOLDER = made_ref("a"), Path("/cache/a")
@@ -153,3 +158,25 @@ def test_a_worker_counts_what_it_copied_and_read_from_the_first_look_on() -> Non
 
 def test_a_worker_without_lora_tells_nothing() -> None:
     assert Worker(None).penstock_lora_slots() is None
+
+
+def added(shrink: Any, row: int) -> float:
+    """What a row of this adapter index gets from an adapter in the last of two slots; the first one is empty."""
+    first = torch.stack([torch.zeros(2, 3), torch.ones(2, 3)]).unsqueeze(1)
+    second = torch.stack([torch.zeros(3, 2), torch.ones(3, 2)]).unsqueeze(1)
+    rows, held, out = torch.tensor([1, row]), torch.zeros(2, 2), torch.zeros(2, 3)
+    shrink(torch.ones(2, 3), first, held, rows, 1.0)
+    lora_ops.bgmv_expand(held, second, out, rows)
+    assert out[0].tolist() == [6.0] * 3, "the row of the adapter itself"
+    return float(out[1].sum())
+
+
+def test_a_row_of_the_base_model_gets_nothing_from_the_last_slot_once_the_kernel_is_mended() -> None:
+    kernels = [lora_ops.bgmv_shrink, punica_cpu.bgmv_shrink]
+    original = getattr(kernels[0], "__wrapped__", kernels[0])
+    assert added(original, -1) > 0, "vLLM has mended it: serving/engines/lora_worker.py can go"
+    for _ in range(2):
+        assert resolve_obj_by_qualname(EXTENSION) is LoraSlots
+    assert lora_ops.bgmv_shrink is punica_cpu.bgmv_shrink
+    assert lora_ops.bgmv_shrink.__wrapped__ is original
+    assert (added(lora_ops.bgmv_shrink, -1), added(lora_ops.bgmv_shrink, 1)) == (0.0, 18.0)
