@@ -184,6 +184,8 @@ async def test_base_and_two_adapters_in_one_batch_each_answer_as_if_alone(
         if [(await caller.row(ref))["running"] for ref in refs] == [1, 1]:
             break
     assert not any(one.done() for one in long), "they never ran together"
+    totals = await caller.totals()
+    assert totals["slots_used"] == totals["slots"], "with a slot free, a row of the base model is right by chance"
     answers = await asyncio.gather(*(caller.answer(ref) for ref in (None, *refs)))
     assert answers == [right["base"], right["a"], right["b"]]
     assert [(await one)[:TOKENS] for one in long] == answers
