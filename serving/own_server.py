@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import uvicorn
 
-from serving.engines.door import AsgiApp
+from serving.engines.asgi import AsgiApp
 
 BACKLOG = 2048
 LOOPBACK = "127.0.0.1"

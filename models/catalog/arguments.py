@@ -19,6 +19,7 @@ FORBIDDEN_OVERRIDES = frozenset(
         "trust_remote_code",
         "hf_token",
         "quantization",
+        "worker_extension_cls",
     }
 )
 
@@ -37,6 +38,7 @@ def _from_card(card: ModelCard) -> dict[str, Any]:
             "enable_lora": True,
             "max_lora_rank": card.lora.max_rank,
             "max_loras": card.lora.max_loras,
+            "max_cpu_loras": card.lora.max_cpu_loras,
         }
     if card.tool_parser is not None:
         arguments |= {"enable_auto_tool_choice": True, "tool_call_parser": card.tool_parser}

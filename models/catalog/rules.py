@@ -30,6 +30,7 @@ WHOLE_NUMBERS = frozenset(
         "pipeline_parallel_size",
         "max_lora_rank",
         "max_loras",
+        "max_cpu_loras",
         "kv_cache_memory_bytes",
     }
 )
@@ -163,6 +164,13 @@ def lora_rank_is_known(setup: Setup) -> Iterator[Refusal]:
         yield setup.refuse(field, f"{rank} is not among {LORA_RANKS}")
 
 
+def host_memory_holds_the_slots(setup: Setup) -> Iterator[Refusal]:
+    """vLLM keeps every adapter of a slot in host memory too."""
+    slots, held = setup.arguments.get("max_loras", 1), setup.arguments.get("max_cpu_loras")
+    if held is not None and held < slots:
+        yield setup.refuse("engine_args.max_cpu_loras", f"{held} are fewer than the {slots} of max_loras")
+
+
 def kv_cache_holds_one_sequence(setup: Setup) -> Iterator[Refusal]:
     """A KV cache of a fixed size takes at least one request of the full context."""
     size = setup.arguments.get("kv_cache_memory_bytes")
@@ -193,6 +201,7 @@ RULES: tuple[Rule, ...] = (
     layers_fill_the_pipeline,
     context_is_within_positions,
     lora_rank_is_known,
+    host_memory_holds_the_slots,
     kv_cache_holds_one_sequence,
     fits_the_gpu,
 )

@@ -33,6 +33,8 @@ OWNED_ARGUMENTS = frozenset(
         "enable_lora",
         "max_lora_rank",
         "max_loras",
+        "max_cpu_loras",
+        "worker_extension_cls",
         "enable_auto_tool_choice",
         "tool_call_parser",
     }
@@ -119,6 +121,15 @@ class Lora(Frozen):
     enabled: bool = True
     max_rank: int = Field(16, ge=1, description="Largest rank of an adapter.")
     max_loras: int = Field(4, ge=1, description="Adapters in one batch; each takes a slot of memory.")
+    max_cpu_loras: int = Field(
+        32, ge=1, description="Adapters in host memory, at least `max_loras`. Others are read from disk when called."
+    )
+
+    @model_validator(mode="after")
+    def _memory_holds_the_slots(self) -> Lora:
+        if self.max_cpu_loras < self.max_loras:
+            raise ValueError(f"max_cpu_loras: {self.max_cpu_loras} are fewer than the {self.max_loras} of max_loras")
+        return self
 
 
 class ModelCard(Frozen):

@@ -269,7 +269,7 @@ class AdapterRoutes:
     @property
     def _desk(self) -> AdapterDesk:
         if self._deps.adapters is None:
-            raise NotFound("No engine of this stack loads adapters: `lora.enabled` of its cards is off.")
+            raise NotFound("No engine of this stack loads adapters.")
         return self._deps.adapters
 
     async def _caller(self, request: Request) -> Principal:

@@ -21,7 +21,7 @@ from router.drift import shifts_of
 from serving.classifier.batches import Batches, Full, Late
 from serving.classifier.messages import DRIFT, LOAD, MEDIA_TYPE, METRICS, PATH, Ask, Load, Refused, Told
 from serving.classifier.scorer import Scorer
-from serving.engines.door import Receive, Scope, Send
+from serving.engines.asgi import Receive, Scope, Send
 
 log = logging.getLogger("ray.serve")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -25,8 +25,10 @@ from serving.classifier.client import NAME as CLASSIFIER
 from serving.classifier.replica import ClassifierPlan, ClassifierReplica
 from serving.deploy.environment import DRAIN_MARGIN_S
 from serving.deploy.gateway import GatewayPlan, GatewayReplica
+from serving.engines.adapter_start import AdapterPlan
 from serving.engines.autoscaling import autoscaling_options
 from serving.engines.door import DoorSettings
+from serving.engines.lora_slots import EXTENSION
 from serving.engines.replica import EngineReplica, ReplicaSettings
 from serving.settings import EngineSettings, Settings
 
@@ -46,11 +48,21 @@ def classifier_deployment() -> DeploymentID:
 
 
 def stack_application(
-    plan: GatewayPlan, *, models: ModelStore, claims: str, classifier: ClassifierPlan | None = None
+    plan: GatewayPlan,
+    *,
+    models: ModelStore,
+    claims: str,
+    adapters: AdapterPlan | None = None,
+    classifier: ClassifierPlan | None = None,
 ) -> Application:
-    """The whole stack: the gateway bound to its engines, and to the classifier where the policy needs one."""
+    """The whole stack: the gateway bound to its engines, and to the classifier where the policy needs one.
+
+    `adapters`: None where no engine loads any, whatever its card says.
+    """
     settings = plan.settings
-    engines = [engine_application(plan, engine, models=models, claims=claims) for engine in settings.engines]
+    engines = [
+        engine_application(plan, engine, models=models, claims=claims, adapters=adapters) for engine in settings.engines
+    ]
     if classifier is not None:
         engines.append(classifier_application(classifier, settings))
     deployment = serve.deployment(
@@ -100,9 +112,15 @@ def classifier_application(plan: ClassifierPlan, settings: Settings) -> Applicat
     return _versioned(deployment.bind(plan), [frozen, {**fixed, "artifacts": artifacts}])
 
 
-def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, claims: str) -> Application:
+def engine_application(
+    plan: GatewayPlan, engine: EngineSettings, *, models: ModelStore, claims: str, adapters: AdapterPlan | None
+) -> Application:
     """One card's engine."""
     settings, card = plan.settings, plan.cards[engine.card]
+    arguments = engine_arguments(card, engine.engine_args)
+    plan_of_adapters = adapters if arguments.get("enable_lora") else None
+    if plan_of_adapters is not None:
+        arguments["worker_extension_cls"] = EXTENSION
     on_cpu = settings.ray.accelerator == "cpu"
     replica = ReplicaSettings(
         card=card.id,
@@ -111,11 +129,12 @@ def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: Mod
         cores=engine.cores if on_cpu else None,
         claims=claims,
         loopback=settings.ray.address is None,
+        adapters=plan_of_adapters,
     )
     source = str(models.resolve(card))
     config = LLMConfig(
         model_loading_config={"model_id": card.id, "model_source": source},
-        engine_kwargs=engine_arguments(card, engine.engine_args),
+        engine_kwargs=arguments,
         accelerator_config={"kind": settings.ray.accelerator},
         placement_group_config={"bundle_per_worker": {"CPU": 1} if on_cpu else {"CPU": 1, "GPU": engine.gpu_share}},
         log_engine_metrics=False,
@@ -129,7 +148,10 @@ def engine_application(plan: GatewayPlan, engine: EngineSettings, *, models: Mod
         override_serve_options={"name": card.id},
         deployment_cls=EngineReplica,
     )
-    return _versioned(application, [config.engine_kwargs, source, asdict(replica)])
+    stored = None
+    if plan_of_adapters is not None:
+        stored = [plan_of_adapters.artifacts.model_dump(mode="json"), plan_of_adapters.home, plan_of_adapters.cache]
+    return _versioned(application, [arguments, source, asdict(replace(replica, adapters=None)), stored])
 
 
 def _deployment_options(settings: Settings, engine: EngineSettings) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from models.catalog.pull import Puller, access_of
 from models.crash import armed
 from models.errors import PenstockError
 from router.policies import classifier_of
+from serving.adapters.live import StoredLive
 from serving.app import AdapterParts
 from serving.classifier.client import NAME as CLASSIFIER
 from serving.classifier.published import first_release
@@ -52,6 +53,7 @@ from serving.deploy.environment import listeners_of
 from serving.deploy.gateway import GatewayPlan
 from serving.deploy.logs import session_logs
 from serving.deploy.retire import as_found
+from serving.engines.adapter_start import AdapterPlan
 from serving.settings import Settings, load_settings
 
 POLL_S = 0.5
@@ -134,6 +136,10 @@ def launch(order: LaunchOrder) -> None:
         plan,
         models=ModelStore(Path(order.models)),
         claims=order.claims,
+        adapters=plan.adapters
+        and AdapterPlan(
+            settings.artifacts, home=order.artifacts, cache=order.fetched, live=StoredLive(order.store_url)
+        ),
         classifier=classifier_plan(settings, order),
     )
     _keep_versions(application)
@@ -153,6 +159,9 @@ def deployments_of(settings: Settings) -> dict[str, DeploymentID]:
 
 def adapter_parts(settings: Settings, order: LaunchOrder, *, catalog: Catalog) -> AdapterParts | None:
     """What gateways need for adapters; None where no engine loads any."""
+    if settings.ray.address is not None and not settings.artifacts.reaches_every_node:
+        tell("progress", "Adapters are off: every node must reach them, and `artifacts` is a folder of this one")
+        return None
     models, bases = ModelStore(Path(order.models)), {}
     for engine in settings.engines:
         card = catalog.card(engine.card)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-EXTENSION = "serving.engines.lora_slots.LoraSlots"
+EXTENSION = "serving.engines.lora_worker.Extension"
 READ = "penstock_lora_slots"
 
 

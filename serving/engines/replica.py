@@ -20,9 +20,15 @@ import aiohttp
 import ray.util
 from ray.serve.llm import LLMConfig, LLMServer
 
+from serving.engines.adapter_door import AdapterDoor
+from serving.engines.adapter_start import AdapterPlan, filled_shelf
+from serving.engines.adapter_status import AdapterFigures, standing
+from serving.engines.adapters import AdapterShelf
+from serving.engines.asgi import AsgiApp
 from serving.engines.autoscaling import LOAD
 from serving.engines.cores import CoreClaim, claim_cores, moved
 from serving.engines.door import DoorSettings, EngineDoor
+from serving.engines.lora import VllmLora
 from serving.engines.one_process import BOUND_CORES, OneProcessEngine
 from serving.engines.parentage import claim_children
 from serving.own_server import OwnServer
@@ -39,7 +45,9 @@ ENGINE_CLASS = "RAYLLM_VLLM_ENGINE_CLS"  # Ray's own switch: whoever sets it (a 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSettings:
-    """What a replica needs beyond vLLM's own arguments. `cores` is None where no core is bound (GPU)."""
+    """What a replica needs beyond vLLM's own arguments. `cores` is None where no core is bound (GPU), `adapters` where
+    the engine runs without LoRA.
+    """
 
     card: str
     token: str
@@ -48,6 +56,7 @@ class ReplicaSettings:
     claims: str
     loopback: bool
     keep_alive_s: float = 75.0
+    adapters: AdapterPlan | None = None
 
 
 async def _every(seconds: float) -> AsyncIterator[None]:
@@ -73,8 +82,13 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
     async def start(self) -> None:
         """Start the engine, then the endpoint: nobody can reach an engine that is not ready."""
         await super().start()
-        app = await self.engine.build_asgi_app()
-        self._door = EngineDoor(app, token=self._replica.token, settings=self._replica.door)
+        app: AsgiApp = await self.engine.build_asgi_app()
+        self._shelf = await self._filled_shelf(app)
+        if self._shelf is not None:
+            app = AdapterFigures(app, self._shelf)
+        self._door = EngineDoor(
+            app, token=self._replica.token, settings=self._replica.door, adapters=AdapterDoor(self._shelf)
+        )
         host = "127.0.0.1" if self._replica.loopback else ray.util.get_node_ip_address()
         self._server = OwnServer(self._door, host=host, keep_alive_s=self._replica.keep_alive_s)
         self._watching = asyncio.create_task(self._exit_with_engine())
@@ -99,11 +113,21 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
 
     async def status(self) -> dict[str, Any]:
         """Figures for people: what this replica is doing now."""
-        return {**self.record_replica_metadata(), "running": self._door.running, "queued": self._door.queued}
+        adapters = await standing(self._shelf) if self._shelf is not None else None
+        counts = {"running": self._door.running, "queued": self._door.queued}
+        return {**self.record_replica_metadata(), **counts, "adapters": adapters}
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """What the autoscaling policy counts."""
         return {LOAD: float(self._door.running + self._door.queued)}
+
+    async def _filled_shelf(self, app: AsgiApp) -> AdapterShelf | None:
+        """Every live adapter, loaded; None for an engine without adapters, as one that generates nothing is."""
+        models = getattr(getattr(app, "state", None), "openai_serving_models", None)
+        if self._replica.adapters is None or models is None:
+            return None
+        engine = VllmLora(self.engine._engine_client, models)
+        return await filled_shelf(self._replica.adapters, engine, card=self._replica.card)
 
     async def _warm_up(self) -> None:
         """One tiny generation through the endpoint itself: the first one costs seconds, and it proves the way."""

@@ -13,10 +13,10 @@ import orjson
 
 from models.adapters.names import ServedAdapter
 from models.types import Attempt, Endpoint, GenerationRequest, RequestKind
+from serving.engines.adapter_door import ADAPTER
 from serving.engines.door import GENERATIONS
 from serving.engines.wire import Pool, Reply
 
-ADAPTER = "x-penstock-adapter"  # header of a request: the version that answers it, and where its files are
 SALTS = 4096  # orgs whose salt is kept: to compute one takes 40 us of every call
 PATHS: dict[RequestKind, str] = {"chat": "/v1/chat/completions", "completion": "/v1/completions"}
 

@@ -36,6 +36,8 @@ EDGE_FILES: dict[str, str] = {
     "serving/deploy/launch.py": "runs Serve in a process of its own",
     "serving/deploy/retire.py": "takes applications out of a running Serve",
     "serving/engines/directory.py": "reads the live replicas from Serve",
+    "serving/engines/lora.py": "gives adapters to a replica's vLLM engine",
+    "serving/engines/lora_worker.py": "mends a kernel of vLLM's in the worker's process",
     "serving/engines/mock_engine.py": "is the mock engine of a replica",
     "serving/engines/one_process.py": "is the vLLM engine of a replica on a CPU",
     "serving/engines/replica.py": "is the Serve deployment around a vLLM engine",

@@ -122,6 +122,12 @@ PAIRS = (
         bad_overrides={"max_lora_rank": 4},
         good_overrides={"max_lora_rank": 8},
     ),
+    Pair(
+        "host_memory_holds_the_slots",
+        "engine_args.max_cpu_loras",
+        bad_overrides={"max_loras": 33},
+        good_overrides={"max_loras": 33, "max_cpu_loras": 33},
+    ),
     # One token takes 2 × 24 layers × 8 heads × 128 × 2 bytes = 98,304; 8,192 of them 768 MiB.
     Pair(
         "kv_cache_holds_one_sequence",

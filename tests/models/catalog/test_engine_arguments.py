@@ -35,7 +35,7 @@ def build(arguments):
     try:
         ToolParserManager.get_tool_parser(FrontendArgs(**frontend).tool_call_parser or "hermes")
         made = AsyncEngineArgs(model=".", **arguments)
-        LoRAConfig(max_lora_rank=made.max_lora_rank, max_loras=made.max_loras)
+        LoRAConfig(max_lora_rank=made.max_lora_rank, max_loras=made.max_loras, max_cpu_loras=made.max_cpu_loras)
         CacheConfig(
             gpu_memory_utilization=made.gpu_memory_utilization, kv_cache_memory_bytes=made.kv_cache_memory_bytes
         )

@@ -64,6 +64,7 @@ def test_an_unknown_model_names_the_known_ones() -> None:
         ("price", {"input_micro_usd": -1}, "greater"),
         ("architecture", {"num_kv_heads": 5}, "evenly"),
         ("quantization", {"method": "int3"}, "awq"),
+        ("lora", {"max_loras": 8, "max_cpu_loras": 7}, "fewer than the 8"),
         ("colour", "red", "Extra"),
     ],
 )
@@ -88,6 +89,7 @@ def test_engine_arguments_come_from_fields_then_the_card_then_the_profile(make_c
         "enable_lora": True,
         "max_lora_rank": 16,
         "max_loras": 4,
+        "max_cpu_loras": 32,
         "dtype": "bfloat16",
         "block_size": 32,
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from models.adapters.names import AdapterRef
 from models.catalog import Catalog, ModelStore
 from serving.settings import Settings, load_settings
 
@@ -15,6 +16,9 @@ with warnings.catch_warnings():
 
     from serving.deploy.applications import GATEWAY, engine_deployment, stack_application
     from serving.deploy.gateway import GatewayPlan
+    from serving.engines.adapter_start import AdapterPlan
+    from serving.engines.adapters import LiveAdapters
+    from serving.engines.lora_slots import EXTENSION
     from serving.engines.replica import PROBE_TIMEOUT_S
 
 SMALL, LARGE = "demo-small", "demo-large"
@@ -29,7 +33,13 @@ def settings(change: Change | None = None) -> Settings:
     return Settings(**values)
 
 
-def deployments(change: Change | None = None, *, store_url: str = "sqlite://", context: int | None = None) -> Any:
+def deployments(
+    change: Change | None = None,
+    *,
+    store_url: str = "sqlite://",
+    context: int | None = None,
+    live: LiveAdapters | None = None,
+) -> Any:
     """Name → what Serve would deploy. `context` is another one for the small card."""
     wanted = settings(change)
     catalog = Catalog.load(None)
@@ -47,7 +57,8 @@ def deployments(change: Change | None = None, *, store_url: str = "sqlite://", c
         adapters=None,
         listeners="/scratch/g",
     )
-    application = stack_application(plan, models=ModelStore(None), claims="/claims")
+    adapters = AdapterPlan(wanted.artifacts, home="/state/artifacts", cache="/state/fetched", live=live)
+    application = stack_application(plan, models=ModelStore(None), claims="/claims", adapters=adapters)
     gateway = application._bound_deployment
     engines = [bound._bound_deployment for bound in gateway.init_args[1:]]
     return {deployment.name: deployment for deployment in (gateway, *engines)}
@@ -79,6 +90,8 @@ def with_section(name: str, **fields: Any) -> Change:
         (with_engine(max_running=7), {SMALL}),
         (with_engine(max_queued=7), {SMALL}),
         (with_engine(engine_args={"max_num_seqs": 7}), {SMALL}),
+        (with_engine(engine_args={"enable_lora": False}), {SMALL}),
+        (with_section("artifacts", max_bytes=7), {SMALL, LARGE}),
         (with_section("gateway", breaker_failures=9), {GATEWAY}),
         (with_section("timers", first_token_s=9.0), {GATEWAY}),
         (with_section("tiers", default="small"), {GATEWAY}),
@@ -132,3 +145,24 @@ def test_an_autoscaled_engine_has_bounds_and_a_fixed_one_a_number() -> None:
     assert (scaling.min_replicas, scaling.max_replicas) == (2, 4)
     assert made[LARGE]._deployment_config.autoscaling_config is None
     assert made[LARGE].num_replicas == 1
+
+
+class Live:
+    """Somewhere to read from, a new object each time, as `up` makes it."""
+
+    async def read(self, card: str) -> list[AdapterRef]:
+        return []
+
+
+def test_where_the_live_adapters_are_read_is_no_reason_for_new_processes() -> None:
+    assert deployments(live=Live())[SMALL].version == deployments(live=Live())[SMALL].version
+
+
+def test_an_engine_with_adapters_is_told_how_to_count_them_and_one_without_knows_none() -> None:
+    made = deployments(with_engine(engine_args={"enable_lora": False}))
+    plans = {card: made[card].init_kwargs["replica"].adapters for card in (SMALL, LARGE)}
+    arguments = {card: made[card].init_kwargs["llm_config"].engine_kwargs for card in (SMALL, LARGE)}
+    assert plans[SMALL] is None
+    assert "worker_extension_cls" not in arguments[SMALL]
+    assert plans[LARGE].cache == "/state/fetched"
+    assert arguments[LARGE]["worker_extension_cls"] == EXTENSION

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving.engines.door import GENERATIONS, DoorSettings, EngineDoor, Message
+from serving.engines.asgi import Message
+from serving.engines.door import GENERATIONS, DoorSettings, EngineDoor
 from serving.testing import FakeEngine, Script, serve
 from tests.serving.api.wire import post, wire
 
