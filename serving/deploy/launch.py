@@ -136,10 +136,7 @@ def launch(order: LaunchOrder) -> None:
         plan,
         models=ModelStore(Path(order.models)),
         claims=order.claims,
-        adapters=plan.adapters
-        and AdapterPlan(
-            settings.artifacts, home=order.artifacts, cache=order.fetched, live=StoredLive(order.store_url)
-        ),
+        adapters=None if plan.adapters is None else adapter_plan(settings, order),
         classifier=classifier_plan(settings, order),
     )
     _keep_versions(application)
@@ -178,6 +175,12 @@ def adapter_parts(settings: Settings, order: LaunchOrder, *, catalog: Catalog) -
         bases=bases,
         crash_at=armed(),
     )
+
+
+def adapter_plan(settings: Settings, order: LaunchOrder) -> AdapterPlan:
+    """What an engine's replicas need for adapters."""
+    live = StoredLive(order.store_url)
+    return AdapterPlan(settings.artifacts, home=order.artifacts, cache=order.fetched, live=live)
 
 
 def classifier_plan(settings: Settings, order: LaunchOrder) -> ClassifierPlan | None:
