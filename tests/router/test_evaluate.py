@@ -215,6 +215,7 @@ def test_the_interval_of_a_plain_error_holds_what_other_samples_show() -> None:
     assert shown == pytest.approx(0.044, abs=0.002)  # the truth is 0
     found = [calibration_error(*forecasts(300, seed=seed), seed=0).plain for seed in range(20)]
     assert sum(one.low <= shown <= one.high for one in found) >= 18
+    assert np.mean([one.low + one.high for one in found]) / 2 == pytest.approx(shown, abs=0.006)
 
 
 def test_the_interval_of_a_calibration_error_holds_the_true_one() -> None:

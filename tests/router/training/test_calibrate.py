@@ -110,6 +110,18 @@ def test_a_floor_on_labels_of_another_pair_or_on_few_of_them_says_so(made: Made)
     assert any("different prompts are few" in sentence for sentence in warnings)
 
 
+def test_copies_and_groups_of_prompts_make_a_floor_no_surer(made: Made) -> None:
+    model, prompts, labelled = made
+    rows = np.tile(np.arange(80), 3)
+    few, copied = prompts.take(rows[:80]), prompts.take(rows)
+    one = for_quality(model, 0.9, seen=(few, labelled.take(rows[:80])))
+    assert for_quality(model, 0.9, seen=(copied, labelled.take(rows))).kept_low == pytest.approx(one.kept_low)
+    fresh = replace(labelled.take(rows), prompts=tuple(str(at) for at in range(240)))
+    grouped = replace(fresh, groups=tuple(str(row) for row in rows))
+    assert for_quality(model, 0.9, seen=(copied, grouped)).share == one.share
+    assert for_quality(model, 0.9, seen=(copied, fresh)).share < one.share
+
+
 def test_each_target_says_what_it_promises(made: Made) -> None:
     model, prompts, labelled = made
     floor = for_quality(model, 0.9, seen=(prompts, labelled), confidence=0.8)
