@@ -104,6 +104,7 @@ def crossvalidate(
     gain, small, large = (np.zeros(len(labelled)) for _ in range(3))
     others: dict[str, Doubles] = {}
     errors: dict[float, tuple[float, ...]] = dict.fromkeys(SHARES, ())
+    differences: list[float] = []
     for rest, held in splits(labelled.units, seed=recipe.seed):
         model = train(prompts.take(rest), labelled.take(rest), recipe=recipe).model
         asked = prompts.take(held)
@@ -115,11 +116,12 @@ def crossvalidate(
             others.setdefault(name, np.zeros(len(labelled)))[held] = found - true.mean()
         for share, error in _share_errors(model, scores.gain, policy=policy).items():
             errors[share] += (error,)
+        differences += _differences(model, scores.gain, policy=policy)
     folds = len(errors[SHARES[0]])
     grouped = "" if labelled.groups is None else ", whole groups held out"
     way = f"{folds}-fold cross-validation{grouped}{_by(policy)}"
     assessed = _assessed(labelled, _Seen(gain, small, large, errors, others), way=way, seed=recipe.seed)
-    return replace(assessed, warnings=(*scarce(labelled), *drifted(errors, prompts=len(labelled) // folds)))
+    return replace(assessed, warnings=(*scarce(labelled), *drifted(differences, prompts=len(labelled) // folds)))
 
 
 def judge(
@@ -136,7 +138,10 @@ def judge(
     return replace(
         found,
         trained_on=int(model.trained_on(labelled.prompts).sum()),
-        warnings=(*against(model, labelled), *drifted(errors, prompts=len(labelled))),
+        warnings=(
+            *against(model, labelled),
+            *drifted(_differences(model, scores.gain, policy=policy), prompts=len(labelled)),
+        ),
     )
 
 
@@ -152,6 +157,12 @@ def _by(policy: PolicyName) -> str:
 def _share_errors(model: RouterModel, gain: Doubles, *, policy: PolicyName) -> dict[float, float]:
     """For each wanted share of large calls how much more of these prompts than that it sends, −1…1."""
     return {share: share_at(gain, threshold=model.threshold_for(share, policy)) - share for share in SHARES}
+
+
+def _differences(model: RouterModel, gain: Doubles, *, policy: PolicyName) -> list[float]:
+    """How much more of these prompts each of the thresholds sends than of those that it was set by, −1…1."""
+    thresholds = [model.threshold_for(share, policy) for share in SHARES]
+    return [share_at(gain, threshold=threshold) - model.share_at(threshold, policy) for threshold in thresholds]
 
 
 def _assessed(labelled: Labelled, seen: _Seen, *, way: str, seed: int) -> Assessment:

@@ -70,15 +70,15 @@ def scarce(labelled: Labelled) -> tuple[str, ...]:
     return tuple(found)
 
 
-def drifted(errors: Mapping[float, Sequence[float]], *, prompts: int) -> tuple[str, ...]:
-    """The sentence for shares that come out far off; `errors` by wanted share, one for each set of `prompts`."""
-    off = float(np.mean([abs(error) for one in errors.values() for error in one]))
+def drifted(differences: Sequence[float], *, prompts: int) -> tuple[str, ...]:
+    """The sentence for shares of large calls that come out far from those of the prompts that set the thresholds;
+    `differences` −1…1, each over about so many prompts."""
+    off = float(np.mean(np.abs(differences)))
     if off <= FAR + 0.5 / np.sqrt(max(1, prompts)):
         return ()
     return (
-        f"Shares of large calls come out {100 * off:.1f} points off on average, more than chance does: these prompts"
-        " score otherwise than those that the threshold was set by (drift). Set it by prompts like those that will be"
-        " served.",
+        f"Shares of large calls are {100 * off:.1f} points off on average, more than by chance: these prompts score"
+        " otherwise than those that the thresholds were set by (drift). Set them by prompts like those to be served.",
     )
 
 

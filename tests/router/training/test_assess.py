@@ -143,6 +143,18 @@ def test_a_trained_model_is_judged_on_other_prompts(tmp_path: Path) -> None:
     assert near.way == "a model trained before, by nearest neighbours"
 
 
+def test_prompts_that_score_otherwise_are_called_drift_and_equal_gains_are_not(tmp_path: Path) -> None:
+    model = trained(tmp_path)[0].model
+    other = made(tmp_path, seed=11)
+    sums = other.take(np.flatnonzero(["cost" in prompt for prompt in other.prompts]))
+    assert ["(drift)" in said for said in judge(model, features(sums), labelled=sums).warnings] == [True]
+    flat = replace(model, manifest=model.manifest.model_copy(update={"quantiles": {"learned": (0.2,) * 101}}))
+    heads = {name: replace(head, middle=0.2, shares=(0.0, 0.0)) for name, head in model.heads.items()}
+    told = judge(replace(flat, heads=heads), features(other), labelled=other)
+    assert told.share_errors[0.3] == (-0.3,)
+    assert told.warnings == ()
+
+
 def test_prompts_that_the_model_was_trained_on_are_counted_and_said(tmp_path: Path) -> None:
     known, _, _ = trained(tmp_path, count=240)
     old = read_labelled([write(tmp_path / "old.jsonl", 30)], Columns())

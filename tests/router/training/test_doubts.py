@@ -86,7 +86,7 @@ def test_few_different_prompts_and_few_groups_are_said(tmp_path: Path) -> None:
 
 
 def test_shares_that_are_farther_off_than_chance_are_called_drift() -> None:
-    errors = {0.2: (0.09, -0.09), 0.5: (-0.08, 0.1)}
-    assert drifted(errors, prompts=100) == ()
-    (said,) = drifted(errors, prompts=1_400)
-    assert said.startswith("Shares of large calls come out 9.0 points off on average, more than chance does")
+    differences = (0.09, -0.09, -0.08, 0.1)
+    assert drifted(differences, prompts=100) == ()
+    (said,) = drifted(differences, prompts=1_400)
+    assert said.startswith("Shares of large calls are 9.0 points off on average, more than by chance")
