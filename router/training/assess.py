@@ -100,7 +100,7 @@ def crossvalidate(
     """
     units = len(set(labelled.units))
     if units < LEAST_UNITS:
-        raise ValueError(f"the prompts are of {units} groups or different texts; cross-validation needs {LEAST_UNITS}")
+        raise ValueError(f"cross-validation needs {LEAST_UNITS} different prompts, or groups of them; here: {units}")
     gain, small, large = (np.zeros(len(labelled)) for _ in range(3))
     others: dict[str, Doubles] = {}
     errors: dict[float, tuple[float, ...]] = dict.fromkeys(SHARES, ())

@@ -155,8 +155,8 @@ def _promise(found: Kept, floor: float, *, confidence: float, count: int) -> str
         )
     return (
         f"On average over prompts like these it keeps {found.low:.1%} of always-large's quality or more, with"
-        f" {confidence:.0%} confidence; on these it kept {found.kept:.1%}. Any other {count:,} of them alone keep the"
-        f" floor with a probability of {found.again:.0%}."
+        f" {confidence:.0%} confidence; on these it kept {found.kept:.1%}. Another {count:,} of them by"
+        f" themselves keep the floor with a probability of {found.again:.0%}."
     )
 
 

@@ -110,7 +110,7 @@ def test_groups_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [1, 2])
 def test_fewer_groups_than_three_are_refused(tmp_path: Path, number: int) -> None:
     labelled = made(tmp_path)
-    with pytest.raises(ValueError, match=f"of {number} groups or different texts; cross-validation needs 3"):
+    with pytest.raises(ValueError, match=f"needs 3 different prompts, or groups of them; here: {number}"):
         assessed(replace(labelled, groups=tuple(str(at % number) for at in range(240))))
 
 
