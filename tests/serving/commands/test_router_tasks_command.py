@@ -34,8 +34,8 @@ def test_a_head_is_trained_measured_and_kept(penstock: Run, files: tuple[Path, P
     assert (said["prompts"], said["measured"]["unseen"]["prompts"]) == (80, 80)
     assert TaskHead.read(to).manifest.embedder == said["embedder"]
     shown = penstock(*arguments).stdout
-    assert "| the list that is never trained on | 40 | " in shown
-    assert "Trained on 40 prompts" in shown
+    assert "| the list that is never trained on | 80 | " in shown
+    assert "Trained on 80 prompts" in shown
 
 
 @pytest.mark.parametrize(
