@@ -17,13 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from router.resampling import FloatArray, IntArray, bootstrap, middle, single, values
 
-CONFIDENCE = 0.95
-RESAMPLES = 1_000
 SMALLEST_GROUP = 20
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 ROUNDING = 1e-12
@@ -76,16 +72,8 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A 95 % interval; both ends are NaN where too few resamples have a value."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class Estimated:
-    """A metric on all prompts, with the ends of its 95 % interval."""
+    """A metric on all prompts, with the ends of its 95 % interval; both are NaN where there is none."""
 
     value: float
     low: float
@@ -94,12 +82,11 @@ class Estimated:
 
 @dataclass(frozen=True, slots=True)
 class Miscalibration:
-    """An expected calibration error: as it is, without what chance adds to it, and the 95 % interval of the latter."""
+    """An expected calibration error: `plain`, as sets of as many prompts show it, and `corrected`, without what chance
+    adds to it in them. Each has an interval of its own."""
 
-    value: float
-    corrected: float
-    low: float
-    high: float
+    plain: Estimated
+    corrected: Estimated
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,54 +185,63 @@ def share_at(scores: FloatArray, *, threshold: float) -> float:
     return float(np.mean(scores >= threshold))
 
 
-def bootstrap(count: int, statistic: Callable[[IntArray], float], *, seed: int, resamples: int = RESAMPLES) -> Interval:
-    """The percentile bootstrap's 95 % interval of a statistic over `count` prompts.
-
-    The statistic gets the row numbers of one resample, `int64[count]`. A resample for which it raises `ValueError` (no
-    gap to recover) is left out; with fewer than half of them left, both ends are NaN. Raises `ValueError` for no
-    prompts or no resamples.
-    """
-    kept = _drawn(count, statistic, seed=seed, resamples=resamples)
-    if 2 * len(kept) < resamples:
-        return Interval(float("nan"), float("nan"))
-    return _middle(kept)
-
-
-def calibration_error(predicted: FloatArray, observed: FloatArray, *, seed: int) -> Miscalibration:
+def calibration_error(
+    predicted: FloatArray, observed: FloatArray, *, seed: int, units: IntArray | None = None
+) -> Miscalibration:
     """The mean over t tiers of each one's expected calibration error; `predicted[n, t]`, `observed[n, t]` within 0…1.
 
     Each tier has bins of its own: in common ones a tier that promises too much would hide one that promises too little.
+    Prompts are drawn whole, all their tiers together, and `units[n]` of prompts together (`router/resampling.py`).
 
-    Prompts are drawn whole, all their tiers together. Chance alone makes bins miss, so the error of a sample is too
-    high, and that of its resamples higher by as much again (Bröcker 2012; Roelofs et al. 2022). The rise from the
-    sample to the mean of its resamples is taken as that bias: off the value once, off the ends of the interval twice.
-    On 300 to 3,000 made prompts such intervals held the true error in 84 to 91 % of draws, plain ones in 0 to 95 %;
-    where the true error is 0, in half of them and in none. Raises `ValueError` as `reliability` does.
+    Chance alone makes bins miss, so the error of a sample is too high, and that of its resamples higher by as much
+    again (Bröcker 2012; Roelofs et al. 2022). The rise from the sample to the mean of its resamples is taken as that
+    bias. Off the ends of the resamples' interval once, it makes the interval of the plain error: of what other sets of
+    as many prompts show. Off the value once and off the ends twice, it makes the corrected error and its interval: of
+    what is left with ever more prompts. On 300 to 3,000 made prompts the latter held the true error in 84 to 91 % of
+    draws (uncorrected ones in 0 to 95 %); where the true error is 0, in half of them and in none. Raises `ValueError`
+    as `reliability` does.
     """
 
     def over(rows: IntArray) -> float:
         tiers = zip(predicted[rows].T, observed[rows].T, strict=True)
         return float(np.mean([expected_calibration_error(said, seen) for said, seen in tiers]))
 
+    each = np.arange(len(predicted)) if units is None else units
     value = over(np.arange(len(predicted)))
-    drawn = _drawn(len(predicted), over, seed=seed, resamples=RESAMPLES)
-    bias = float(np.mean(drawn)) - value
-    corrected, plain = max(0.0, value - bias), _middle(drawn)
-    low, high = max(0.0, plain.low - 2 * bias), max(corrected, plain.high - 2 * bias)
-    return Miscalibration(value, corrected, min(low, corrected), high)
+    drawn = values(over, each, seed=seed)
+    if single(units):
+        return Miscalibration(Estimated(value, np.nan, np.nan), Estimated(value, np.nan, np.nan))
+    bias, ends = float(np.mean(drawn)) - value, middle(drawn)
+
+    def around(centre: float, off: float) -> Estimated:
+        centre, low = max(0.0, centre), max(0.0, ends.low - off)
+        return Estimated(centre, min(low, centre), max(ends.high - off, centre))
+
+    return Miscalibration(plain=around(value, bias), corrected=around(value - bias, 2 * bias))
 
 
-def evaluate(scores: FloatArray, outcomes: Outcomes, *, seed: int) -> dict[str, Estimated]:
+def evaluate(
+    scores: FloatArray, outcomes: Outcomes, *, seed: int, units: IntArray | None = None
+) -> dict[str, Estimated]:
     """`apgr`, `cpt50` and `cpt80` (the shares for half and four fifths of the gap) of `scores[n]`, with intervals.
 
-    All three see the same resamples. Raises `ValueError` where the large tier is no better than the small one.
+    All three see the same resamples, of prompts or of whole `units[n]` (`router/resampling.py`). Raises `ValueError`
+    where the large tier is no better than the small one.
     """
     metrics: dict[str, Callable[[FloatArray, Outcomes], float]] = {
         "apgr": apgr,
         "cpt50": lambda some, their: cpt(some, their, recovered=0.5),
         "cpt80": lambda some, their: cpt(some, their, recovered=0.8),
     }
-    return {name: _estimated(metric, scores, outcomes=outcomes, seed=seed) for name, metric in metrics.items()}
+
+    def estimated(metric: Callable[[FloatArray, Outcomes], float]) -> Estimated:
+        value = metric(scores, outcomes)
+        interval = bootstrap(
+            len(outcomes), lambda rows: metric(scores[rows], outcomes.at(rows)), seed=seed, units=units
+        )
+        return Estimated(value, interval.low, interval.high)
+
+    return {name: estimated(metric) for name, metric in metrics.items()}
 
 
 def groupwise(scores: FloatArray, outcomes: Outcomes, *, groups: Sequence[str]) -> dict[str, Group]:
@@ -279,37 +275,6 @@ def _recovered(found: Curve, outcomes: Outcomes) -> FloatArray:
         raise ValueError(NO_GAP)
     recovered: FloatArray = (found.quality - outcomes.weak.mean()) / gap
     return recovered
-
-
-def _drawn(count: int, statistic: Callable[[IntArray], float], *, seed: int, resamples: int) -> list[float]:
-    """The statistic of each resample that it has a value for."""
-    if count < 1 or resamples < 1:
-        raise ValueError("a bootstrap needs at least one prompt and one resample")
-    chance = np.random.default_rng(seed)
-    drawn = (_value(statistic, chance.integers(count, size=count)) for _ in range(resamples))
-    return [value for value in drawn if value is not None]
-
-
-def _middle(drawn: Sequence[float]) -> Interval:
-    """The middle 95 % of them."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(drawn, (tail, 1 - tail))
-    return Interval(float(low), float(high))
-
-
-def _value(statistic: Callable[[IntArray], float], rows: IntArray) -> float | None:
-    try:
-        return statistic(rows)
-    except ValueError:
-        return None
-
-
-def _estimated(
-    metric: Callable[[FloatArray, Outcomes], float], scores: FloatArray, *, outcomes: Outcomes, seed: int
-) -> Estimated:
-    value = metric(scores, outcomes)
-    interval = bootstrap(len(outcomes), lambda rows: metric(scores[rows], outcomes.at(rows)), seed=seed)
-    return Estimated(value, interval.low, interval.high)
 
 
 def _group(scores: FloatArray, outcomes: Outcomes) -> Group:

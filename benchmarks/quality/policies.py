@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from router.evaluate import Estimated, bootstrap
+from router.evaluate import Estimated
+from router.resampling import bootstrap
 
 Doubles = NDArray[np.float64]
 

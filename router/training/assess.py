@@ -31,9 +31,10 @@ from router.evaluate import (
 )
 from router.manifest import POLICIES, PolicyName
 from router.model import Prompts, RouterModel
+from router.resampling import numbered
 from router.training.baselines import ngram_ridge, untrained
 from router.training.data import Labelled
-from router.training.doubts import remembered
+from router.training.doubts import against, drifted, scarce
 from router.training.fit import Recipe, train
 from router.training.folds import FOLDS, splits
 
@@ -41,6 +42,7 @@ Doubles = NDArray[np.float64]
 
 STEPS = FOLDS * (FOLDS + 1)
 """How often `Recipe.heard` is called by `crossvalidate`."""
+LEAST_UNITS = 3
 NAMED: Mapping[PolicyName, str] = MappingProxyType({"learned": "learned", "knn": "nearest neighbours"})
 """The policies as rows of a report."""
 
@@ -50,12 +52,15 @@ class Assessment:
     """Everything that a report shows. Shares and qualities within 0…1.
 
     `router` and each row of `others`: `apgr`, `cpt50`, `cpt80` with intervals. `ece` is over both tiers' expected
-    qualities together, `ece_by_tier` apart. `share_errors`: wanted large share → how far it came out in each fold.
-    `trained_on`: how many of the prompts the model had been trained on; `warnings`: what that and its training say.
+    qualities together, `ece_by_tier` apart. `share_errors`: wanted large share → how much more than it came in each
+    fold, −1…1. `units`: what the intervals draw whole, groups or different prompts. `trained_on`: how many of the
+    prompts the model had been trained on; `warnings`: what speaks against the figures.
     """
 
     way: str
     prompts: int
+    units: int
+    grouped: bool
     trained_on: int
     warnings: tuple[str, ...]
     data_digest: str
@@ -89,12 +94,17 @@ def crossvalidate(
 
     Scores are ranked over all folds without the mean gain of each fold's training prompts: that mean is high where the
     held-out one is low, and would rank a router that knows nothing below chance. Thresholds for the shares are set by
-    what the training prompts of each fold say. Raises `ValueError` where the large
-    tier is no better than the small one.
+    what was said of the training prompts of each fold while they, and their groups, were held out inside it: of groups
+    that were not seen, as those of the fold are. Raises `ValueError` where the large tier is no better than the small
+    one, and for fewer units than three: one is held out, and of the others one again.
     """
+    units = len(set(labelled.units))
+    if units < LEAST_UNITS:
+        raise ValueError(f"cross-validation needs {LEAST_UNITS} different prompts, or groups of them; here: {units}")
     gain, small, large = (np.zeros(len(labelled)) for _ in range(3))
     others: dict[str, Doubles] = {}
     errors: dict[float, tuple[float, ...]] = dict.fromkeys(SHARES, ())
+    differences: list[float] = []
     for rest, held in splits(labelled.units, seed=recipe.seed):
         model = train(prompts.take(rest), labelled.take(rest), recipe=recipe).model
         asked = prompts.take(held)
@@ -106,13 +116,12 @@ def crossvalidate(
             others.setdefault(name, np.zeros(len(labelled)))[held] = found - true.mean()
         for share, error in _share_errors(model, scores.gain, policy=policy).items():
             errors[share] += (error,)
+        differences += _differences(model, scores.gain, policy=policy)
+    folds = len(errors[SHARES[0]])
     grouped = "" if labelled.groups is None else ", whole groups held out"
-    return _assessed(
-        labelled,
-        _Seen(gain, small, large, errors, others),
-        way=f"{FOLDS}-fold cross-validation{grouped}{_by(policy)}",
-        seed=recipe.seed,
-    )
+    way = f"{folds}-fold cross-validation{grouped}{_by(policy)}"
+    assessed = _assessed(labelled, _Seen(gain, small, large, errors, others), way=way, seed=recipe.seed)
+    return replace(assessed, warnings=(*scarce(labelled), *drifted(differences, prompts=len(labelled) // folds)))
 
 
 def judge(
@@ -129,7 +138,10 @@ def judge(
     return replace(
         found,
         trained_on=int(model.trained_on(labelled.prompts).sum()),
-        warnings=(*remembered(model, labelled), *model.manifest.warnings),
+        warnings=(
+            *against(model, labelled),
+            *drifted(_differences(model, scores.gain, policy=policy), prompts=len(labelled)),
+        ),
     )
 
 
@@ -143,28 +155,36 @@ def _by(policy: PolicyName) -> str:
 
 
 def _share_errors(model: RouterModel, gain: Doubles, *, policy: PolicyName) -> dict[float, float]:
-    """For each wanted share of large calls how far these prompts are from it."""
-    return {share: abs(share_at(gain, threshold=model.threshold_for(share, policy)) - share) for share in SHARES}
+    """For each wanted share of large calls how much more of these prompts than that it sends, −1…1."""
+    return {share: share_at(gain, threshold=model.threshold_for(share, policy)) - share for share in SHARES}
+
+
+def _differences(model: RouterModel, gain: Doubles, *, policy: PolicyName) -> list[float]:
+    """How much more of these prompts each of the thresholds sends than of those that it was set by, −1…1."""
+    thresholds = [model.threshold_for(share, policy) for share in SHARES]
+    return [share_at(gain, threshold=threshold) - model.share_at(threshold, policy) for threshold in thresholds]
 
 
 def _assessed(labelled: Labelled, seen: _Seen, *, way: str, seed: int) -> Assessment:
-    outcomes = Outcomes(labelled.weak, labelled.strong)
-    others = {**seen.others, **untrained(labelled, seed=seed)}
+    outcomes, units = Outcomes(labelled.weak, labelled.strong), numbered(labelled.units)
+    others = {**seen.others, **untrained(labelled)}
     foretold = {labelled.names[0]: (seen.small, labelled.weak), labelled.names[1]: (seen.large, labelled.strong)}
     both = np.stack([seen.small, seen.large], axis=1), np.stack([labelled.weak, labelled.strong], axis=1)
     return Assessment(
         way=way,
         prompts=len(labelled),
+        units=int(units.max()) + 1,
+        grouped=labelled.groups is not None,
         trained_on=0,
         warnings=(),
         data_digest=labelled.digest,
         names=labelled.names,
         quality=(float(labelled.weak.mean()), float(labelled.strong.mean())),
-        router=evaluate(seen.gain, outcomes, seed=seed),
-        ece=calibration_error(*both, seed=seed),
+        router=evaluate(seen.gain, outcomes, seed=seed, units=units),
+        ece=calibration_error(*both, seed=seed, units=units),
         ece_by_tier={name: expected_calibration_error(*pair) for name, pair in foretold.items()},
         share_errors=seen.share_errors,
-        others={name: evaluate(scores, outcomes, seed=seed) for name, scores in others.items()},
+        others={name: evaluate(scores, outcomes, seed=seed, units=units) for name, scores in others.items()},
         curves={name: curve(scores, outcomes) for name, scores in {"router": seen.gain, **others}.items()},
         bins={name: reliability(*pair) for name, pair in foretold.items()},
         groups={} if labelled.groups is None else groupwise(seen.gain, outcomes, groups=labelled.groups),

@@ -21,11 +21,13 @@ FEW = 200
 UNTRAINED = ("random", "prompt length", "oracle")
 
 
-def untrained(labelled: Labelled, *, seed: int) -> dict[str, Doubles]:
-    """Those that learn nothing from other prompts. The oracle sees both answers; no router can."""
-    chance = np.random.default_rng(seed)
+def untrained(labelled: Labelled) -> dict[str, Doubles]:
+    """Those that learn nothing from other prompts. The oracle sees both answers; no router can.
+
+    Chance scores all alike: equal scores are a straight line on the curve, which is the mean over all orders.
+    """
     lengths = np.array([len(prompt) for prompt in labelled.prompts], np.float64)
-    found = (chance.random(len(labelled)), lengths, labelled.strong - labelled.weak)
+    found = (np.zeros(len(labelled)), lengths, labelled.strong - labelled.weak)
     return dict(zip(UNTRAINED, found, strict=True))
 
 

@@ -1,7 +1,7 @@
 """From a target to a threshold: a share of large calls, a floor of quality, or a ceiling of cost.
 
-Owns the three ways and what is said of the result; the shares are those of prompts held out in training, the quality
-that of labelled prompts.
+Owns the three ways and what each promises; the shares are those of prompts held out in training, the quality that of
+labelled prompts (`floor.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.errors import ConfigurationError
+from router.evaluate import Outcomes
 from router.manifest import PolicyName
-from router.model import ALWAYS_LARGE, ALWAYS_SMALL, Prompts, RouterModel
+from router.model import ALWAYS_LARGE, Prompts, RouterModel
+from router.resampling import numbered
 from router.training.data import Labelled
-from router.training.doubts import remembered
+from router.training.doubts import against
+from router.training.floor import CONFIDENCE, Judged, Kept, candidates, keep
 
 STEPS = tuple(at / 20 for at in range(21))
 OFF = 0.01
@@ -36,11 +38,14 @@ class Point:
 class Calibration:
     """The threshold for a target, the share that it brings, and the curve that it lies on.
 
-    `trained_on`: how many of the labelled prompts the model had been trained on (None without labels). `warnings` says
-    that, and a share that is not the one asked for.
+    `promise` says in a sentence what of the target can be relied on. With labels: `kept`, the quality as a share of
+    always-large's, `kept_low`, what it is at least with `confidence`, and `again`, the probability that as many other
+    prompts keep the floor (each None without). `trained_on`: how many of the labelled prompts the model had been
+    trained on (None without labels). `warnings` says that, and a share that is not the one asked for.
     """
 
     target: str
+    promise: str
     policy: PolicyName
     threshold: float
     share: float
@@ -48,6 +53,10 @@ class Calibration:
     trained_on: int | None
     warnings: tuple[str, ...]
     curve: tuple[Point, ...]
+    kept: float | None = None
+    kept_low: float | None = None
+    confidence: float | None = None
+    again: float | None = None
 
 
 def for_share(model: RouterModel, share: float, *, policy: PolicyName = "learned") -> Calibration:
@@ -58,6 +67,8 @@ def for_share(model: RouterModel, share: float, *, policy: PolicyName = "learned
     said = "" if abs(came - share) <= OFF else f"Prompts of equal gain go together: {came:.1%}, not {share:.1%}."
     return Calibration(
         target=f"large share {share:.1%}",
+        promise="This is the share of prompts like the training ones. Others come out otherwise: `penstock router"
+        " status` shows the share of the traffic.",
         policy=policy,
         threshold=threshold,
         share=came,
@@ -71,7 +82,8 @@ def for_share(model: RouterModel, share: float, *, policy: PolicyName = "learned
 def for_cost(model: RouterModel, ceiling: float, *, small_price: float, policy: PolicyName = "learned") -> Calibration:
     """The largest share of large calls that costs at most `ceiling` × always-large.
 
-    `small_price`: a small call's price as a share of a large one's. Raises `ConfigurationError` for a ceiling that even
+    `small_price`: a small call's price as a share of a large one's. What is promised is the mean over prompts like the
+    training ones, at that price whatever a prompt's length. Raises `ConfigurationError` for a ceiling that even
     always-small is above.
     """
     if ceiling < small_price:
@@ -84,12 +96,16 @@ def for_cost(model: RouterModel, ceiling: float, *, small_price: float, policy: 
         threshold = float(np.nextafter(threshold, np.inf))
     found = for_share(model, share, policy=policy)
     came = model.share_at(threshold, policy)
+    cost = came + (1 - came) * small_price
     said = (
         "" if abs(came - share) <= OFF else f"Prompts of equal gain go together: {came:.1%}, {share:.1%} is paid for."
     )
     return replace(
         found,
         target=f"cost at most {ceiling:.1%} of always-large's",
+        promise=f"On average over prompts like the training ones calls cost {cost:.1%} of always-large's, if a small"
+        f" call costs {small_price:.1%} of a large one whatever its length. It is no limit: other prompts bring another"
+        " share, and nothing stops at the ceiling.",
         threshold=threshold,
         share=came,
         warnings=(said,) if said else (),
@@ -97,27 +113,50 @@ def for_cost(model: RouterModel, ceiling: float, *, small_price: float, policy: 
 
 
 def for_quality(
-    model: RouterModel, floor: float, *, seen: tuple[Prompts, Labelled], policy: PolicyName = "learned"
+    model: RouterModel,
+    floor: float,
+    *,
+    seen: tuple[Prompts, Labelled],
+    policy: PolicyName = "learned",
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
 ) -> Calibration:
-    """The smallest share of large calls at which labelled prompts keep `floor` (0…1) of always-large's quality."""
+    """The smallest share of large calls that is sure to keep `floor` (0…1) of always-large's quality, with this
+    `confidence` (0…1), on prompts like these labelled ones; groups and equal prompts count as one piece each."""
     prompts, labelled = seen
-    gain = model.score(prompts, policy).gain
-    candidates = np.concatenate(([ALWAYS_SMALL], np.unique(gain)[:0:-1], [ALWAYS_LARGE]))
-    found = [_point(threshold, gain=gain, labelled=labelled) for threshold in candidates]
-    wanted = floor * labelled.strong.mean() - 1e-12
-    chosen = next((point for point in found if point.quality is not None and point.quality >= wanted), None)
-    if chosen is None:
-        raise ConfigurationError(f"No threshold keeps {floor:.1%} of always-large's quality on this data.")
-    points = tuple(min(found, key=lambda point: abs(point.share - step)) for step in STEPS)
+    judged = Judged(
+        model.score(prompts, policy).gain, Outcomes(labelled.weak, labelled.strong), numbered(labelled.units)
+    )
+    found = keep(judged, floor, confidence=confidence, seed=seed)
+    points = [_point(threshold, judged) for threshold in reversed(candidates(judged.gain))]
+    nearest = (min(points, key=lambda point: abs(point.share - step)) for step in STEPS)
     return Calibration(
         target=f"at least {floor:.1%} of always-large's quality",
+        promise=_promise(found, floor, confidence=confidence, count=len(labelled)),
         policy=policy,
-        threshold=chosen.threshold,
-        share=chosen.share,
-        quality=chosen.quality,
+        threshold=found.threshold,
+        share=found.share,
+        quality=found.quality,
         trained_on=int(model.trained_on(labelled.prompts).sum()),
-        warnings=remembered(model, labelled),
-        curve=tuple(dict.fromkeys(points)),
+        warnings=against(model, labelled),
+        curve=tuple(dict.fromkeys(nearest)),
+        kept=found.kept,
+        kept_low=found.low,
+        confidence=confidence,
+        again=found.again,
+    )
+
+
+def _promise(found: Kept, floor: float, *, confidence: float, count: int) -> str:
+    if found.threshold == ALWAYS_LARGE:
+        return (
+            f"Always-large: of no smaller share do these {count:,} prompts show that it keeps {floor:.1%}, with"
+            f" {confidence:.0%} confidence. More labelled prompts or less confidence may find a smaller one."
+        )
+    return (
+        f"On average over prompts like these it keeps {found.low:.1%} of always-large's quality or more, with"
+        f" {confidence:.0%} confidence; on these it kept {found.kept:.1%}. Another {count:,} of them by"
+        f" themselves keep the floor with a probability of {found.again:.0%}."
     )
 
 
@@ -126,11 +165,10 @@ def _curve(model: RouterModel, policy: PolicyName) -> tuple[Point, ...]:
     return tuple(Point(model.share_at(threshold, policy), threshold) for threshold in thresholds)
 
 
-def _point(threshold: float, *, gain: NDArray[np.float64], labelled: Labelled) -> Point:
+def _point(threshold: float, judged: Judged) -> Point:
     """What happens at this threshold: nothing between two prompts is assumed."""
-    large = gain >= threshold
-    quality = np.where(large, labelled.strong, labelled.weak).mean()
-    return Point(float(large.mean()), float(threshold), float(quality))
+    share = np.mean(judged.gain >= threshold)
+    return Point(float(share), threshold, float(judged.quality(threshold).mean()))
 
 
 def with_threshold(model: RouterModel, threshold: float, *, policy: PolicyName = "learned") -> RouterModel:
@@ -145,9 +183,10 @@ def as_json(found: Calibration) -> dict[str, Any]:
 
 
 def markdown(found: Calibration) -> str:
-    """The threshold, and the curve around it."""
+    """The threshold, what it promises, and the curve around it."""
     quality = "" if found.quality is None else f", quality {found.quality:.3f}"
-    lines = [f"Threshold {found.threshold:.4f} for {found.target}: {found.share:.1%} large calls{quality}.", ""]
+    lines = [f"Threshold {found.threshold:.4f} for {found.target}: {found.share:.1%} large calls{quality}."]
+    lines += [found.promise, ""]
     lines += ["| large share | threshold | quality |", "| --- | --- | --- |"]
     for point in found.curve:
         shown = "–" if point.quality is None else f"{point.quality:.3f}"

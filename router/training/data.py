@@ -149,6 +149,6 @@ def _quality(value: object, *, where: str) -> float:
 def _group(found: dict[str, Any], field: str | None, *, where: str) -> str:
     if field is None:
         return ""
-    if field not in found:
-        raise ConfigurationError(f"{where}: no field {field!r} to group by.")
+    if found.get(field) in (None, ""):
+        raise ConfigurationError(f"{where}: no field {field!r} to group by, or an empty one.")
     return str(found[field]).encode(errors="replace").decode()

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from router.evaluate import Estimated, Miscalibration
+from router.evaluate import Estimated
 from router.training.assess import Assessment
 
 OURS, OTHERS = "#0b63a5", ("#7a7a7a", "#b3541e", "#0d8a5f", "#a83c86", "#8c6d00")
@@ -26,20 +26,19 @@ HEAD = ("router", "APGR", "CPT50", "CPT80")
 def as_json(found: Assessment) -> dict[str, Any]:
     """Top level: `apgr`, `cpt50`, `cpt80`, `ece`, each with `…_interval` beside it (null where there is none).
 
-    That of `ece` is the interval of `ece_corrected`: chance alone makes bins miss, and what it adds is taken off there.
+    That of `ece` says what other sets of as many prompts show; `ece_corrected` and its interval are without what chance
+    adds to it in them.
     """
-    headline: dict[str, Estimated | Miscalibration] = {**found.router, "ece": found.ece}
     return {
-        **{name: one.value for name, one in headline.items()},
-        **{f"{name}_interval": _interval(one) for name, one in headline.items()},
+        **_row({**found.router, "ece": found.ece.plain, "ece_corrected": found.ece.corrected}),
         "way": found.way,
         "prompts": found.prompts,
+        "units": found.units,
         "trained_on": found.trained_on,
         "warnings": list(found.warnings),
         "data_digest": found.data_digest,
         "quality": dict(zip(found.names, found.quality, strict=True)),
         "ece_by_tier": dict(found.ece_by_tier),
-        "ece_corrected": found.ece.corrected,
         "share_error": share_error(found),
         "others": {name: _row(row) for name, row in found.others.items()},
         "groups": {name: asdict(one) for name, one in found.groups.items()},
@@ -48,12 +47,16 @@ def as_json(found: Assessment) -> dict[str, Any]:
 
 def share_error(found: Assessment) -> dict[str, float]:
     """How far the large-tier shares came out from those asked for, 0…1: the `mean` over shares and folds, the mean over
-    folds of the `worst_share`, and the `worst` of all shares and folds."""
-    means = [sum(errors) / len(errors) for errors in found.share_errors.values()]
+    folds of the `worst_share`, the `worst` of all shares and folds, and the mean over shares of the error of all folds
+    `together`, where too much in one makes good too little in another."""
+    off = [[abs(error) for error in errors] for errors in found.share_errors.values()]
+    means = [sum(errors) / len(errors) for errors in off]
+    together = [abs(sum(errors)) / len(errors) for errors in found.share_errors.values()]
     return {
         "mean": sum(means) / len(means),
         "worst_share": max(means),
-        "worst": max(max(errors) for errors in found.share_errors.values()),
+        "worst": max(max(errors) for errors in off),
+        "together": sum(together) / len(together),
     }
 
 
@@ -64,20 +67,25 @@ def markdown(found: Assessment) -> str:
     for name, row in rows.items():
         lines.append(f"| {name} | {_told(row['apgr'])} | {_percent(row['cpt50'])} | {_percent(row['cpt80'])} |")
     small, large = found.names
-    shares = share_error(found)
+    shares, folds = share_error(found), len(next(iter(found.share_errors.values())))
     lines += [
         "",
         f"{found.prompts:,} prompts, {found.way}; {small} answers {found.quality[0]:.1%} of them well, {large}"
-        f" {found.quality[1]:.1%}. In brackets: bootstrap 95 % intervals over prompts.",
+        f" {found.quality[1]:.1%}. In brackets: bootstrap 95 % intervals over {_over(found)}.",
         "",
-        f"- ECE of the expected qualities: {found.ece.value:.3f}"
-        f" ({', '.join(f'{name} {value:.3f}' for name, value in found.ece_by_tier.items())}); without what chance adds"
-        f" to it {found.ece.corrected:.3f} ({found.ece.low:.3f} … {found.ece.high:.3f}).",
+        f"- ECE of the expected qualities: {_told(found.ece.plain)},"
+        f" {', '.join(f'{name} {value:.3f}' for name, value in found.ece_by_tier.items())}; without what chance adds"
+        f" to it {_told(found.ece.corrected)}.",
         f"- A threshold for a share of large calls: off by {shares['mean']:.1%} on average, {shares['worst_share']:.1%}"
         f" for the worst share{_over_folds(found)}.",
         "- APGR: area under the part of the quality gap that is recovered, over the share of large calls. CPT50: the"
         " share of large calls that recovers half of the gap.",
     ]
+    if found.grouped and folds > 1:
+        lines.append(
+            f"- The groups of a fold are others than those that its thresholds were set by. Over all folds together a"
+            f" share is off by {shares['together']:.1%}: the rest is how groups differ, which no threshold foretells."
+        )
     lines += [f"- {sentence}" for sentence in found.warnings]
     if found.groups:
         lines += ["", *_grouped(found)]
@@ -104,8 +112,15 @@ def _row(row: Mapping[str, Estimated]) -> dict[str, Any]:
     return {**values, **{f"{name}_interval": _interval(one) for name, one in row.items()}}
 
 
-def _interval(one: Estimated | Miscalibration) -> list[float] | None:
+def _interval(one: Estimated) -> list[float] | None:
     return None if math.isnan(one.low) else [one.low, one.high]
+
+
+def _over(found: Assessment) -> str:
+    """What the intervals draw whole."""
+    if found.grouped:
+        return f"{found.units:,} whole groups"
+    return "prompts" if found.units == found.prompts else f"{found.units:,} different prompts"
 
 
 def _over_folds(found: Assessment) -> str:
@@ -154,8 +169,8 @@ def _reliability(axes: Axes, found: Assessment) -> None:
 
 
 def _told(one: Estimated) -> str:
-    return f"{one.value:.3f} ({one.low:.3f} … {one.high:.3f})"
+    return f"{one.value:.3f} ({'no interval' if math.isnan(one.low) else f'{one.low:.3f} … {one.high:.3f}'})"
 
 
 def _percent(one: Estimated) -> str:
-    return f"{one.value:.0%} ({one.low:.0%} … {one.high:.0%})"
+    return f"{one.value:.0%} ({'no interval' if math.isnan(one.low) else f'{one.low:.0%} … {one.high:.0%}'})"

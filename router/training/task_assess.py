@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from router.evaluate import bootstrap, expected_calibration_error
+from router.evaluate import expected_calibration_error
+from router.resampling import bootstrap, numbered
 from router.tasks import LEARNED, Measured, probabilities
 from router.training.task_prompts import Example
 
@@ -23,8 +24,11 @@ TITLES = {
 Doubles = NDArray[np.float64]
 
 
-def judge(examples: Sequence[Example], logits: Doubles) -> Measured:
-    """What these logits `[n, len(LEARNED) + 1]` are worth: those of the learned tasks and, last, of retrieval."""
+def judge(examples: Sequence[Example], logits: Doubles, *, units: Sequence[str] | None = None) -> Measured:
+    """What these logits `[n, len(LEARNED) + 1]` are worth: those of the learned tasks and, last, of retrieval.
+
+    The interval draws `units` whole (a name for each example), by default each example by itself.
+    """
     tasks, retrieval = probabilities(logits)
     told = np.array([LEARNED.index(example.task) for example in examples])
     needs = np.array([example.retrieval for example in examples], dtype=np.float64)
@@ -32,7 +36,8 @@ def judge(examples: Sequence[Example], logits: Doubles) -> Measured:
     confusion = np.zeros((len(LEARNED), len(LEARNED)), dtype=np.int64)
     np.add.at(confusion, (told, guessed), 1)
     hit = (told == guessed).astype(np.float64)
-    interval = bootstrap(len(hit), lambda drawn: float(hit[drawn].mean()), seed=SEED)
+    whole = None if units is None else numbered(units)
+    interval = bootstrap(len(hit), lambda drawn: float(hit[drawn].mean()), seed=SEED, units=whole)
     called = retrieval >= ENOUGH
     right = float(needs[called].sum())
     return Measured(

@@ -1,7 +1,8 @@
 """From example prompts to a `TaskHead`: two logistic regressions on one set of inputs. Owns the recipe.
 
 Wordings count equally, however many prompts were made of them. The logits are divided by a temperature that is fitted
-on families of wordings held out in turn (Guo et al. 2017): what users write is mostly of no family that is listed.
+on families of wordings held out in turn (Guo et al. 2017): what users write is mostly of no family that is listed. What
+is measured on prompts held out is measured with a temperature that was fitted inside the rest.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NAMED_SCALE, WORD_SCALE = 2.0, 4.0
 """How far a cue's deviation and a word count beside a sentence vector that is brought to a deviation of one."""
 SPREAD = 6
 """Wordings that a word must stand in to get a weight of its own."""
-STEPS = 2 * FOLDS + 1
+STEPS = FOLDS + 1 + 2 * FOLDS * (FOLDS + 1)
 SEED = 0
 
 Floats = NDArray[np.float32]
@@ -64,15 +65,17 @@ class Origin:
 def train(learned: Embedded, unseen: Embedded, *, origin: Origin, heard: Callable[[], None] = lambda: None) -> TaskHead:
     """Fit a head to the learned examples and measure it on others. `heard` is called behind each of `STEPS` steps."""
     examples = learned.examples
-    by_wording = _held_out(learned, [example.wording for example in examples], origin=origin, heard=heard)
-    by_family = _held_out(learned, [example.family for example in examples], origin=origin, heard=heard)
-    warmth = _temperatures(by_family, examples)
-    head = _fit(learned, origin=origin, warmth=warmth)
+    head = _fit(learned, origin=origin, warmth=_warmth(learned, origin=origin, heard=heard))
     heard()
     first = np.unique([example.wording for example in examples], return_index=True)[1]
     plain = [examples[at] for at in first]
-    logits = {"wordings": by_wording[first] / warmth, "families": by_family[first] / warmth}
-    measured = {name: judge(plain, found) for name, found in logits.items()}
+    wordings, families = [example.wording for example in examples], [example.family for example in examples]
+    measured = {
+        name: judge(
+            plain, held_out(learned, units, origin=origin, heard=heard)[first], units=[units[at] for at in first]
+        )
+        for name, units in (("wordings", wordings), ("families", families))
+    }
     measured["unseen"] = judge(unseen.examples, head.logits(unseen.texts, unseen.sentence))
     return replace(head, manifest=head.manifest.model_copy(update={"measured": measured}))
 
@@ -82,11 +85,31 @@ def cues_digest(texts: Sequence[str]) -> str:
     return hashlib.sha256(rows(texts, {}).round(3).tobytes()).hexdigest()
 
 
-def _held_out(learned: Embedded, units: Sequence[str], *, origin: Origin, heard: Callable[[], None]) -> Doubles:
-    """Logits `[n, t + 1]` of every example by a head that saw no example of its unit."""
+def held_out(
+    learned: Embedded, units: Sequence[str], *, origin: Origin, heard: Callable[[], None] = lambda: None
+) -> Doubles:
+    """Logits `[n, t + 1]` of every example by a head, its temperature included, that saw no example of its unit."""
+
+    def warm(rest: Embedded) -> TaskHead:
+        return _fit(rest, origin=origin, warmth=_warmth(rest, origin=origin, heard=heard))
+
+    return _in_turn(learned, units, fit=warm, heard=heard)
+
+
+def _warmth(learned: Embedded, *, origin: Origin, heard: Callable[[], None]) -> Doubles:
+    """The temperatures `[t + 1]` of these examples, from families of them held out in turn."""
+    families = [example.family for example in learned.examples]
+    found = _in_turn(learned, families, fit=lambda rest: _fit(rest, origin=origin), heard=heard)
+    return _temperatures(found, learned.examples)
+
+
+def _in_turn(
+    learned: Embedded, units: Sequence[str], *, fit: Callable[[Embedded], TaskHead], heard: Callable[[], None]
+) -> Doubles:
+    """Logits `[n, t + 1]` of every example by what `fit` makes of those that are not of its fold of units."""
     found = np.zeros((len(units), len(LEARNED) + 1))
     for rest, held in splits(units, seed=SEED):
-        head, others = _fit(learned.take(rest), origin=origin), learned.take(held)
+        head, others = fit(learned.take(rest)), learned.take(held)
         found[held] = head.logits(others.texts, others.sentence)
         heard()
     return found
@@ -131,7 +154,9 @@ def _regressions(inputs: Doubles, examples: Sequence[Example]) -> tuple[Doubles,
     shares = _shares(examples)
     order = [LEARNED.index(example.task) for example in examples]
     if len(set(order)) < len(LEARNED) or len({example.retrieval for example in examples}) < 2:
-        raise ValueError("every task and both answers on retrieval need examples in several families")
+        raise ValueError(
+            "every task and both answers on retrieval need examples in more families, of which some are held out"
+        )
     tasks = LogisticRegression(C=STRENGTH, max_iter=2000).fit(inputs, order, sample_weight=shares)
     needs = [example.retrieval for example in examples]
     retrieval = LogisticRegression(C=STRENGTH, max_iter=2000).fit(inputs, needs, sample_weight=shares)

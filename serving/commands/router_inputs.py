@@ -37,7 +37,9 @@ DataOption = Annotated[
 ]
 WeakOption = Annotated[str | None, typer.Option(help="Small tier's name in `scores`, where the lines have scores.")]
 StrongOption = Annotated[str | None, typer.Option(help="Large tier's name in `scores`.")]
-GroupOption = Annotated[str | None, typer.Option(help="Field whose groups are held out as a whole.")]
+GroupOption = Annotated[
+    str | None, typer.Option(help="Field whose groups stay whole: held out, and drawn for intervals.")
+]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the folds, the draws and the intervals.")]
 RoundsOption = Annotated[int, typer.Option(min=1, max=10_000, help="Trees in each half of a forest.")]
 RouterOption = Annotated[Path, typer.Option("--router", help="Folder of a trained model.", show_default=False)]

@@ -159,9 +159,17 @@ def calibrate(
         float | None,
         typer.Option(min=0, max=1, callback=finite, help="A small call's price, as a share of a large one's."),
     ] = None,
+    confidence: Annotated[
+        float,
+        typer.Option(
+            min=0.5, max=0.99, callback=finite, help="How sure the quality floor is to hold on prompts like --data."
+        ),
+    ] = 0.95,
     data: Annotated[list[Path] | None, typer.Option("--data", help="Labelled prompts that it has not seen.")] = None,
     weak: WeakOption = None,
     strong: StrongOption = None,
+    group: GroupOption = None,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
     state_dir: StateOption = None,
 ) -> None:
@@ -180,12 +188,14 @@ def calibrate(
     else:
         if not data:
             raise ConfigurationError("A quality floor is found on labelled prompts: --data FILE.")
-        labelled = labelled_prompts(data, weak=weak, strong=strong, group=None)
+        labelled = labelled_prompts(data, weak=weak, strong=strong, group=group)
         embedder = embedder_of(state_of(state_dir))
         model.manifest.require(embedder)
         with bars() as bar:
             prompts = features(labelled.prompts, embedder, bar=bar, cache=state_of(state_dir).embeddings)
-        found = calibration.for_quality(model, quality_floor, seen=(prompts, labelled), policy=policy)
+        found = calibration.for_quality(
+            model, quality_floor, seen=(prompts, labelled), policy=policy, confidence=confidence, seed=seed
+        )
     with for_owner_alone():
         calibration.with_threshold(model, found.threshold, policy=policy).write(router)
     warn(found.warnings)

@@ -13,13 +13,9 @@ from hypothesis import strategies as st
 
 from router.evaluate import (
     Bin,
-    FloatArray,
     Group,
-    IntArray,
-    Interval,
     Outcomes,
     apgr,
-    bootstrap,
     calibration_error,
     cpt,
     curve,
@@ -29,6 +25,7 @@ from router.evaluate import (
     reliability,
     share_at,
 )
+from router.resampling import FloatArray, bootstrap
 
 Table = tuple[FloatArray, Outcomes]
 
@@ -200,16 +197,29 @@ def forecasts(count: int, *, seed: int, off: float = 0.0) -> tuple[FloatArray, F
     return true + off, (chance.random((count, 2)) < true).astype(np.float64)
 
 
+def plain_error(predicted: FloatArray, observed: FloatArray) -> float:
+    """The mean over the tiers."""
+    return float(np.mean([expected_calibration_error(*tier) for tier in zip(predicted.T, observed.T, strict=True)]))
+
+
 def test_what_chance_adds_to_a_calibration_error_is_taken_off() -> None:
     found = [calibration_error(*forecasts(300, seed=seed), seed=0) for seed in range(12)]
-    plain, corrected = (float(np.mean([getattr(one, part) for one in found])) for part in ("value", "corrected"))
+    plain, corrected = (float(np.mean([getattr(one, part).value for one in found])) for part in ("plain", "corrected"))
     assert plain > 0.025  # the truth is 0
     assert corrected < 0.7 * plain
-    assert all(one.low <= one.corrected <= one.high for one in found)
+    assert all(part.low <= part.value <= part.high for one in found for part in (one.plain, one.corrected))
+
+
+def test_the_interval_of_a_plain_error_holds_what_other_samples_show() -> None:
+    shown = float(np.mean([plain_error(*forecasts(300, seed=1_000 + seed)) for seed in range(200)]))
+    assert shown == pytest.approx(0.044, abs=0.002)  # the truth is 0
+    found = [calibration_error(*forecasts(300, seed=seed), seed=0).plain for seed in range(20)]
+    assert sum(one.low <= shown <= one.high for one in found) >= 18
+    assert np.mean([one.low + one.high for one in found]) / 2 == pytest.approx(shown, abs=0.006)
 
 
 def test_the_interval_of_a_calibration_error_holds_the_true_one() -> None:
-    found = [calibration_error(*forecasts(400, seed=seed, off=0.1), seed=0) for seed in range(20)]
+    found = [calibration_error(*forecasts(400, seed=seed, off=0.1), seed=0).corrected for seed in range(20)]
     assert sum(one.low <= 0.1 <= one.high for one in found) >= 16
 
 
@@ -218,15 +228,43 @@ def test_a_tier_that_promises_too_much_does_not_hide_one_that_promises_too_littl
     observed = (chance.random((2000, 2)) < np.array([0.35, 0.78])).astype(np.float64)
     predicted = np.tile(np.array([0.55, 0.58]), (2000, 1))
     found = calibration_error(predicted, observed, seed=0)
-    assert found.value == pytest.approx(0.2, abs=0.02)
-    assert found.low > 0.17
+    assert found.plain.value == pytest.approx(0.2, abs=0.02)
+    assert found.corrected.low > 0.17
 
 
 def test_the_tiers_of_a_prompt_are_drawn_together() -> None:
     once = forecasts(200, seed=1)
     alone = calibration_error(once[0][:, :1], once[1][:, :1], seed=3)
     twice = calibration_error(*(np.repeat(part[:, :1], 2, axis=1) for part in once), seed=3)
-    assert astuple(twice) == pytest.approx(astuple(alone))  # the same prompt in two tiers is no second prompt
+    for part in ("plain", "corrected"):  # the same prompt in two tiers is no second prompt
+        assert astuple(getattr(twice, part)) == pytest.approx(astuple(getattr(alone, part)))
+
+
+def test_copies_of_prompts_make_no_interval_narrower() -> None:
+    scores, outcomes = drawn(120)
+    copies = np.tile(np.arange(120), 4)
+    once = evaluate(scores, outcomes, seed=1)
+    often, apart = (
+        evaluate(scores[copies], outcomes.at(copies), seed=1, units=units) for units in (copies, np.arange(480))
+    )
+    for name, one in once.items():
+        assert astuple(often[name]) == pytest.approx(astuple(one), abs=0.01)
+        assert apart[name].high - apart[name].low < 0.7 * (one.high - one.low)
+    said, seen = forecasts(120, seed=2)
+    copied = calibration_error(said[copies], seen[copies], seed=1, units=copies)
+    alone = calibration_error(said, seen, seed=1)
+    assert astuple(copied.plain) == pytest.approx(astuple(alone.plain))
+    assert astuple(copied.corrected) == pytest.approx(astuple(alone.corrected))
+
+
+def test_one_unit_has_values_and_no_interval() -> None:
+    scores, outcomes = drawn(60)
+    one = np.zeros(60, np.int64)
+    found = evaluate(scores, outcomes, seed=1, units=one)["apgr"]
+    assert found.value == apgr(scores, outcomes)
+    said = calibration_error(*forecasts(60, seed=2), seed=1, units=one)
+    assert said.plain.value == said.corrected.value > 0
+    assert all(math.isnan(end) for part in (found, said.plain, said.corrected) for end in (part.low, part.high))
 
 
 def test_a_share_counts_the_threshold_itself() -> None:
@@ -235,39 +273,12 @@ def test_a_share_counts_the_threshold_itself() -> None:
     assert shares == [1, 1, 3 / 4, 1 / 4, 1 / 4, 0]
 
 
-def test_the_interval_of_a_mean_is_the_known_one() -> None:
-    values = np.random.default_rng(1).normal(size=400)
-    found = bootstrap(400, lambda rows: float(values[rows].mean()), seed=3)
-    half = 1.96 * values.std() / 20
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-
-
 def test_the_same_seed_draws_the_same_interval() -> None:
     scores, outcomes = drawn(100)
     first, again, other = (evaluate(scores, outcomes, seed=seed) for seed in (5, 5, 6))
     assert first == again
     assert first["apgr"].value == other["apgr"].value
     assert first["apgr"] != other["apgr"]
-
-
-def test_a_resample_without_a_gap_is_left_out() -> None:
-    def picky(rows: IntArray) -> float:
-        if rows[0] == 0:
-            raise ValueError("not this one")
-        return float(rows[0])
-
-    assert bootstrap(4, picky, seed=1, resamples=400) == Interval(1, 3)
-
-
-def test_too_few_resamples_make_no_interval() -> None:
-    def pickier(rows: IntArray) -> float:
-        if rows[0] != 0:
-            raise ValueError("none but this one")
-        return 1.0
-
-    found = bootstrap(4, pickier, seed=1, resamples=400)
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
 
 
 def test_every_metric_comes_with_its_interval() -> None:
@@ -343,7 +354,6 @@ def test_nothing_is_recovered_where_there_is_no_gap(strong: FloatArray) -> None:
         (lambda: reliability(floats(0.5), floats(0.5), bins=0), "at least one bin"),
         (lambda: reliability(floats(0.5, 2), floats(0.5, 0.5)), "predictions must lie within 0 and 1"),
         (lambda: reliability(floats(0.5), floats(0.5, 1)), "equally many: 1 and 2"),
-        (lambda: bootstrap(0, len, seed=1), "at least one prompt and one resample"),
         (lambda: groupwise(ORACLE, FOUR, groups=["a"]), "the groups and the outcomes must be equally many: 1 and 4"),
     ],
 )

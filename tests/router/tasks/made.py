@@ -8,7 +8,7 @@ from router.training.task_fit import Embedded, Origin, train
 from router.training.task_prompts import Example
 
 WIDTH = 32
-FAMILIES = 4
+FAMILIES = 8
 ASKED = {
     "simple": "What is the {} called?",
     "code": "Write a function for the {} in Python.",
@@ -17,13 +17,14 @@ ASKED = {
     "writing": "Draft a friendly letter on the {}.",
 }
 THINGS = ("boat", "lamp", "road", "tree", "wheel", "clock", "chair", "stone")
+MORE = ("bell", "rope", "gate", "sail", "drum", "kite", "fence", "mill")
 
 
 def examples() -> tuple[Example, ...]:
-    """Four families of two wordings per task; every second one asks for what is ours."""
+    """Eight families of two wordings per task; every second one asks for what is ours."""
     found = []
     for task, asked in ASKED.items():
-        for at, thing in enumerate(THINGS):
+        for at, thing in enumerate((*THINGS, *MORE)):
             family = at // 2
             ours = family % 2 == 1
             text = asked.format(f"{thing} of our company today" if ours else thing)

@@ -6,7 +6,7 @@ import pytest
 from models.errors import ConfigurationError
 from router.manifest import POLICIES
 from router.model import ALWAYS_LARGE, ALWAYS_SMALL, Prompts, RouterModel
-from router.training.calibrate import for_cost, for_quality, for_share, markdown, with_threshold
+from router.training.calibrate import as_json, for_cost, for_quality, for_share, markdown, with_threshold
 from router.training.data import Labelled
 from tests.router.training.made import trained
 
@@ -99,6 +99,52 @@ def test_a_floor_that_was_found_on_training_prompts_says_so(made: Made) -> None:
     assert "trained on 240 of these 240 prompts" in found.warnings[0]
     fresh = replace(labelled, prompts=tuple(f"{prompt}!" for prompt in labelled.prompts))
     assert for_quality(model, 0.9, seen=(prompts, fresh)).warnings == ()
+
+
+def test_a_floor_on_labels_of_another_pair_or_on_few_of_them_says_so(made: Made) -> None:
+    model, prompts, labelled = made
+    rows = np.arange(60)
+    other = replace(labelled.take(rows), names=("a", "b"))
+    warnings = for_quality(model, 0.9, seen=(prompts.take(rows), other)).warnings
+    assert any("these are of 'a' and 'b'" in sentence for sentence in warnings)
+    assert any("different prompts are few" in sentence for sentence in warnings)
+
+
+def test_copies_and_groups_of_prompts_make_a_floor_no_surer(made: Made) -> None:
+    model, prompts, labelled = made
+    rows = np.tile(np.arange(80), 3)
+    few, copied = prompts.take(rows[:80]), prompts.take(rows)
+    one = for_quality(model, 0.9, seen=(few, labelled.take(rows[:80])))
+    assert for_quality(model, 0.9, seen=(copied, labelled.take(rows))).kept_low == pytest.approx(one.kept_low)
+    fresh = replace(labelled.take(rows), prompts=tuple(str(at) for at in range(240)))
+    grouped = replace(fresh, groups=tuple(str(row) for row in rows))
+    assert for_quality(model, 0.9, seen=(copied, grouped)).share == one.share
+    assert for_quality(model, 0.9, seen=(copied, fresh)).share < one.share
+
+
+def test_each_target_says_what_it_promises(made: Made) -> None:
+    model, prompts, labelled = made
+    floor = for_quality(model, 0.9, seen=(prompts, labelled), confidence=0.8)
+    assert floor.confidence == 0.8
+    assert floor.kept_low is not None
+    assert 0.9 <= floor.kept_low < (floor.kept or 0)
+    assert "with 80% confidence" in floor.promise
+    assert f"with a probability of {floor.again:.0%}" in floor.promise
+    cost = for_cost(model, 0.55, small_price=0.1)
+    assert "On average over prompts like the training ones calls cost 55.0% of always-large's" in cost.promise
+    assert "It is no limit" in cost.promise
+    assert "share of prompts like the training ones" in for_share(model, 0.3).promise
+    for found in (floor, cost):
+        assert found.promise in markdown(found)
+        assert as_json(found)["promise"] == found.promise
+
+
+def test_where_no_smaller_share_is_sure_all_calls_are_large_and_it_is_said(made: Made) -> None:
+    model, prompts, labelled = made
+    few = np.arange(30)
+    found = for_quality(model, 0.99, seen=(prompts.take(few), labelled.take(few)))
+    assert (found.share, found.kept, found.kept_low, found.again) == (1.0, 1.0, 1.0, 1.0)
+    assert found.promise.startswith("Always-large: of no smaller share do these 30 prompts show that it keeps 99.0%")
 
 
 def test_a_floor_of_nothing_asks_for_no_large_call(made: Made) -> None:

@@ -55,6 +55,13 @@ def test_a_bad_line_is_named(tmp_path: Path, last: str | None, columns: Columns,
         read_labelled([write(tmp_path / "a", PAIR, last=last)], columns)
 
 
+@pytest.mark.parametrize("value", [None, ""])
+def test_a_group_without_a_name_is_none(tmp_path: Path, value: object) -> None:
+    file = write(tmp_path / "a", {**PAIR, "kind": "x"}, last=json.dumps({**PAIR, "kind": value}))
+    with pytest.raises(ConfigurationError, match="a:22: no field 'kind' to group by, or an empty one"):
+        read_labelled([file], Columns(group="kind"))
+
+
 def test_a_model_without_a_score_is_named_beside_those_that_have_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"a:1: no score of 'm'; there are l, s"):
         read_labelled([write(tmp_path / "a", SCORED)], Columns(weak="s", strong="m"))

@@ -34,6 +34,17 @@ def test_sure_and_right_is_calibrated_and_sure_and_wrong_is_not() -> None:
     assert (right.retrieval_auc, wrong.retrieval_auc) == (1, 0)
 
 
+def test_an_interval_over_families_knows_that_their_wordings_go_together() -> None:
+    told = examples([("simple", False)] * 60)
+    guessed = logits([0, 0, 0, 1] * 15, [-SURE] * 60)
+    apart, same, copies = (
+        judge(told, guessed, units=units).accuracy_interval
+        for units in (None, [str(at) for at in range(60)], [str(at % 12) for at in range(60)])
+    )
+    assert apart == same
+    assert copies[1] - copies[0] > 1.5 * (apart[1] - apart[0])
+
+
 def test_without_a_prompt_that_needs_retrieval_nothing_is_said_of_it_as_good() -> None:
     found = judge(examples([("simple", False)]), logits([0], [-SURE]))
     assert (found.retrieval_prompts, found.retrieval_precision, found.retrieval_auc) == (0, 0, 0.5)

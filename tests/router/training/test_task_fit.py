@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from router.tasks import LEARNED
-from router.training.task_fit import SPREAD, STEPS, Origin, train
+from router.training.task_fit import SPREAD, STEPS, Origin, held_out, train
 from tests.router.tasks.made import embedded, examples
 
 ORIGIN = Origin("hashing", "0" * 64)
@@ -46,3 +46,16 @@ def test_a_task_without_examples_cannot_be_learned(missing: str) -> None:
 
 def test_the_shipped_tasks_are_those_that_are_learned() -> None:
     assert train(embedded(examples()), embedded(examples()), origin=ORIGIN).manifest.tasks == LEARNED
+
+
+def test_neither_weights_nor_temperature_of_what_is_held_out_were_fitted_on_it() -> None:
+    some = examples()
+    families = [example.family for example in some]
+    before = held_out(embedded(some), families, origin=ORIGIN)
+    turned = tuple(
+        replace(example, retrieval=not example.retrieval) if example.family == "code 1" else example for example in some
+    )
+    after = held_out(embedded(turned), families, origin=ORIGIN)
+    own = np.array([family == "code 1" for family in families])
+    assert np.array_equal(before[own], after[own])
+    assert not np.allclose(before[~own], after[~own])

@@ -31,11 +31,11 @@ def test_a_head_is_trained_measured_and_kept(penstock: Run, files: tuple[Path, P
     to, (learned, unseen) = tmp_path / "head", files
     arguments = ("router", "train-tasks", "--out", to, "--prompts", learned, "--unseen", unseen)
     said = json.loads(penstock(*arguments, "--json").stdout)
-    assert (said["prompts"], said["measured"]["unseen"]["prompts"]) == (40, 40)
+    assert (said["prompts"], said["measured"]["unseen"]["prompts"]) == (80, 80)
     assert TaskHead.read(to).manifest.embedder == said["embedder"]
     shown = penstock(*arguments).stdout
-    assert "| the list that is never trained on | 40 | " in shown
-    assert "Trained on 40 prompts" in shown
+    assert "| the list that is never trained on | 80 | " in shown
+    assert "Trained on 80 prompts" in shown
 
 
 @pytest.mark.parametrize(

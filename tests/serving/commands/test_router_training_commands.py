@@ -46,15 +46,21 @@ def test_train_evaluate_and_calibrate_follow_each_other(penstock: Run, data: Pat
     said = json.loads(penstock("router", "train", "--data", data, "--out", router, *QUICK, "--json").stdout)
     assert (said["prompts"], said["small"], said["large"], said["warnings"]) == (100, "small", "large", [])
 
-    found = json.loads(penstock("router", "evaluate", "--router", router, "--data", other, "--json").stdout)
+    told = penstock("router", "evaluate", "--router", router, "--data", other, "--json")
+    found = json.loads(told.stdout)
     assert found["prompts"] == 80
     assert found["apgr"] > 0.6
     assert {"apgr_interval", "cpt50", "cpt80", "ece", "ece_interval"} < set(found)
+    assert found["warnings"][0].startswith("80 different prompts are few to judge a router by")
+    assert f"Warning: {found['warnings'][0]}" in told.stderr
 
     said = json.loads(penstock("router", "calibrate", "--router", router, "--large-share", "0.4", "--json").stdout)
     assert json.loads((router / MANIFEST).read_text())["thresholds"] == {"learned": said["threshold"]}
-    floor = penstock("router", "calibrate", "--router", router, "--quality-floor", "0.95", "--data", other)
+    sure = ("--quality-floor", "0.95", "--confidence", "0.8", "--data", other, "--group", "topic")
+    floor = penstock("router", "calibrate", "--router", router, *sure)
     assert "at least 95.0% of always-large's quality" in floor.stdout
+    assert "with 80% confidence" in floor.stdout
+    assert "The prompts are of 6 groups" in floor.stderr
     assert "trained on" not in floor.stderr
 
     near = ("--router", router, "--policy", "knn", "--json")
@@ -63,6 +69,26 @@ def test_train_evaluate_and_calibrate_follow_each_other(penstock: Run, data: Pat
     known = penstock("router", "evaluate", *near, "--data", data)
     assert json.loads(known.stdout)["trained_on"] == 100
     assert "trained on 100 of these 100 prompts" in known.stderr
+
+
+def test_labels_of_a_pair_that_the_router_never_learned_about_are_warned_of(
+    penstock: Run, data: Path, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    pairs = tmp_path / "pairs.jsonl"
+    scores = [{"a": row["weak_correct"], "b": row["strong_correct"], "c": row["weak_correct"]} for row in rows]
+    named = [{"prompt": row["prompt"], "scores": one} for row, one in zip(rows, scores, strict=True)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in named))
+    one, other = ("--weak", "a", "--strong", "b"), ("--weak", "c", "--strong", "b")
+    penstock("router", "train", "--data", pairs, *one, "--out", tmp_path / "r", *QUICK)
+    said = penstock("router", "evaluate", "--router", tmp_path / "r", "--data", pairs, *other, "--json")
+    sentence = (
+        "The router was trained for 'a' and 'b'; these labels are of 'c' and 'b', a pair that it never learned about."
+    )
+    assert sentence in json.loads(said.stdout)["warnings"]
+    assert f"Warning: {sentence}" in said.stderr
+    same = penstock("router", "evaluate", "--router", tmp_path / "r", "--data", pairs, *one)
+    assert "never learned about" not in same.stdout + same.stderr
 
 
 def test_without_a_router_the_recipe_is_judged_fold_by_fold(penstock: Run, data: Path, tmp_path: Path) -> None:
