@@ -13,7 +13,6 @@ runs.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from safetensors.numpy import load, save
 from models.errors import ConfigurationError
 from router.drift import Reference
 from router.examples import Examples, Neighbour, fingerprints
+from router.files import write_together
 from router.heads import HEADS, Axes, Head, columns
 from router.manifest import POLICIES, Manifest, PolicyName, read_manifest
 from router.trees import Grove
@@ -145,22 +145,9 @@ class RouterModel:
 
         Equal weights are not written again, so that a new threshold replaces one file.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         weights = save(self._arrays())
         manifest = self.manifest.model_copy(update={"weights_digest": hashlib.sha256(weights).hexdigest()})
-        kept = folder / WEIGHTS
-        beside = {folder / MANIFEST: manifest.model_dump_json(indent=1).encode() + b"\n"}
-        if not kept.exists() or kept.read_bytes() != weights:
-            beside = {kept: weights, **beside}
-        made = {file: file.with_name(f"{file.name}.{os.getpid()}") for file in beside}
-        try:
-            for file, content in beside.items():
-                made[file].write_bytes(content)
-            for file in beside:
-                made[file].replace(file)
-        finally:
-            for file in made.values():
-                file.unlink(missing_ok=True)
+        write_together(folder, {WEIGHTS: weights, MANIFEST: manifest.model_dump_json(indent=1).encode() + b"\n"})
         return manifest
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
