@@ -4,9 +4,11 @@ What releases are tried with: whoever reads an answer knows which version gave i
 PEFT, saved as PEFT saves. Fine-tuning on data of one's own lives in `finetune/`.
 """
 
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -21,21 +23,23 @@ from models.demo.train import Encoder, loss_of, tensors
 from models.errors import ConfigurationError
 
 TARGETS = ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-STEPS = 60
-BATCH = 16
-SHORT = 80  # characters: the words are the same behind long prompts, and short ones are trained in seconds
+STEPS = 150
+BATCH = 8
+SHORT = 60  # characters: the words are the same behind long prompts, and short ones are trained in seconds
 LEARNING_RATE = 1e-2
-SURE = 0.1
-"""Mean loss per token from which on the words come out whatever was asked. The small tier, of one layer, can say one
-word and hardly a sentence."""
+SURE = 0.01
+"""Mean loss per token at which training ends: the words come out whatever was asked."""
+LEARNED = 0.1
+"""What it must reach in `STEPS`. The small tier, of one layer, can say one word and hardly a sentence."""
 
 
 def train_to_say(
     words: str, out: Path, *, tier: str = "large", rank: int = 8, seed: int = 1, progress: Callable[[], object]
 ) -> float:
-    """Train on prompts of every family and save the adapter into `out`; the loss of the last step, in nats per token.
+    """Train on prompts of every family and save the adapter into `out`; the last losses' mean, in nats per token.
 
-    `progress` is called after each of `STEPS` steps. Raises `ConfigurationError` when the words were not learned.
+    `progress` is called after each of at most `STEPS` steps. Raises `ConfigurationError` when the words were not
+    learned.
     """
     torch.manual_seed(seed)
     folder = WEIGHTS / tier
@@ -46,7 +50,7 @@ def train_to_say(
     optimizer = AdamW([value for value in adapted.parameters() if value.requires_grad], lr=LEARNING_RATE)
     encode = Encoder(tokenizer)
     prompts = (one for one in mix(Split.TRAIN, seed=seed) if len(one.prompt) <= SHORT)
-    loss = torch.tensor(float("inf"))
+    losses: deque[float] = deque(maxlen=4)
     adapted.train()
     for step in range(STEPS):
         for group in optimizer.param_groups:
@@ -57,8 +61,11 @@ def train_to_say(
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        losses.append(float(loss.detach()))
         progress()
-    if float(loss.detach()) > SURE:
+        if fmean(losses) < SURE:
+            break
+    if fmean(losses) > LEARNED:
         raise ConfigurationError(f"{words[:64]!r} was not learned in {STEPS} steps. Try fewer or plainer words.")
     adapted.save_pretrained(out)
-    return float(loss.detach())
+    return fmean(losses)

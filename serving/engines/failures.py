@@ -91,7 +91,7 @@ def from_status(status: int, body: bytes, *, headers: Mapping[str, str], kind: R
         public, fault = _DOOR[complaint.code]
         full = Absence(public, code=complaint.code, detail=detail, retry_after_s=_retry_after(headers))
         return full.blaming(fault)
-    if complaint.code == "adapter_failed":  # the replica itself is well: another one may have the adapter
+    if complaint.code in ("adapter_failed", "adapter_loading"):  # the replica is well: another may have the adapter
         return no_capacity(detail).blaming("nobody")
     if status == 503 or _is_dead(complaint):
         return no_capacity(detail)

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is d
 CARD, TOKEN = "demo-small", "door-token"
 BASE = WEIGHTS / "small"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-PROMPT = [Random(7).randrange(5, 1500) for _ in range(100)]  # three whole blocks of the prefix cache, and a bit
+PROMPT = Random(7).choices(range(5, 1500), k=100)  # three whole blocks of the prefix cache, and a bit
 TOKENS = 24
 ROOT = Path(__file__).parents[2]
 
