@@ -1,6 +1,6 @@
 """Releases: a version onto every replica, then the alias onto the version; and every way back.
 
-The story of a release reads in `promote`: claim, load everywhere, flip, wait for every gateway. Owns that a release
+The story of a release reads in `_released`: claim, load everywhere, flip, wait for every gateway. Owns that a release
 happens whole or leaves everything as it was. Does not own what is allowed (`rules.py`), rows (`serving/store`), or what
 comes after: `housekeeping.py` unloads, judges canaries, and takes back what a dead gateway began.
 """
@@ -8,9 +8,10 @@ comes after: `housekeeping.py` unloads, judges canaries, and takes back what a d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from models.adapters.states import LOADED
@@ -60,6 +61,20 @@ class Released:
     waiting: Sequence[str]
 
 
+class Wish(NamedTuple):
+    """What somebody wants released, and by which word it goes into the audit."""
+
+    actor: Actor
+    name: str
+    number: int
+    action: str
+    evidence: Mapping[str, Any] = MappingProxyType({})
+
+
+Flip = Callable[[AdapterChange, AdapterRow], Awaitable[AliasRow]]
+"""Where the alias points afterwards; raises what stands against it. Writes nothing."""
+
+
 class Claim(NamedTuple):
     """A version that is to be released, and whether this release has to load it."""
 
@@ -94,15 +109,13 @@ class Releases:
         When this returns, a call that any gateway takes from now on gets this version. Raises `ReleaseStopped`, with
         nothing changed, when a replica cannot load it.
         """
-        claim = await self._claim(actor, name, number=number)
-        loads = await self._loaded(actor, claim)
 
         async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
             public = self._public(alias, adapter)
             known = await change.alias(actor.org, public)
             return rules.pointed(known, adapter, name=public, number=number, now=self._clock.now())
 
-        return await self._flipped(actor, claim, action="promote", flip=flip, loads=loads)
+        return await self._released(Wish(actor, name, number, "promote"), flip)
 
     async def canary(
         self,
@@ -115,15 +128,14 @@ class Releases:
         alias: str | None = None,
     ) -> Released:
         """Let a part of the callers (weight in percent) try a version, on every replica, and judge it."""
-        claim = await self._claim(actor, name, number=number)
-        loads = await self._loaded(actor, claim)
-        terms = {"version": number, "since": self._clock.now(), "by": actor.name, "bounds": dict(bounds or {})}
+        terms = {"version": number, "by": actor.name, "bounds": dict(bounds or {})}
 
         async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
             known = await change.alias(actor.org, self._public(alias, adapter))
-            return rules.tried(known, number, weight=weight, terms=terms, now=self._clock.now())
+            begun = {**terms, "since": self._clock.now()}  # the loading is no part of the trial
+            return rules.tried(known, adapter, number=number, weight=weight, terms=begun, now=self._clock.now())
 
-        return await self._flipped(actor, claim, action="canary", flip=flip, loads=loads)
+        return await self._released(Wish(actor, name, number, "canary"), flip)
 
     async def rollback(
         self, actor: Actor, name: str, *, alias: str | None = None, evidence: Mapping[str, Any] | None = None
@@ -170,8 +182,6 @@ class Releases:
         self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
     ) -> Released:
         number = rules.way_back(known)
-        claim = await self._claim(actor, adapter.name, number=number)
-        loads = await self._loaded(actor, claim)
 
         async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
             now_known = await change.alias(actor.org, known.name)
@@ -179,7 +189,7 @@ class Releases:
                 raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
             return rules.pointed(now_known, adapter, name=known.name, number=number, now=self._clock.now())
 
-        return await self._flipped(actor, claim, action="rollback", flip=flip, loads=loads, evidence=evidence)
+        return await self._released(Wish(actor, adapter.name, number, "rollback", evidence or {}), flip)
 
     async def _end_canary(
         self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
@@ -195,57 +205,67 @@ class Releases:
             await self._note(change, actor, action="rollback", subject=adapter.name, detail=detail)
         return Released(adapter, row, (), await self._confirmed(change.mark))
 
-    async def _claim(self, actor: Actor, name: str, *, number: int) -> Claim:
-        """The version, put into `loading` by us unless replicas have it already."""
-        async with self._table.changing() as change:
-            adapter = _required(await change.adapter(actor.org, name))
-            row = rules.require_row(await change.version(adapter.id, number), number)
-            rules.require_base(adapter, row, revisions=self._revisions)
-            if row.state in LOADED:
-                return Claim(adapter, row, fresh=False)
-            if row.state == "loading":
-                raise InvalidRequest(f"Version {number} is being loaded by another call.", code="already_exists")
-            row = rules.stepped(row, "loading", now=self._clock.now(), holder=self._terms.gateway)
-            await change.put_version(row)
-            await self._note(change, actor, action="load", subject=name, detail={"version": number})
-        self._terms.crash.reach("adapters.claimed")
-        return Claim(adapter, row, fresh=True)
+    async def _released(self, wish: Wish, flip: Flip) -> Released:
+        """The story of every release: claim, load everywhere, flip, and wait until every gateway works by it."""
+        async with self._claimed(wish, flip) as claim:
+            loads = await self._loaded(claim)
+            self._terms.crash.reach("adapters.loaded")
+            alias, mark = await self._flipped(wish, claim, flip=flip, loads=loads)
+        self._terms.crash.reach("adapters.flipped")
+        # A replica that came in between has read an older state: it is brought to this one before anybody waits for it.
+        await self._replicas.load(claim.adapter.base, ref_of(claim.adapter, claim.version))
+        return Released(claim.adapter, alias, loads, await self._confirmed(mark))
 
-    async def _loaded(self, actor: Actor, claim: Claim) -> list[Outcome]:
-        """Every replica's acknowledgement, or everything as it was."""
+    @asynccontextmanager
+    async def _claimed(self, wish: Wish, flip: Flip) -> AsyncIterator[Claim]:
+        """The version, in `loading` by us unless replicas have it already; a block that raises takes that back."""
+        claim = await self._claim(wish, flip)
+        self._terms.crash.reach("adapters.claimed")
         try:
-            if not self._replicas.of(claim.adapter.base):
-                raise ReleaseStopped(
-                    f"No replica of {claim.adapter.base!r} is running. Nothing was changed.", retry_after_s=5
-                )
-            loads = await self._replicas.load(claim.adapter.base, ref_of(claim.adapter, claim.version))
-            if failed := [load for load in loads if load.problem is not None]:
-                raise _stopped(failed)
+            yield claim
         except BaseException as error:
             if claim.fresh:
                 reason = {"reason": str(error)[:500] or type(error).__name__}
-                await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=actor, detail=reason))
+                await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=wish.actor, detail=reason))
             raise
-        self._terms.crash.reach("adapters.loaded")
+
+    async def _claim(self, wish: Wish, flip: Flip) -> Claim:
+        actor, number = wish.actor, wish.number
+        async with self._table.changing() as change:
+            adapter = _required(await change.adapter(actor.org, wish.name))
+            row = rules.require_row(await change.version(adapter.id, number), number)
+            rules.require_base(adapter, row, revisions=self._revisions)
+            await flip(change, adapter)  # what could not be done afterwards is not begun
+            if row.state in LOADED:
+                return Claim(adapter, row, fresh=False)
+            if row.state == "loading":
+                raise InvalidRequest(
+                    f"Version {number} is being loaded by another call.", code="already_exists", param="version"
+                )
+            row = rules.stepped(row, "loading", now=self._clock.now(), holder=self._terms.gateway)
+            await change.put_version(row)
+            await self._note(change, actor, action="load", subject=wish.name, detail={"version": number})
+        return Claim(adapter, row, fresh=True)
+
+    async def _loaded(self, claim: Claim) -> list[Outcome]:
+        """Every replica's acknowledgement; raises `ReleaseStopped` with the name of one that cannot."""
+        if not self._replicas.of(claim.adapter.base):
+            raise ReleaseStopped(
+                f"No replica of {claim.adapter.base!r} is running. Nothing was changed.", retry_after_s=5
+            )
+        loads = await self._replicas.load(claim.adapter.base, ref_of(claim.adapter, claim.version))
+        if failed := [load for load in loads if load.problem is not None]:
+            raise _stopped(failed)
         return loads
 
-    async def _flipped(
-        self,
-        actor: Actor,
-        claim: Claim,
-        *,
-        action: str,
-        flip: Any,
-        loads: list[Outcome],
-        evidence: Mapping[str, Any] | None = None,
-    ) -> Released:
+    async def _flipped(self, wish: Wish, claim: Claim, *, flip: Flip, loads: Sequence[Outcome]) -> tuple[AliasRow, int]:
         """One transaction: the version is ready, the alias points to it, what no alias names drains."""
-        adapter, number = claim.adapter, claim.version.number
+        adapter, number = claim.adapter, wish.number
         async with self._table.changing() as change:
             row = rules.require_row(await change.version(adapter.id, number), number)
             if row.state == "loading" and row.holder != self._terms.gateway:
-                raise InvalidRequest(f"Version {number} was taken over by another call.")
-            alias: AliasRow = await flip(change, adapter)
+                raise InvalidRequest(f"Version {number} was taken over by another call.", param="version")
+            alias = await flip(change, adapter)
             if row.state != "ready":
                 await change.put_version(rules.stepped(row, "ready", now=self._clock.now()))
             await change.put_alias(alias)
@@ -255,14 +275,11 @@ class Releases:
                 "version": number,
                 "targets": [list(target) for target in alias.targets],
                 "loads_ms": {load.replica: load.times_ms for load in loads},
-                **({"evidence": dict(evidence)} if evidence else {}),
+                **({"evidence": dict(wish.evidence)} if wish.evidence else {}),
             }
-            await self._note(change, actor, action=action, subject=adapter.name, detail=detail)
+            await self._note(change, wish.actor, action=wish.action, subject=adapter.name, detail=detail)
             self._terms.crash.reach("adapters.before_flip")
-        self._terms.crash.reach("adapters.flipped")
-        # A replica that came in between has read an older state: it is brought to this one before anybody waits for it.
-        await self._replicas.load(adapter.base, ref_of(adapter, claim.version))
-        return Released(adapter, alias, loads, await self._confirmed(change.mark))
+        return alias, change.mark
 
     async def _drain(self, change: AdapterChange, adapter: AdapterRow) -> None:
         now = self._clock.now()

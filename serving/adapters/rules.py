@@ -66,10 +66,13 @@ def pointed(alias: AliasRow | None, adapter: AdapterRow, *, name: str, number: i
     return replace(alias, targets=((number, WHOLE),), previous=previous, canary=None, changed_at=now)
 
 
-def tried(alias: AliasRow | None, number: int, *, weight: float, terms: Mapping[str, Any], now: float) -> AliasRow:
+def tried(
+    alias: AliasRow | None, adapter: AdapterRow, *, number: int, weight: float, terms: Mapping[str, Any], now: float
+) -> AliasRow:
     """The alias when a part of its callers tries this version."""
     if alias is None:
         raise InvalidRequest("Nothing is live yet: promote a first version before you try another.", param="version")
+    require_own(alias, adapter)
     live = alias.targets[0][0]
     if live == number:
         raise InvalidRequest(f"Version {number} is live already.", param="version")

@@ -21,12 +21,19 @@ import httpx2
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from serving.deploy.environment import listeners_of
+from serving.deploy.stack import scratch_of
+from serving.state import StateDir
+from tests.e2e.processes import wait_until
+from tests.e2e.profiles import changed_profile
+
 PENSTOCK = Path(sys.executable).with_name("penstock")
 START_LIMIT_S = 600
 ELSEWHERE = "elsewhere"
 # `make prove`: the same tests with larger numbers.
 PROVE = os.environ.get("PENSTOCK_PROVE") == "1"
 STOP_LIMIT_S = 180
+WIDE_ADAPTERS = {"warm_s": 5}  # what is replaced is soon unloaded: the cycles of the tests are to see that too
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,29 @@ def stack() -> Iterator[Stack]:
             subprocess.run(
                 [PENSTOCK, "down", "--state-dir", folder], timeout=STOP_LIMIT_S, check=True, stdin=subprocess.DEVNULL
             )
+
+
+@pytest.fixture(scope="session")
+def wide(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """The session's stack with two gateways and two replicas of the large tier, from here to its end.
+
+    Files that ask for it are called `test_wide_…`, so that they come last.
+    """
+    profile = changed_profile(
+        tmp_path_factory.mktemp("wide"),
+        {"demo-large": {"replicas": 2}},
+        gateway={"replicas": 2},
+        adapters=WIDE_ADAPTERS,
+    )
+    stack.run("up", "--profile", str(profile), "--detach", "--json")
+    wait_until(lambda: len(listeners(stack)) == 2 and stack.serving("demo-large") == 2, limit_s=120)
+    return stack
+
+
+def listeners(stack: Stack) -> list[str]:
+    """Where each gateway listens itself, behind HAProxy."""
+    folder = listeners_of(scratch_of(StateDir(stack.state_dir)))
+    return [f"http://127.0.0.1:{file.read_text()}" for file in sorted(folder.iterdir()) if file.suffix != ".new"]
 
 
 def _somebody_elses_project(folder: Path) -> None:

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from serving.deploy.environment import listeners_of
-from serving.deploy.stack import scratch_of
-from serving.state import StateDir
-from tests.e2e.conftest import Stack
-from tests.e2e.processes import wait_until
-from tests.e2e.profiles import changed_profile
+from tests.e2e.conftest import Stack, listeners
 from tests.e2e.test_learned_router import EASY, HARD, ask, record, route, tier
 
 CONVERSATIONS = 5
-TOLD_WITHIN_S = 60
 
 
-def told(stack: Stack) -> list[str]:
-    """Where each gateway listens itself, behind HAProxy."""
-    folder = listeners_of(scratch_of(StateDir(stack.state_dir)))
-    return [f"http://127.0.0.1:{file.read_text()}" for file in sorted(folder.iterdir()) if file.suffix != ".new"]
-
-
-@pytest.fixture(scope="module")
-def gateways(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Stack]]:
-    """The session's stack with two gateways, each as if it were alone; it has one again afterwards."""
-    two = changed_profile(tmp_path_factory.mktemp("profile"), {}, gateway={"replicas": 2})
-    try:
-        stack.run("up", "--profile", str(two), "--detach", "--json")
-        wait_until(lambda: len(told(stack)) == 2, limit_s=TOLD_WITHIN_S)
-        first, second = told(stack)
-        yield replace(stack, url=first), replace(stack, url=second)
-    finally:
-        stack.run("up", "--profile", "cpu-demo", "--detach", "--json")
-        wait_until(lambda: len(told(stack)) == 1, limit_s=TOLD_WITHIN_S)
+@pytest.fixture
+def gateways(wide: Stack) -> tuple[Stack, Stack]:
+    """The two gateways, each as if it were alone."""
+    first, second = listeners(wide)
+    return replace(wide, url=first), replace(wide, url=second)
 
 
 @pytest.mark.timeout(300)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import threading
 import zipfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,25 @@ async def _keys(store: Store) -> dict[str, str]:
     ):
         _, keys[name] = await admin.create(KeySpec(org=org, user=name, role=role))  # type: ignore[arg-type]
     return keys
+
+
+@contextmanager
+def stand_in_thread(folder: Path, **settings: Any) -> Iterator[Stand]:
+    """A stand in a thread, for tests whose own code blocks. Only its keys, addresses and fakes may be looked at."""
+    started, stopping = threading.Event(), threading.Event()
+    made: list[Stand] = []
+
+    async def live() -> None:
+        async with opened_stand(folder, gateways=1, **settings) as stand:
+            made.append(stand)
+            started.set()
+            await asyncio.to_thread(stopping.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(live(),))
+    thread.start()
+    try:
+        assert started.wait(30)
+        yield made[0]
+    finally:
+        stopping.set()
+        thread.join(30)

@@ -1,11 +1,14 @@
 """A release from the wire to the replicas: pushed, promoted, tried, rolled back, retired."""
 
 import asyncio
+import io
+import zipfile
 from pathlib import Path
 
 import httpx2
 
-from tests.serving.adapters.stand import SMALL, Stand, adapter_zip, until
+from tests.models.adapters.broken import broken_adapters
+from tests.serving.adapters.stand import SMALL, Stand, adapter_zip, opened_stand, until
 
 
 def version_of(answer: httpx2.Response) -> str | None:
@@ -46,8 +49,6 @@ async def test_the_next_version_answers_as_soon_as_promote_returns_and_the_old_o
 
 
 async def test_a_version_that_nobody_names_is_unloaded_when_its_warm_time_is_over(tmp_path: Path) -> None:
-    from tests.serving.adapters.stand import opened_stand
-
     async with opened_stand(tmp_path, gateways=1, warm_s=0) as stand:
         for seed in (1, 2):
             await stand.push(seed)
@@ -167,6 +168,30 @@ async def test_two_pushes_of_one_adapter_at_once_are_one_version(stand: Stand) -
     assert len({answer.json()["model"] for answer in answers}) == 1
     shown = (await stand.ask("GET", "/v1/adapters/bot")).json()
     assert [version["state"] for version in shown["versions"]] == ["validated"]
+
+
+async def test_every_broken_adapter_is_refused_with_its_reason_and_nothing_of_it_is_kept(
+    stand: Stand, tmp_path: Path
+) -> None:
+    good = tmp_path / "good"
+    with zipfile.ZipFile(io.BytesIO(adapter_zip())) as archive:
+        archive.extractall(good)
+    bad = list(broken_adapters(good, count=100))
+    assert len(bad) >= 50
+    for name, content in bad:
+        refused = await stand.ask(
+            "POST",
+            "/v1/adapters/bot/versions",
+            content=content,
+            params={"base": SMALL},
+            headers={"content-type": "application/zip"},
+        )
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"], bool(error["param"])) == (400, "adapter_invalid", True), name
+        assert str(tmp_path) not in refused.text
+    assert list((tmp_path / "drafts").iterdir()) == []
+    assert not (tmp_path / "artifacts" / "adapter").exists()
+    assert set((await stand.states()).values()) == {"failed"}
 
 
 async def test_a_bad_adapter_is_refused_with_its_reason_and_kept_as_failed(stand: Stand) -> None:
