@@ -171,6 +171,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         return
     crash = CrashPoints(plan.crash_at)
     work = _made(Path(plan.work))
+    revisions = {card: base.revision for card, base in plan.bases.items()}
     artifacts = open_artifacts(plan.artifacts, home=Path(plan.artifacts_home))
     async with AsyncExitStack() as opened:
         replicas = await opened.enter_async_context(
@@ -180,7 +181,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             store.adapters,
             store.views,
             replicas=replicas,
-            revisions={card: base.revision for card, base in plan.bases.items()},
+            revisions=revisions,
             terms=ReleaseTerms(
                 gateway=parts.replica,
                 warm_s=settings.adapters.warm_s,
@@ -202,7 +203,12 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         )
         registry = AdapterRegistry(store.adapters, around, clock=clock)
         book = AdapterBook(
-            store.adapters, store.views, gateway=parts.replica, heartbeat_s=settings.adapters.gone_s / 5, clock=clock
+            store.adapters,
+            store.views,
+            revisions=revisions,
+            gateway=parts.replica,
+            heartbeat_s=settings.adapters.gone_s / 5,
+            clock=clock,
         )
         await opened.enter_async_context(book.open())
         house = House(
@@ -211,7 +217,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             replicas,
             releases,
             artifacts,
-            cards=tuple(plan.bases),
+            revisions=revisions,
             gateway=parts.replica,
             gone_s=settings.adapters.gone_s,
             clock=clock,

@@ -7,7 +7,7 @@ far this gateway has followed. Does not own rows (`serving/store/adapters.py`) o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -68,11 +68,21 @@ class AdapterBook:
     """Looks names up; never a database call on a request's way."""
 
     def __init__(
-        self, table: AdapterTable, views: ViewTable, *, gateway: str, heartbeat_s: float, clock: Clock
+        self,
+        table: AdapterTable,
+        views: ViewTable,
+        *,
+        revisions: Mapping[str, str],
+        gateway: str,
+        heartbeat_s: float,
+        clock: Clock,
     ) -> None:
-        """`heartbeat_s`: how often the others hear of this gateway when nothing changes."""
+        """`revisions`: card → the base revision that is served; `heartbeat_s`: how often the others hear of this
+        gateway when nothing changes.
+        """
         self._table = table
         self._views = views
+        self._revisions = revisions
         self._gateway = gateway
         self._heartbeat_s = heartbeat_s
         self._clock = clock
@@ -93,7 +103,7 @@ class AdapterBook:
         """Read the registry again if it has changed, and tell the others how far we are."""
         mark = await self._table.mark()
         if mark != self._page.mark:
-            self._page = page_of(await self._table.snapshot())
+            self._page = page_of(await self._table.snapshot(self._revisions))
         now = self._clock.monotonic()
         if self._told is None or self._told[0] != self._page.mark or now - self._told[1] >= self._heartbeat_s:
             await self._views.saw(self._gateway, MARK, value=self._page.mark, now=self._clock.now())

@@ -50,7 +50,7 @@ class House:
     replicas: Replicas
     releases: Releases
     artifacts: ArtifactStore
-    cards: tuple[str, ...]
+    revisions: Mapping[str, str]
     gateway: str
     gone_s: float
     clock: Clock
@@ -77,8 +77,9 @@ class Housekeeping:
             return
         await self._take_back()
         await self._retire()
+        await self._retire_outdated()
         await self._judge()
-        await asyncio.gather(*(self._bring(card) for card in house.cards))
+        await asyncio.gather(*(self._bring(card) for card in house.revisions))
         if house.clock.monotonic() - self._swept >= SWEEP_EVERY_S:
             self._swept = house.clock.monotonic()
             await self._sweep()
@@ -121,12 +122,32 @@ class Housekeeping:
                 detail = {"version": row.number}
                 await change.note(AuditRow(house.clock.now(), adapter.org, SELF, "retired", adapter.name, detail))
 
+    async def _retire_outdated(self) -> None:
+        """What was made for another revision of its base than the one that is served: nobody may get it."""
+        house = self._house
+        for adapter, row in await house.table.in_states("ready", "draining"):
+            current = house.revisions.get(adapter.base)
+            if current is None or row.base_revision == current:
+                continue
+            async with house.table.changing() as change:
+                found = await change.version(adapter.id, row.number)
+                if found is None or found.state not in LOADED:
+                    continue
+                now = house.clock.now()
+                drained = found if found.state == "draining" else rules.stepped(found, "draining", now=now)
+                reason = f"made for revision {str(row.base_revision)[:12]} of {adapter.base}; {current[:12]} is served"
+                await change.put_version(rules.stepped(drained, "retired", now=now, reason=reason))
+                detail = {"version": row.number, "reason": reason}
+                await change.note(AuditRow(now, adapter.org, SELF, "retired", adapter.name, detail))
+
     async def _bring(self, card: str) -> None:
         """Make the replicas of a card hold what is wanted: what they lack first, then away with the rest."""
         house = self._house
         endpoints = house.replicas.of(card)
         told = await asyncio.gather(*(house.replicas.status(endpoint) for endpoint in endpoints))
-        snapshot = await house.table.snapshot()  # after the replicas were asked: what was begun since then is in it
+        snapshot = await house.table.snapshot(
+            house.revisions
+        )  # after the replicas were asked: what was begun since then is in it
         adapters = {row.id: row for row in snapshot.adapters if row.base == card}
         versions = [row for row in snapshot.versions if row.adapter in adapters and row.digest]
         wanted = {ref.engine_name: ref for ref in (ref_of(adapters[row.adapter], row) for row in versions)}

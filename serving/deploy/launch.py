@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import chdir, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.deployment import Application
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, DeploymentStatus
 
-from models.adapters.foundation import base_of
+from models.adapters.foundation import BaseModel, base_of
 from models.catalog import Catalog, ModelStore
 from models.catalog.pull import Puller, access_of
 from models.crash import armed
@@ -136,7 +136,7 @@ def launch(order: LaunchOrder) -> None:
         plan,
         models=ModelStore(Path(order.models)),
         claims=order.claims,
-        adapters=None if plan.adapters is None else adapter_plan(settings, order),
+        adapters=None if plan.adapters is None else adapter_plan(settings, order, bases=plan.adapters.bases),
         classifier=classifier_plan(settings, order),
     )
     _keep_versions(application)
@@ -177,9 +177,9 @@ def adapter_parts(settings: Settings, order: LaunchOrder, *, catalog: Catalog) -
     )
 
 
-def adapter_plan(settings: Settings, order: LaunchOrder) -> AdapterPlan:
+def adapter_plan(settings: Settings, order: LaunchOrder, *, bases: Mapping[str, BaseModel]) -> AdapterPlan:
     """What an engine's replicas need for adapters."""
-    live = StoredLive(order.store_url)
+    live = StoredLive(order.store_url, {card: base.revision for card, base in bases.items()})
     return AdapterPlan(settings.artifacts, home=order.artifacts, cache=order.fetched, live=live)
 
 

@@ -106,21 +106,25 @@ class AdapterTable:
         async with self._database.transaction("read") as connection:
             return await _mark(connection)
 
-    async def snapshot(self) -> Snapshot:
-        """What is loaded or being loaded, and every alias, as of one moment."""
+    async def snapshot(self, revisions: Mapping[str, str] | None = None) -> Snapshot:
+        """What is loaded or being loaded, and every alias, as of one moment.
+
+        `revisions`, card → the base revision that is served: what was made for another one is left out.
+        """
         async with self._database.transaction("read") as connection:
             mark = await _mark(connection)
-            adapters = await connection.execute(select(ADAPTERS))
+            adapters = tuple(map(_adapter, await connection.execute(select(ADAPTERS))))
             wanted = ADAPTER_VERSIONS.c.state.in_((*LOADED, "loading"))
-            versions = await connection.execute(select(ADAPTER_VERSIONS).where(wanted))
-            aliases = await connection.execute(select(ALIASES))
-            return Snapshot(
-                mark, tuple(map(_adapter, adapters)), tuple(map(_version, versions)), tuple(map(_alias, aliases))
-            )
+            versions = tuple(map(_version, await connection.execute(select(ADAPTER_VERSIONS).where(wanted))))
+            aliases = tuple(map(_alias, await connection.execute(select(ALIASES))))
+        if revisions is not None:
+            current = {row.id: revisions.get(row.base) for row in adapters}
+            versions = tuple(row for row in versions if row.base_revision == current[row.adapter])
+        return Snapshot(mark, adapters, versions, aliases)
 
-    async def live(self, base: str) -> list[AdapterRef]:
+    async def live(self, base: str, *, revision: str) -> list[AdapterRef]:
         """What a replica of this card has to serve: what aliases name first, and of those the newest change first."""
-        found = await self.snapshot()
+        found = await self.snapshot({base: revision})
         adapters = {row.id: row for row in found.adapters if row.base == base}
         named = {(row.adapter, number): row.changed_at for row in found.aliases for number, _ in row.targets}
         versions = [row for row in found.versions if row.state in LOADED and row.adapter in adapters and row.digest]

@@ -3,12 +3,15 @@
 import asyncio
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 
+from models.artifacts.folder import FolderSettings
+from serving.adapters.live import StoredLive
 from tests.models.adapters.broken import broken_adapters
-from tests.serving.adapters.stand import SMALL, Stand, adapter_zip, opened_stand, until
+from tests.serving.adapters.stand import SMALL, Stand, adapter_zip, base, opened_replica, opened_stand, until
 
 
 def version_of(answer: httpx2.Response) -> str | None:
@@ -220,3 +223,42 @@ async def test_what_was_pushed_comes_back_as_it_was_checked(stand: Stand) -> Non
         headers={"content-type": "application/zip"},
     )
     assert again.json()["digest"] == pushed["digest"]
+
+
+async def test_what_was_made_for_an_older_revision_of_the_base_is_served_to_nobody_and_the_way_out_is_told(
+    stand: Stand,
+) -> None:
+    await stand.push()
+    await stand.promote(1)
+    assert version_of(await stand.chat()) == "1"
+    async with stand.store.adapters.changing() as change:  # as if the stack had come up with a newer base
+        adapter = await change.adapter("acme", "bot")
+        assert adapter is not None
+        row = await change.version(adapter.id, 1)
+        assert row is not None
+        await change.put_version(replace(row, base_revision="0123456789abcdef"))
+
+    async def retired() -> bool:
+        return await stand.states() == {1: "retired"} and not any(replica.lora.names for replica in stand.replicas)
+
+    await until(retired)
+    assert (await stand.chat()).status_code == 404
+    shown = (await stand.ask("GET", "/v1/adapters/bot/versions/1")).json()
+    assert "made for revision 0123456789ab" in shown["reason"]
+    refused = (await stand.promote(1)).json()["error"]
+    assert refused["code"] == "adapter_invalid"
+    assert "Train it again" in refused["message"]
+
+
+async def test_a_replica_that_starts_has_what_is_live_before_anybody_asks(stand: Stand, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        await stand.push(seed)
+        await stand.promote(seed)
+    url = stand.store.database.engine.url.render_as_string(hide_password=False)
+    live = StoredLive(url, {SMALL: base().revision})
+    artifacts = FolderSettings(path=tmp_path / "artifacts")
+    async with opened_replica(tmp_path, 9, artifacts, live=live) as late:
+        assert len(late.lora.names) == 2
+        stand.directory.base_urls[SMALL] = [late.url]
+        assert version_of(await stand.chat()) == "2"
+        assert late.lora.added == [name for name in late.lora.added if name in late.lora.names]

@@ -13,11 +13,12 @@ from serving.store.store import Store
 from tests.serving.conftest import ManualClock
 
 ADAPTER = AdapterRow("adp-1", "acme", "bot", "demo-small", "key", 1.0)
+REVISION = "r" * 40
 CALLER = Principal("key_1", "acme", "ann", "inference")
 
 
 def version(number: int, state: str = "ready") -> VersionRow:
-    return VersionRow("adp-1", number, state, "key", 1.0, 1.0, digest=f"{number:064x}")  # type: ignore[arg-type]
+    return VersionRow("adp-1", number, state, "key", 1.0, 1.0, digest=f"{number:064x}", base_revision=REVISION)  # type: ignore[arg-type]
 
 
 def snapshot(versions: Sequence[VersionRow], targets: tuple[tuple[int, float], ...]) -> Snapshot:
@@ -58,7 +59,14 @@ def test_an_alias_to_a_version_that_is_not_loaded_is_no_name() -> None:
 
 
 async def test_the_session_comes_before_the_user_and_the_user_before_the_key(store: Store) -> None:
-    book = AdapterBook(store.adapters, store.views, gateway="g", heartbeat_s=1.0, clock=ManualClock())
+    book = AdapterBook(
+        store.adapters,
+        store.views,
+        revisions={"demo-small": REVISION},
+        gateway="g",
+        heartbeat_s=1.0,
+        clock=ManualClock(),
+    )
     async with store.adapters.changing() as change:
         await change.put_adapter(ADAPTER)
         for number in (1, 2):
@@ -77,7 +85,14 @@ async def test_the_session_comes_before_the_user_and_the_user_before_the_key(sto
 
 
 async def test_what_is_loading_is_told_from_what_is_not_there(store: Store) -> None:
-    book = AdapterBook(store.adapters, store.views, gateway="g", heartbeat_s=1.0, clock=ManualClock())
+    book = AdapterBook(
+        store.adapters,
+        store.views,
+        revisions={"demo-small": REVISION},
+        gateway="g",
+        heartbeat_s=1.0,
+        clock=ManualClock(),
+    )
     async with store.adapters.changing() as change:
         await change.put_adapter(ADAPTER)
         await change.put_version(version(1, "loading"))
@@ -90,7 +105,9 @@ async def test_what_is_loading_is_told_from_what_is_not_there(store: Store) -> N
 
 async def test_a_gateway_tells_how_far_it_has_followed_until_it_ends(store: Store) -> None:
     clock = ManualClock()
-    book = AdapterBook(store.adapters, store.views, gateway="g", heartbeat_s=1.0, clock=clock)
+    book = AdapterBook(
+        store.adapters, store.views, revisions={"demo-small": REVISION}, gateway="g", heartbeat_s=1.0, clock=clock
+    )
     async with book.open(refresh_s=60):
         async with store.adapters.changing() as change:
             await change.put_adapter(ADAPTER)
@@ -101,3 +118,21 @@ async def test_a_gateway_tells_how_far_it_has_followed_until_it_ends(store: Stor
         assert await store.views.behind("adapters", mark, since=clock.at - 5) == []
         assert await store.views.alive("adapters", since=clock.at - 5) == {"g"}
     assert await store.views.alive("adapters", since=0) == set()
+
+
+async def test_a_version_for_another_revision_of_the_base_is_no_name(store: Store) -> None:
+    book = AdapterBook(
+        store.adapters,
+        store.views,
+        revisions={"demo-small": "newer"},
+        gateway="g",
+        heartbeat_s=1.0,
+        clock=ManualClock(),
+    )
+    async with store.adapters.changing() as change:
+        await change.put_adapter(ADAPTER)
+        await change.put_version(version(1))
+        await change.put_alias(AliasRow("acme", "bot", "adp-1", ((1, 100.0),), 1.0))
+    await book.refresh()
+    assert book.find(request(), CALLER) is None
+    assert not book.knows("bot", CALLER)

@@ -63,12 +63,13 @@ async def test_a_replica_hears_what_is_loaded_with_what_aliases_name_first(store
         await change.put_adapter(other)
         for number, state in ((1, "draining"), (2, "ready"), (3, "retired"), (4, "loading"), (5, "failed")):
             await change.put_version(
-                VersionRow("adp-1", number, state, "key", 1.0, 1.0, digest=f"{number:064x}")  # type: ignore[arg-type]
+                VersionRow("adp-1", number, state, "key", 1.0, 1.0, digest=f"{number:064x}", base_revision="r")  # type: ignore[arg-type]
             )
-        await change.put_version(VersionRow("adp-2", 1, "ready", "key", 1.0, 1.0, digest="f" * 64))
+        await change.put_version(VersionRow("adp-2", 1, "ready", "key", 1.0, 1.0, digest="f" * 64, base_revision="r"))
         await change.put_alias(AliasRow("acme", "bot", "adp-1", ((2, 100.0),), 5.0))
-    assert [ref.digest for ref in await store.adapters.live("demo-small")] == [f"{2:064x}", f"{1:064x}"]
-    assert [ref.engine_name for ref in await store.adapters.live("demo-large")] == [f"other@{'f' * 20}"]
+    assert [ref.digest for ref in await store.adapters.live("demo-small", revision="r")] == [f"{2:064x}", f"{1:064x}"]
+    assert await store.adapters.live("demo-small", revision="newer") == []
+    assert [ref.engine_name for ref in await store.adapters.live("demo-large", revision="r")] == [f"other@{'f' * 20}"]
 
 
 async def test_one_holds_a_lease_until_it_ends(store: Store) -> None:
