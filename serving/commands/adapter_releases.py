@@ -76,7 +76,7 @@ def canary(
     scores = {}
     if golden is not None and questions is not None:
         for target in made["targets"]:
-            scores[target["version"]] = _scored(
+            scores[str(target["version"])] = _scored(
                 calls, name, version=target["version"], questions=questions, suite=golden.name
             )
     _released({**made, "scores": scores}, as_json=as_json)

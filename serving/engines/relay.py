@@ -47,11 +47,15 @@ class Call:
         self.record.attempts.append(AttemptTrace(endpoint.card, endpoint.replica, outcome, self.since() * 1000))
 
     def failed(self, error: Failure) -> None:
-        """Write the row, and tell the picker what it says of the replica."""
+        """Write the row, and tell the picker what it says of the replica.
+
+        An engine that raises over an adapter's call says nothing of itself: a bad adapter must not cost the others the
+        replica.
+        """
         self.ended(error.code)
         if error.fault == "leaving":
             self.slot.suspect()
-        elif error.fault == "replica":
+        elif error.fault == "replica" and not (self.attempt.adapter is not None and error.code == "engine_error"):
             self.slot.failed(error.code)
 
     def count(self, usage: Usage | None, chunks: int) -> None:

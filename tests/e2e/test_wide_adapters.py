@@ -31,6 +31,7 @@ from tests.models.adapters.broken import broken_adapters
 
 LARGE = "demo-large"
 SAYS = {1: "I am the first.", 2: "I am the second."}
+SLOW = "A long answer. A long answer. A long answer. A long answer. A long answer. A long answer."
 CYCLES = 500 if PROVE else 20
 BAD = 50
 FLAT_BYTES = 48 * 2**20
@@ -61,15 +62,15 @@ class Bot:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Two adapters as PEFT saves them: version → folder."""
     home = tmp_path_factory.mktemp("adapters")
-    for version, words in SAYS.items():
+    for version, words in {**SAYS, 3: SLOW}.items():
         command = [str(Path(sys.executable).with_name("penstock")), "demo", "adapter", str(home / str(version))]
         subprocess.run([*command, "--says", words], check=True, capture_output=True, timeout=300)
-    return {version: home / str(version) for version in SAYS}
+    return {version: home / str(version) for version in (*SAYS, 3)}
 
 
 @pytest.fixture
 def bot(wide: Stack, folders: dict[int, Path], request: pytest.FixtureRequest) -> Iterator[Bot]:
-    """Both versions pushed, none released; gone again behind the test."""
+    """Three versions pushed, none released; gone again behind the test."""
     made = Bot(wide, f"bot-{abs(hash(request.node.name)) % 10**6}")
     for folder in folders.values():
         wide.run("adapters", "push", made.name, str(folder), "--base", LARGE)
@@ -123,7 +124,7 @@ def ask(stack: Stack, model: str, content: str = "Hello?", **more: Any) -> tuple
     """The greedy answer and the version that gave it."""
     with OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0) as client:
         raw = client.chat.completions.with_raw_response.create(
-            model=model, messages=[{"role": "user", "content": content}], max_tokens=16, temperature=0, **more
+            model=model, messages=[{"role": "user", "content": content}], **{"max_tokens": 16, "temperature": 0, **more}
         )
         return (raw.parse().choices[0].message.content or "").strip(), raw.headers.get("x-penstock-adapter-version")
 
@@ -249,8 +250,8 @@ async def test_a_killed_replica_comes_back_with_the_live_version_before_it_takes
     async with traffic(bot, there.key, workers=1) as seen:
         os.kill(killed.core.pid, signal.SIGKILL)
         died = time.time()
-        await asyncio.to_thread(wait_until, lambda: there.serving(LARGE) < 2, limit_s=60)
-        await asyncio.to_thread(wait_until, lambda: there.serving(LARGE) == 2, limit_s=300)
+        await asyncio.to_thread(wait_until, lambda: bot.stack.serving(LARGE) < 2, limit_s=60)
+        await asyncio.to_thread(wait_until, lambda: bot.stack.serving(LARGE) == 2, limit_s=300)
         await asyncio.sleep(1)
     assert not killed.core.is_running()
     held = bot.run("status")["replicas"]
@@ -280,7 +281,7 @@ def test_a_replica_killed_in_the_middle_of_a_promote_leaves_everything_as_it_was
     assert "Nothing was changed" in told
     assert bot.states() == {1: "ready", 2: "validated"}
     assert ask(there, bot.name) == (SAYS[1], "1")
-    wait_until(lambda: there.serving(LARGE) == 2, limit_s=300)
+    wait_until(lambda: bot.stack.serving(LARGE) == 2, limit_s=300)
     bot.promote(2)
     assert ask(there, bot.name) == (SAYS[2], "2")
 
@@ -296,6 +297,23 @@ def test_a_canary_that_is_worse_on_a_golden_file_goes_back_by_itself(bot: Bot, t
     (audit,) = [row for row in bot.run("status")["last"] if row["action"] == "rollback"]
     assert audit["actor"] == "penstock"
     assert audit["detail"]["evidence"]["quantity"] == "score of golden.jsonl"
+    assert ask(there, bot.name) == (SAYS[1], "1")
+
+
+@pytest.mark.timeout(900)
+def test_a_canary_that_is_slower_goes_back_by_itself_within_a_minute_of_its_calls(bot: Bot, there: Stack) -> None:
+    bot.promote(1)
+    bot.run("canary", "--version", "3", "--weight", "50")
+    started, asked = time.monotonic(), 0
+    while len(bot.run("show")["aliases"][0]["targets"]) == 2:
+        assert time.monotonic() - started < 120, asked
+        for at in range(asked, asked + 20):
+            ask(there, bot.name, max_tokens=64, extra_headers={"x-penstock-session": f"slow{at}"})
+        asked += 20
+    (audit,) = [row for row in bot.run("status")["last"] if row["action"] == "rollback"]
+    evidence = audit["detail"]["evidence"]
+    assert evidence["quantity"] == "latency_ms"
+    assert evidence["at_least"] > evidence["bound"] == 1.5
     assert ask(there, bot.name) == (SAYS[1], "1")
 
 

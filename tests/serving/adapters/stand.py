@@ -23,7 +23,7 @@ from models.catalog import Catalog, ModelStore
 from models.clock import SystemClock
 from serving.adapters.live import StoredLive
 from serving.app import AdapterParts, GatewayParts, open_gateway
-from serving.engines.adapter_door import AdapterDoor
+from serving.engines.adapter_door import ADAPTER_HEADER, AdapterDoor
 from serving.engines.adapter_files import StoredFiles
 from serving.engines.adapters import AdapterShelf
 from serving.engines.door import DoorSettings, EngineDoor
@@ -70,11 +70,12 @@ def adapter_zip(seed: int = 0, *, card: str = SMALL, **changes: Any) -> bytes:
 
 @dataclass
 class Replica:
-    """One replica of the small card: its engine's two fakes, and its address."""
+    """One replica of the small card: its engine's two fakes, and its address. `failing`: adapters that raise."""
 
     engine: FakeEngine
     lora: FakeLora
     shelf: AdapterShelf
+    failing: set[str]
     url: str
 
     @property
@@ -196,9 +197,26 @@ async def opened_replica(
     shelf = AdapterShelf(lora, StoredFiles(open_artifacts(artifacts, home=folder), folder / f"fetched{at}"))
     if live is not None:
         await shelf.fill(await live.read(SMALL))
-    door = EngineDoor(engine, token=TOKEN, settings=DoorSettings(64, 64, 10.0), adapters=AdapterDoor(shelf))
+    failing: set[str] = set()
+    door = EngineDoor(
+        failing_for(engine, failing), token=TOKEN, settings=DoorSettings(64, 64, 10.0), adapters=AdapterDoor(shelf)
+    )
     async with serve(door) as url:
-        yield Replica(engine, lora, shelf, url)
+        yield Replica(engine, lora, shelf, failing, url)
+
+
+def failing_for(engine: FakeEngine, names: set[str]) -> Any:
+    """The engine's app, which raises for calls of these adapters."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        ref = next((value.decode() for name, value in scope["headers"] if name == ADAPTER_HEADER), "")
+        if ref.partition(" ")[0] in names:
+            raised = Script(fault="status", status=500)
+            await FakeEngine(raised, token=TOKEN)(scope, receive, send)
+        else:
+            await engine(scope, receive, send)
+
+    return app
 
 
 async def _keys(store: Store) -> dict[str, str]:

@@ -147,6 +147,29 @@ async def test_a_canary_gets_its_share_of_sessions_and_each_session_keeps_its_ve
     assert {version_of(await stand.chat(**{"x-penstock-session": f"s{at}"})) for at in range(20)} == {"1"}
 
 
+async def test_a_canary_whose_calls_fail_goes_back_by_itself_with_the_evidence(stand: Stand) -> None:
+    for seed in (1, 2):
+        await stand.push(seed)
+    await stand.promote(1)
+    bad = (await stand.ask("GET", "/v1/adapters/bot/versions/2")).json()["model"]
+    for replica in stand.replicas:
+        replica.failing.add(bad)
+    await stand.ask("POST", "/v1/adapters/bot/canary", json={"version": 2, "weight": 50})
+    answers = [await stand.chat(**{"x-penstock-session": f"s{at}"}) for at in range(80)]
+    assert 20 <= sum(answer.status_code == 500 for answer in answers) <= 60
+
+    async def back() -> bool:
+        shown = (await stand.ask("GET", "/v1/adapters/bot")).json()
+        return shown["aliases"][0]["targets"] == [{"version": 1, "weight": 100.0}]
+
+    await until(back)
+    audit = (await stand.ask("GET", "/v1/adapters/bot/audit")).json()["data"][0]
+    assert (audit["action"], audit["actor"]) == ("rollback", "penstock")
+    evidence = audit["detail"]["evidence"]
+    assert (evidence["quantity"], evidence["canary"]) == ("error_rate", 1.0)
+    assert {(await stand.chat(**{"x-penstock-session": f"s{at}"})).status_code for at in range(20)} == {200}
+
+
 async def test_retire_takes_the_name_away_and_the_adapter_can_then_be_deleted(stand: Stand) -> None:
     await stand.push()
     await stand.promote(1)
