@@ -42,6 +42,7 @@ def train_to_say(
     learned.
     """
     torch.manual_seed(seed)
+    torch.set_num_threads(1)  # beside a running stack threads wait for each other more than they help
     folder = WEIGHTS / tier
     tokenizer = load_tokenizer(folder)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -18,7 +18,7 @@ from benchmarks.quality.questions import Question, file_questions
 from models.errors import ConfigurationError, PenstockError
 from serving.commands.adapter_calls import AdapterCalls
 from serving.commands.options import JsonOption, StateOption
-from serving.commands.terminal import err, print_json
+from serving.commands.terminal import err, out, print_json
 
 GOLDEN_CONCURRENCY = 4
 
@@ -97,7 +97,7 @@ def retire(name: NameArgument, *, as_json: JsonOption = False, state_dir: StateO
     if as_json:
         print_json(found)
     else:
-        err().print(f"{name} has no alias any more.", markup=False)
+        out().print(f"{name} has no alias any more.", markup=False)
 
 
 def _released(made: dict[str, Any], *, as_json: bool) -> None:
@@ -107,9 +107,9 @@ def _released(made: dict[str, Any], *, as_json: bool) -> None:
         targets = ", ".join(f"version {one['version']} at {one['weight']:g} %" for one in made["targets"])
         replicas = len(made["replicas"])
         on = f", loaded on {replicas} replica{'s' if replicas != 1 else ''}" if replicas else ""
-        err().print(f"{made['alias']}: {targets}{on}.", markup=False)
+        out().print(f"{made['alias']}: {targets}{on}.", markup=False)
         for version, score in made.get("scores", {}).items():
-            err().print(f"version {version}: {score['passed']} of {score['count']} right.", markup=False)
+            out().print(f"version {version}: {score['passed']} of {score['count']} right.", markup=False)
     if made["waiting"]:
         raise PenstockError(
             f"{len(made['waiting'])} of the gateways have not confirmed it within 15 s: {', '.join(made['waiting'])}."

@@ -75,11 +75,8 @@ def adapter(
         loss = library.train_to_say(
             says, folder, tier=tier, rank=rank, seed=seed, progress=lambda: progress.advance(task)
         )
-    err().print(
-        f"An adapter of demo-{tier} is in {folder} (loss {loss:.3f}). Keep it:"
-        f" penstock adapters push NAME {folder} --base demo-{tier}",
-        markup=False,
-    )
+    err().print(f"Loss {loss:.3f}. Keep it: penstock adapters push NAME {folder} --base demo-{tier}", markup=False)
+    out().print(str(folder), markup=False)
 
 
 def _training() -> Any:

@@ -57,7 +57,7 @@ def test_a_release_is_told_in_one_line_and_seen_in_list_and_status(penstock: Run
     for seed in (1, 2):
         penstock("adapters", "push", "bot", folder(tmp_path, seed), "--base", SMALL, **there)
     promoted = penstock("adapters", "promote", "bot", "--version", "1", **there)
-    assert promoted.stderr.strip() == "bot: version 1 at 100 %, loaded on 2 replicas."
+    assert promoted.stdout.strip() == "bot: version 1 at 100 %, loaded on 2 replicas."
     tried = seen(penstock("adapters", "canary", "bot", "--version", "2", "--weight", "25", "--json", **there))
     assert tried["targets"] == [{"version": 1, "weight": 75.0}, {"version": 2, "weight": 25.0}]
     listed = penstock("adapters", "list", **there).stdout
@@ -66,7 +66,7 @@ def test_a_release_is_told_in_one_line_and_seen_in_list_and_status(penstock: Run
     assert "alias bot: version 1; trying 2 at 25 %" in status
     assert status.count("bot@") >= 4
     back = penstock("adapters", "rollback", "bot", **there)
-    assert back.stderr.strip() == "bot: version 1 at 100 %."
+    assert back.stdout.strip() == "bot: version 1 at 100 %."
 
 
 def test_a_bad_adapter_is_refused_in_one_sentence_with_what_is_meant(penstock: Run, there: Any, tmp_path: Path) -> None:
