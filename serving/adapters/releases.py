@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from models.adapters.states import LOADED
@@ -68,7 +67,6 @@ class Wish(NamedTuple):
     name: str
     number: int
     action: str
-    evidence: Mapping[str, Any] = MappingProxyType({})
 
 
 Flip = Callable[[AdapterChange, AdapterRow], Awaitable[AliasRow]]
@@ -137,17 +135,34 @@ class Releases:
 
         return await self._released(Wish(actor, name, number, "canary"), flip)
 
-    async def rollback(
-        self, actor: Actor, name: str, *, alias: str | None = None, evidence: Mapping[str, Any] | None = None
-    ) -> Released:
+    async def rollback(self, actor: Actor, name: str, *, alias: str | None = None) -> Released:
         """End a canary, or else go back to the version that was live before: at once while that one is warm."""
         adapter = await self._require(actor.org, name)
         known = await self._table.alias(actor.org, self._public(alias, adapter))
         if known is None:
             raise NotFound("Nothing is live under this name.", param="alias")
         if known.canary is None:
-            return await self._back(actor, adapter, known=known, evidence=evidence)
-        return await self._end_canary(actor, adapter, known=known, evidence=evidence)
+            return await self._back(actor, adapter, known=known)
+        return await self.end_canary(actor, adapter, known=known)
+
+    async def end_canary(
+        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None = None
+    ) -> Released:
+        """End the very trial that `known` shows, and nothing else: what came after it is somebody's wish."""
+        async with self._table.changing() as change:
+            alias = await change.alias(actor.org, known.name)
+            if alias is None or (alias.adapter, alias.targets, alias.canary) != (
+                adapter.id,
+                known.targets,
+                known.canary,
+            ):
+                raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
+            row = rules.untried(alias, now=self._clock.now())
+            await change.put_alias(row)
+            await self._drain(change, adapter)
+            detail = {"alias": alias.name, "canary": alias.canary, "evidence": dict(evidence or {})}
+            await self._note(change, actor, action="rollback", subject=adapter.name, detail=detail)
+        return Released(adapter, row, (), await self._confirmed(change.mark))
 
     async def retire(self, actor: Actor, name: str) -> AdapterRow:
         """Take an adapter's aliases away and unload its versions when their last calls have ended."""
@@ -178,9 +193,7 @@ class Releases:
                 change, actor, action="load stopped", subject=adapter.name, detail={"version": row.number, **detail}
             )
 
-    async def _back(
-        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
-    ) -> Released:
+    async def _back(self, actor: Actor, adapter: AdapterRow, *, known: AliasRow) -> Released:
         number = rules.way_back(known)
 
         async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
@@ -189,21 +202,7 @@ class Releases:
                 raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
             return rules.pointed(now_known, adapter, name=known.name, number=number, now=self._clock.now())
 
-        return await self._released(Wish(actor, adapter.name, number, "rollback", evidence or {}), flip)
-
-    async def _end_canary(
-        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
-    ) -> Released:
-        async with self._table.changing() as change:
-            alias = await change.alias(actor.org, known.name)
-            if alias is None or alias.canary is None or alias.targets != known.targets:
-                raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
-            row = rules.untried(alias, now=self._clock.now())
-            await change.put_alias(row)
-            await self._drain(change, adapter)
-            detail = {"alias": alias.name, "canary": alias.canary, "evidence": dict(evidence or {})}
-            await self._note(change, actor, action="rollback", subject=adapter.name, detail=detail)
-        return Released(adapter, row, (), await self._confirmed(change.mark))
+        return await self._released(Wish(actor, adapter.name, number, "rollback"), flip)
 
     async def _released(self, wish: Wish, flip: Flip) -> Released:
         """The story of every release: claim, load everywhere, flip, and wait until every gateway works by it."""
@@ -275,7 +274,6 @@ class Releases:
                 "version": number,
                 "targets": [list(target) for target in alias.targets],
                 "loads_ms": {load.replica: load.times_ms for load in loads},
-                **({"evidence": dict(wish.evidence)} if wish.evidence else {}),
             }
             await self._note(change, wish.actor, action=wish.action, subject=adapter.name, detail=detail)
             self._terms.crash.reach("adapters.before_flip")

@@ -1,0 +1,106 @@
+"""Two who do something to one adapter in the same moment: neither undoes what the other one said."""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from models.clock import SystemClock
+from models.crash import CrashPoints
+from serving.adapters.canary import CanaryJudge, side_of
+from serving.adapters.releases import Releases, ReleaseTerms
+from serving.adapters.replicas import open_replicas
+from serving.store.records import RecordTable
+from serving.telemetry.record import Trial
+from tests.serving.adapters.stand import SMALL, TOKEN, Stand, base
+
+GOOD, BAD = Trial(2, "live", 200, None, 1.0, 10.0), Trial(3, "canary", 500, "engine_error", None, 10.0)
+
+
+@asynccontextmanager
+async def releases_of(stand: Stand) -> AsyncIterator[Releases]:
+    """A third gateway's, in this test's hands."""
+    terms = ReleaseTerms(
+        gateway="third", warm_s=30, gone_s=5, model_names=frozenset({"auto", SMALL}), crash=CrashPoints(None)
+    )
+    async with open_replicas(stand.directory, token=TOKEN, load_s=10) as replicas:
+        yield Releases(
+            stand.store.adapters,
+            stand.store.views,
+            replicas=replicas,
+            revisions={SMALL: base().revision},
+            terms=terms,
+            clock=SystemClock(),
+        )
+
+
+class Meanwhile(RecordTable):
+    """Records of a canary, version 3, that is worse than version 2; while they are read, somebody does something."""
+
+    def __init__(self, stand: Stand, act: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(stand.store.database)
+        self._act = act
+
+    async def trials(self, org: str, adapter: str, *, since: float, limit: int) -> list[Trial]:  # noqa: ARG002
+        await self._act()
+        return [GOOD] * 40 + [BAD] * 40
+
+
+async def try_third(stand: Stand) -> None:
+    """Version 1 was live before 2, and 3 is tried beside 2."""
+    for seed in (1, 2, 3):
+        await stand.push(seed)
+    await stand.promote(1)
+    await stand.promote(2)
+    await stand.ask("POST", "/v1/adapters/bot/canary", json={"version": 3, "weight": 10})
+
+
+async def targets(stand: Stand) -> list[int]:
+    return [one["version"] for one in (await stand.ask("GET", "/v1/aliases/bot")).json()["targets"]]
+
+
+async def judged(stand: Stand, act: Callable[[], Awaitable[object]]) -> None:
+    """A look at the trial, in the middle of which somebody acts."""
+    async with releases_of(stand) as releases:
+        judge = CanaryJudge(stand.store.adapters, Meanwhile(stand, act), releases=releases, clock=SystemClock())
+        await judge.look()
+
+
+async def test_a_canary_that_is_promoted_while_it_is_judged_stays_live(stand: Stand) -> None:
+    await try_third(stand)
+    await judged(stand, lambda: stand.promote(3))
+    assert await targets(stand) == [3]
+
+
+async def test_a_canary_that_somebody_else_ends_while_it_is_judged_does_not_take_the_live_version_along(
+    stand: Stand,
+) -> None:
+    await try_third(stand)
+    await judged(stand, lambda: stand.ask("POST", "/v1/adapters/bot/rollback", json={}))
+    assert await targets(stand) == [2]
+
+
+async def test_a_trial_that_begins_anew_while_the_old_one_is_judged_goes_on(stand: Stand) -> None:
+    await try_third(stand)
+    again = {"version": 3, "weight": 10, "bounds": {"error_rate": 1}}
+    await judged(stand, lambda: stand.ask("POST", "/v1/adapters/bot/canary", json=again))
+    assert await targets(stand) == [2, 3]
+
+
+async def test_a_canary_that_is_worse_and_left_alone_goes_back_with_its_evidence(stand: Stand) -> None:
+    await try_third(stand)
+    await judged(stand, lambda: stand.states())
+    assert await targets(stand) == [2]
+    last = (await stand.ask("GET", "/v1/adapters/bot/audit")).json()["data"][0]
+    assert (last["action"], last["actor"], last["detail"]["evidence"]["quantity"]) == (
+        "rollback",
+        "penstock",
+        "error_rate",
+    )
+
+
+def test_the_records_of_a_trial_are_counted_in_time_that_grows_with_their_number_alone() -> None:
+    trials = [Trial(2, "live", 200 if at % 2 else 503, None, 1.0, float(at)) for at in range(5000)]
+    began = time.perf_counter()
+    side = side_of(trials, 2)
+    assert (side.calls, side.failed, len(side.latencies_ms)) == (5000, 2500, 2500)
+    assert time.perf_counter() - began < 0.25
