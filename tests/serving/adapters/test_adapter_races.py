@@ -40,7 +40,7 @@ class Meanwhile(RecordTable):
         super().__init__(stand.store.database)
         self._act = act
 
-    async def trials(self, org: str, adapter: str, *, since: float, limit: int) -> list[Trial]:  # noqa: ARG002
+    async def trials(self, org: str, adapter: str, *, since: float, limit: int) -> list[Trial]:
         await self._act()
         return [GOOD] * 40 + [BAD] * 40
 
