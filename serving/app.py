@@ -30,6 +30,7 @@ from serving.adapters.book import AdapterBook
 from serving.adapters.canary import CanaryJudge
 from serving.adapters.desk import AdapterDesk
 from serving.adapters.housekeeping import House, Housekeeping
+from serving.adapters.in_hand import InHand
 from serving.adapters.registry import AdapterRegistry, Surroundings
 from serving.adapters.releases import Releases, ReleaseTerms
 from serving.adapters.replicas import open_replicas
@@ -169,7 +170,8 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
     if plan is None:
         yield None
         return
-    crash = CrashPoints(plan.crash_at)
+    crash, in_hand = CrashPoints(plan.crash_at), InHand()
+    model_names = frozenset({*parts.cards, "auto"})
     work = _made(Path(plan.work))
     artifacts = open_artifacts(plan.artifacts, home=Path(plan.artifacts_home))
     async with AsyncExitStack() as opened:
@@ -185,19 +187,22 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
                 gateway=parts.replica,
                 warm_s=settings.adapters.warm_s,
                 gone_s=settings.adapters.gone_s,
-                model_names=frozenset({*parts.cards, "auto"}),
+                model_names=model_names,
+                in_hand=in_hand,
                 crash=crash,
             ),
             clock=clock,
         )
         around = Surroundings(
             bases=plan.bases,
+            model_names=model_names,
             artifacts=artifacts,
             work=work,
             fetched=Path(plan.fetched),
             gateway=parts.replica,
             settings=settings.adapters,
             max_bytes=settings.http.max_upload_bytes,
+            in_hand=in_hand,
             crash=crash,
         )
         registry = AdapterRegistry(store.adapters, around, clock=clock)
@@ -212,6 +217,8 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             releases,
             artifacts,
             cards=tuple(plan.bases),
+            work=work,
+            in_hand=in_hand,
             gateway=parts.replica,
             gone_s=settings.adapters.gone_s,
             clock=clock,

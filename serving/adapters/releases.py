@@ -18,6 +18,7 @@ from models.clock import Clock
 from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, Unavailable
 from serving.adapters import rules
+from serving.adapters.in_hand import InHand
 from serving.adapters.replicas import Outcome, Replicas
 from serving.periodic import ticks
 from serving.store.adapters import (
@@ -34,6 +35,7 @@ from serving.store.views import ViewTable
 
 CONFIRM_S = 15.0
 CONFIRM_POLL_S = 0.05
+AT_HAND_S = 300.0  # a version that is warm stays so while it is being released
 
 
 class ReleaseStopped(Unavailable):
@@ -79,6 +81,11 @@ class Claim(NamedTuple):
     adapter: AdapterRow
     version: VersionRow
     fresh: bool
+
+    @property
+    def held(self) -> tuple[str, str | None, float]:
+        """The step in which it is ours."""
+        return self.version.state, self.version.holder, self.version.state_at
 
 
 class Releases:
@@ -186,7 +193,7 @@ class Releases:
         """A load that will not be finished: as if it had never begun. Replicas forget it at the next look."""
         async with self._table.changing() as change:
             found = await change.version(adapter.id, row.number)
-            if found is None or found.state != "loading" or found.holder != row.holder:
+            if found is None or (found.state, found.holder, found.state_at) != ("loading", row.holder, row.state_at):
                 return
             await change.put_version(rules.stepped(found, "validated", now=self._clock.now()))
             await self._note(
@@ -220,13 +227,14 @@ class Releases:
         """The version, in `loading` by us unless replicas have it already; a block that raises takes that back."""
         claim = await self._claim(wish, flip)
         self._terms.crash.reach("adapters.claimed")
-        try:
-            yield claim
-        except BaseException as error:
-            if claim.fresh:
-                reason = {"reason": str(error)[:500] or type(error).__name__}
-                await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=wish.actor, detail=reason))
-            raise
+        with self._terms.in_hand.holding(claim.adapter.id, claim.version.number):
+            try:
+                yield claim
+            except BaseException as error:
+                if claim.fresh:
+                    reason = {"reason": str(error)[:500] or type(error).__name__}
+                    await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=wish.actor, detail=reason))
+                raise
 
     async def _claim(self, wish: Wish, flip: Flip) -> Claim:
         actor, number = wish.actor, wish.number
@@ -236,6 +244,10 @@ class Releases:
             rules.require_base(adapter, row, revisions=self._revisions)
             await flip(change, adapter)  # what could not be done afterwards is not begun
             if row.state in LOADED:
+                if row.state == "draining":  # its warm time does not end under our hands
+                    until = max(row.warm_until or 0.0, self._clock.now() + AT_HAND_S)
+                    row = replace(row, warm_until=until)
+                    await change.put_version(row)
                 return Claim(adapter, row, fresh=False)
             if row.state == "loading":
                 raise InvalidRequest(
@@ -262,7 +274,7 @@ class Releases:
         adapter, number = claim.adapter, wish.number
         async with self._table.changing() as change:
             row = rules.require_row(await change.version(adapter.id, number), number)
-            if row.state == "loading" and row.holder != self._terms.gateway:
+            if row.state not in LOADED and (row.state, row.holder, row.state_at) != claim.held:
                 raise InvalidRequest(f"Version {number} was taken over by another call.", param="version")
             alias = await flip(change, adapter)
             if row.state != "ready":
@@ -313,13 +325,15 @@ class Releases:
 @dataclass(frozen=True, slots=True)
 class ReleaseTerms:
     """What a release needs to know of its surroundings. `gateway`: this process; `warm_s`: how long a version that was
-    replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone.
+    replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone;
+    `in_hand`: what this process works on.
     """
 
     gateway: str
     warm_s: float
     gone_s: float
     model_names: frozenset[str]
+    in_hand: InHand
     crash: CrashPoints
 
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from models.clock import SystemClock
 from models.crash import CrashPoints
 from serving.adapters.canary import CanaryJudge, side_of
+from serving.adapters.in_hand import InHand
 from serving.adapters.releases import Releases, ReleaseTerms
 from serving.adapters.replicas import open_replicas
 from serving.store.records import RecordTable
@@ -20,7 +21,12 @@ GOOD, BAD = Trial(2, "live", 200, None, 1.0, 10.0), Trial(3, "canary", 500, "eng
 async def releases_of(stand: Stand) -> AsyncIterator[Releases]:
     """A third gateway's, in this test's hands."""
     terms = ReleaseTerms(
-        gateway="third", warm_s=30, gone_s=5, model_names=frozenset({"auto", SMALL}), crash=CrashPoints(None)
+        gateway="third",
+        warm_s=30,
+        gone_s=5,
+        model_names=frozenset({"auto", SMALL}),
+        in_hand=InHand(),
+        crash=CrashPoints(None),
     )
     async with open_replicas(stand.directory, token=TOKEN, load_s=10) as replicas:
         yield Releases(
