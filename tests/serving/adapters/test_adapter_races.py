@@ -1,42 +1,16 @@
 """Two who do something to one adapter in the same moment: neither undoes what the other one said."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 from models.clock import SystemClock
-from models.crash import CrashPoints
 from serving.adapters.canary import CanaryJudge, side_of
-from serving.adapters.in_hand import InHand
-from serving.adapters.releases import Releases, ReleaseTerms
-from serving.adapters.replicas import open_replicas
 from serving.store.records import RecordTable
 from serving.telemetry.record import Trial
-from tests.serving.adapters.stand import SMALL, TOKEN, Stand, base
+from tests.serving.adapters.stand import Stand
+from tests.serving.adapters.third import releases_of
 
 GOOD, BAD = Trial(2, "live", 200, None, 1.0, 10.0), Trial(3, "canary", 500, "engine_error", None, 10.0)
-
-
-@asynccontextmanager
-async def releases_of(stand: Stand) -> AsyncIterator[Releases]:
-    """A third gateway's, in this test's hands."""
-    terms = ReleaseTerms(
-        gateway="third",
-        warm_s=30,
-        gone_s=5,
-        model_names=frozenset({"auto", SMALL}),
-        in_hand=InHand(),
-        crash=CrashPoints(None),
-    )
-    async with open_replicas(stand.directory, token=TOKEN, load_s=10) as replicas:
-        yield Releases(
-            stand.store.adapters,
-            stand.store.views,
-            replicas=replicas,
-            revisions={SMALL: base().revision},
-            terms=terms,
-            clock=SystemClock(),
-        )
 
 
 class Meanwhile(RecordTable):
