@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from models.errors import InvalidRequest, NotFound
 from models.types import Principal, Role
@@ -82,6 +82,21 @@ _ROLLBACK: Mapping[str, Check] = MappingProxyType({"alias": _NAME})
 _POINT: Mapping[str, Check] = MappingProxyType(
     {"adapter": _NAME, "targets": lambda value, param: items(value, param, each=_target, most=2, least=1)}
 )
+
+
+class Handed(FileResponse):
+    """A file that is gone when it was sent, or could not be; sent whole, whatever part is asked for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        try:
+            await super().__call__({**scope, "headers": headers}, receive, send)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        Path(self.path).unlink(missing_ok=True)
 
 
 class AdapterRoutes:
@@ -162,7 +177,7 @@ class AdapterRoutes:
         except BaseException:
             to.unlink(missing_ok=True)
             raise
-        return FileResponse(to, media_type="application/zip", background=BackgroundTask(to.unlink, missing_ok=True))
+        return Handed(to, media_type="application/zip")
 
     async def score(self, request: Request) -> Response:
         """Keep how many examples of a suite a version answered right; a canary is judged by it."""

@@ -209,3 +209,17 @@ def test_drafts_of_a_process_that_died_are_removed_and_young_ones_stay(tmp_path:
         os.utime(tmp_path / name, (time.time() - 7200,) * 2)
     assert tidy(tmp_path, before=time.time() - 3600) == ["push-old", "upload-old"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["push-new", "upload-new"]
+
+
+@pytest.mark.parametrize("part", ["bytes=0-9", "bytes=99999999-", "nonsense"])
+async def test_what_was_exported_leaves_no_draft_whatever_part_is_asked_for(
+    stand: Stand, tmp_path: Path, part: str
+) -> None:
+    await stand.push(1)
+    content = await stand.ask("GET", "/v1/adapters/bot/versions/1/content", headers={"range": part})
+    assert (content.status_code, content.content[:2]) == (200, b"PK")
+
+    async def gone() -> bool:
+        return list((tmp_path / "drafts").iterdir()) == []
+
+    await until(gone)
