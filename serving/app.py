@@ -190,6 +190,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
                 model_names=model_names,
                 in_hand=in_hand,
                 crash=crash,
+                gateways=parts.gateways,
             ),
             clock=clock,
         )

@@ -133,12 +133,16 @@ class Releases:
         alias: str | None = None,
     ) -> Released:
         """Let a part of the callers (weight in percent) try a version, on every replica, and judge it."""
-        terms = {"version": number, "by": actor.name, "bounds": dict(bounds or {})}
 
         async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
             known = await change.alias(actor.org, self._public(alias, adapter))
-            begun = {**terms, "since": self._clock.now()}  # the loading is no part of the trial
-            return rules.tried(known, adapter, number=number, weight=weight, terms=begun, now=self._clock.now())
+            terms = {
+                "version": number,
+                "by": actor.name,
+                "bounds": dict(rules.bounds_of(known, number) if bounds is None else bounds),
+                "since": self._clock.now(),  # the loading is no part of the trial
+            }
+            return rules.tried(known, adapter, number=number, weight=weight, terms=terms, now=self._clock.now())
 
         return await self._released(Wish(actor, name, number, "canary"), flip)
 
@@ -303,10 +307,18 @@ class Releases:
         polls = ticks(CONFIRM_POLL_S)
         await anext(polls)  # the first one is at once
         with suppress(TimeoutError):
-            async with asyncio.timeout(CONFIRM_S):
-                while behind := await self._views.behind(MARK, mark, since=self._clock.now() - self._terms.gone_s):
+            async with asyncio.timeout(self._terms.confirm_s):
+                while behind := await self._behind(mark):
                     await anext(polls)
         return behind
+
+    async def _behind(self, mark: int) -> list[str]:
+        """The gateways that have not followed to this mark; also those that serve and cannot say so."""
+        since = self._clock.now() - self._terms.gone_s
+        if behind := await self._views.behind(MARK, mark, since=since):
+            return behind
+        silent = self._terms.gateways() - len(await self._views.alive(MARK, since=since))
+        return ["one that does not reach the database"] * max(0, silent)
 
     async def _require(self, org: str, name: str) -> AdapterRow:
         return _required(await self._table.find(org, name))
@@ -326,7 +338,8 @@ class Releases:
 class ReleaseTerms:
     """What a release needs to know of its surroundings. `gateway`: this process; `warm_s`: how long a version that was
     replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone;
-    `in_hand`: what this process works on.
+    `in_hand`: what this process works on; `gateways`: how many serve now; `confirm_s`: the
+    longest wait for them.
     """
 
     gateway: str
@@ -335,6 +348,8 @@ class ReleaseTerms:
     model_names: frozenset[str]
     in_hand: InHand
     crash: CrashPoints
+    gateways: Callable[[], int] = lambda: 1
+    confirm_s: float = CONFIRM_S
 
 
 def _stopped(failed: Sequence[Outcome]) -> ReleaseStopped:

@@ -254,14 +254,16 @@ class AdapterRoutes:
         alias, targets = request.path_params["alias"], body["targets"]
         if abs(sum(target["weight"] for target in targets) - rules.WHOLE) > 1e-9:
             raise InvalidRequest("The weights must add up to 100.", param="targets")
-        actor, releases = _actor(caller), self._desk.releases
         live, *rest = targets
-        released = await self._desk.run(releases.promote(actor, body["adapter"], number=live["version"], alias=alias))
-        for target in rest:
-            released = await self._desk.run(
-                releases.canary(actor, body["adapter"], number=target["version"], weight=target["weight"], alias=alias)
-            )
-        return _json(shown_release(released))
+        if rest and rest[0]["version"] == live["version"]:
+            raise InvalidRequest("The two targets must be different versions.", param="targets")
+        actor, adapter, releases = _actor(caller), body["adapter"], self._desk.releases
+        if not rest or await self._desk.live(caller.org, alias) != live["version"]:  # or a trial would be interrupted
+            promoted = await self._released(releases.promote(actor, adapter, number=live["version"], alias=alias))
+            if not rest:
+                return promoted
+        number, weight = rest[0]["version"], rest[0]["weight"]
+        return await self._released(releases.canary(actor, adapter, number=number, weight=weight, alias=alias))
 
     async def load(self, request: Request) -> Response:
         """vLLM's own path, for admins: push a folder of the gateway's machine and promote it, on every replica."""

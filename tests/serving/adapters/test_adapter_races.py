@@ -4,8 +4,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 from models.clock import SystemClock
+from serving.adapters.book import AdapterBook
 from serving.adapters.canary import CanaryJudge, side_of
+from serving.adapters.releases import Actor
+from serving.store.adapters import AdapterTable, Snapshot
 from serving.store.records import RecordTable
+from serving.store.store import Store
 from serving.telemetry.record import Trial
 from tests.serving.adapters.stand import Stand
 from tests.serving.adapters.third import releases_of
@@ -84,3 +88,52 @@ def test_the_records_of_a_trial_are_counted_in_time_that_grows_with_their_number
     side = side_of(trials, 2)
     assert (side.calls, side.failed, len(side.latencies_ms)) == (5000, 2500, 2500)
     assert time.perf_counter() - began < 0.25
+
+
+async def test_another_weight_keeps_the_bounds_of_a_trial(stand: Stand) -> None:
+    await try_third(stand)
+    wish = {"version": 3, "weight": 10, "bounds": {"error_rate": 0.5}}
+    await stand.ask("POST", "/v1/adapters/bot/canary", json=wish)
+    more = (await stand.ask("POST", "/v1/adapters/bot/canary", json={"version": 3, "weight": 20})).json()
+    assert (more["canary"]["bounds"], more["targets"][1]["weight"]) == ({"error_rate": 0.5}, 20)
+
+
+async def test_an_alias_that_gets_another_weight_is_not_taken_through_a_moment_without_its_canary(stand: Stand) -> None:
+    await try_third(stand)
+    before = await stand.store.adapters.mark()
+    wish = {"adapter": "bot", "targets": [{"version": 2, "weight": 80}, {"version": 3, "weight": 20}]}
+    answer = await stand.ask("PUT", "/v1/aliases/bot", json=wish)
+    assert [one["weight"] for one in answer.json()["targets"]] == [80, 20]
+    assert await stand.store.adapters.mark() == before + 2  # what is tried is claimed, then pointed to
+    wish["targets"] = [{"version": 3, "weight": 50}, {"version": 3, "weight": 50}]
+    assert (await stand.ask("PUT", "/v1/aliases/bot", json=wish)).status_code == 400
+    assert await targets(stand) == [2, 3]
+
+
+async def test_a_gateway_that_serves_and_does_not_reach_the_database_is_told(stand: Stand) -> None:
+    await try_third(stand)
+    for serving, waiting in ((2, 0), (3, 1)):
+        async with releases_of(stand, gateways=serving) as releases:
+            released = await releases.promote(Actor("acme", "key"), "bot", number=1)
+            assert len(released.waiting) == waiting
+
+
+class Watched(AdapterTable):
+    """Notes which gateways a release waits for while rows are read."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.database)
+        self._views = store.views
+        self.waited_for: list[list[str]] = []
+
+    async def snapshot(self) -> Snapshot:
+        self.waited_for.append(await self._views.behind("adapters", 10**6, since=0))
+        return await super().snapshot()
+
+
+async def test_a_release_waits_for_a_gateway_that_is_reading_its_first_page(stand: Stand) -> None:
+    await try_third(stand)
+    table = Watched(stand.store)
+    book = AdapterBook(table, stand.store.views, gateway="new", heartbeat_s=1, clock=SystemClock())
+    async with book.open(refresh_s=60):
+        assert "new" in table.waited_for[0]

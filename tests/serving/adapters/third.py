@@ -14,7 +14,7 @@ from tests.serving.adapters.stand import SMALL, TOKEN, Stand, base
 
 
 @asynccontextmanager
-async def releases_of(stand: Stand) -> AsyncIterator[Releases]:
+async def releases_of(stand: Stand, *, gateways: int = 1) -> AsyncIterator[Releases]:
     """A third gateway's, in this test's hands."""
     terms = ReleaseTerms(
         gateway="third",
@@ -23,6 +23,8 @@ async def releases_of(stand: Stand) -> AsyncIterator[Releases]:
         model_names=frozenset({"auto", SMALL}),
         in_hand=InHand(),
         crash=CrashPoints(None),
+        gateways=lambda: gateways,
+        confirm_s=2.0,
     )
     async with open_replicas(stand.directory, token=TOKEN, load_s=10) as replicas:
         yield Releases(
