@@ -171,7 +171,6 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         yield None
         return
     crash, in_hand = CrashPoints(plan.crash_at), InHand()
-    model_names = frozenset({*parts.cards, "auto"})
     work = _made(Path(plan.work))
     artifacts = open_artifacts(plan.artifacts, home=Path(plan.artifacts_home))
     async with AsyncExitStack() as opened:
@@ -183,20 +182,12 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             store.views,
             replicas=replicas,
             revisions={card: base.revision for card, base in plan.bases.items()},
-            terms=ReleaseTerms(
-                gateway=parts.replica,
-                warm_s=settings.adapters.warm_s,
-                gone_s=settings.adapters.gone_s,
-                model_names=model_names,
-                in_hand=in_hand,
-                crash=crash,
-                gateways=parts.gateways,
-            ),
+            terms=_terms(parts, in_hand, crash=crash),
             clock=clock,
         )
         around = Surroundings(
             bases=plan.bases,
-            model_names=model_names,
+            model_names=_model_names(parts),
             artifacts=artifacts,
             work=work,
             fetched=Path(plan.fetched),
@@ -230,6 +221,24 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
         yield OpenAdapters(book, await opened.enter_async_context(desk))
+
+
+def _terms(parts: GatewayParts, in_hand: InHand, *, crash: CrashPoints) -> ReleaseTerms:
+    settings = parts.settings.adapters
+    return ReleaseTerms(
+        gateway=parts.replica,
+        warm_s=settings.warm_s,
+        gone_s=settings.gone_s,
+        model_names=_model_names(parts),
+        in_hand=in_hand,
+        crash=crash,
+        gateways=parts.gateways,
+    )
+
+
+def _model_names(parts: GatewayParts) -> frozenset[str]:
+    """Names that no adapter can have."""
+    return frozenset({*parts.cards, "auto"})
 
 
 def _made(folder: Path) -> Path:

@@ -166,7 +166,7 @@ class Housekeeping:
             (endpoint, [name for name, one in rows.items() if name not in wanted and one["state"] != "loading"])
             for endpoint, rows in held
         ]
-        await asyncio.gather(*(self._unload(card, endpoint, names) for endpoint, names in gone))
+        await asyncio.gather(*(self._unload(endpoint, names, card=card) for endpoint, names in gone))
 
     async def _wanted(self, card: str) -> dict[str, tuple[AdapterRef, bool]]:
         """By engine name, what replicas may hold; and whether they have to by now."""
@@ -192,7 +192,7 @@ class Housekeeping:
                     "adapter_not_loaded", adapter=ref.engine_name, replica=outcome.replica, reason=outcome.problem
                 )
 
-    async def _unload(self, card: str, endpoint: Endpoint, names: Iterable[str]) -> None:
+    async def _unload(self, endpoint: Endpoint, names: Iterable[str], *, card: str) -> None:
         for name in sorted(names):
             if name in await self._wanted(card):  # somebody has released it since we looked
                 continue
