@@ -30,6 +30,7 @@ from serving.adapters.book import AdapterBook
 from serving.adapters.canary import CanaryJudge
 from serving.adapters.desk import AdapterDesk
 from serving.adapters.housekeeping import House, Housekeeping
+from serving.adapters.in_hand import InHand
 from serving.adapters.registry import AdapterRegistry, Surroundings
 from serving.adapters.releases import Releases, ReleaseTerms
 from serving.adapters.replicas import open_replicas
@@ -169,7 +170,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
     if plan is None:
         yield None
         return
-    crash = CrashPoints(plan.crash_at)
+    crash, in_hand = CrashPoints(plan.crash_at), InHand()
     work = _made(Path(plan.work))
     revisions = {card: base.revision for card, base in plan.bases.items()}
     artifacts = open_artifacts(plan.artifacts, home=Path(plan.artifacts_home))
@@ -182,34 +183,23 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             store.views,
             replicas=replicas,
             revisions=revisions,
-            terms=ReleaseTerms(
-                gateway=parts.replica,
-                warm_s=settings.adapters.warm_s,
-                gone_s=settings.adapters.gone_s,
-                model_names=frozenset({*parts.cards, "auto"}),
-                crash=crash,
-            ),
+            terms=_terms(parts, in_hand, crash=crash),
             clock=clock,
         )
         around = Surroundings(
             bases=plan.bases,
+            model_names=_model_names(parts),
             artifacts=artifacts,
             work=work,
             fetched=Path(plan.fetched),
             gateway=parts.replica,
             settings=settings.adapters,
             max_bytes=settings.http.max_upload_bytes,
+            in_hand=in_hand,
             crash=crash,
         )
         registry = AdapterRegistry(store.adapters, around, clock=clock)
-        book = AdapterBook(
-            store.adapters,
-            store.views,
-            revisions=revisions,
-            gateway=parts.replica,
-            heartbeat_s=settings.adapters.gone_s / 5,
-            clock=clock,
-        )
+        book = _book(parts, store, revisions=revisions)
         await opened.enter_async_context(book.open())
         house = House(
             store.adapters,
@@ -218,6 +208,8 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             releases,
             artifacts,
             revisions=revisions,
+            work=work,
+            in_hand=in_hand,
             gateway=parts.replica,
             gone_s=settings.adapters.gone_s,
             clock=clock,
@@ -228,6 +220,36 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
         yield OpenAdapters(book, await opened.enter_async_context(desk))
+
+
+def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) -> AdapterBook:
+    heartbeat_s = parts.settings.adapters.gone_s / 5
+    return AdapterBook(
+        store.adapters,
+        store.views,
+        revisions=revisions,
+        gateway=parts.replica,
+        heartbeat_s=heartbeat_s,
+        clock=parts.clock,
+    )
+
+
+def _terms(parts: GatewayParts, in_hand: InHand, *, crash: CrashPoints) -> ReleaseTerms:
+    settings = parts.settings.adapters
+    return ReleaseTerms(
+        gateway=parts.replica,
+        warm_s=settings.warm_s,
+        gone_s=settings.gone_s,
+        model_names=_model_names(parts),
+        in_hand=in_hand,
+        crash=crash,
+        gateways=parts.gateways,
+    )
+
+
+def _model_names(parts: GatewayParts) -> frozenset[str]:
+    """Names that no adapter can have."""
+    return frozenset({*parts.cards, "auto"})
 
 
 def _made(folder: Path) -> Path:

@@ -47,4 +47,6 @@ class Periodic:
                 await self._work()
             except (PenstockError, OSError) as error:
                 self._log.warning("round_failed", work=getattr(self._work, "__qualname__", "?"), error=str(error))
+            except Exception:  # noqa: BLE001 - a loop that ends without a word is missed by nobody until it is needed
+                self._log.exception("round_failed", work=getattr(self._work, "__qualname__", "?"))
             await asyncio.sleep(self._every_s)

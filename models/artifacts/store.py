@@ -122,34 +122,52 @@ class ArtifactStore:
 
     def remove(self, artifact: Artifact) -> None:
         """Remove a version, there or not: its index first, so that nobody finds half of it. What was fetched stays."""
-        self._shelf.remove(_index(artifact.kind, artifact.name, version=artifact.version))
-        for key in self._shelf.files(f"{_place(artifact.kind, artifact.name)}/{artifact.version}"):
+        self.discard(artifact.kind, artifact.name, version=artifact.version)
+
+    def discard(self, kind: ArtifactKind, name: str, *, version: str) -> None:
+        """As `remove`, of a version that need not be whole."""
+        self._shelf.remove(_index(kind, name, version=version))
+        for key in self._shelf.files(f"{_place(kind, name)}/{version}"):
             self._shelf.remove(key)
+
+    def has(self, artifact: Artifact) -> bool:
+        """Whether it is published, index and files, as it was: two looks, whatever its size. The bytes are not read."""
+        try:
+            held = self._read(artifact.kind, artifact.name, version=artifact.version)
+        except (FileNotFoundError, IndexDamaged):
+            return False
+        place = f"{_place(artifact.kind, artifact.name)}/{artifact.version}"
+        there = self._shelf.files(place).keys()
+        return held.digest == artifact.digest and all(f"{place}/{name}" in there for name in held.files)
 
     def sweep(
         self, kind: ArtifactKind, keep: Collection[tuple[str, str]], *, older_than_s: float
     ) -> list[tuple[str, str]]:
-        """Remove what nobody keeps: every version of a kind, whole or not, that is not in `keep`, as (name, version).
+        """Remove what nobody keeps, as `orphans` finds it; returns what was removed, sorted."""
+        found = self.orphans(kind, keep, older_than_s=older_than_s)
+        for name, version in found:
+            self.discard(kind, name, version=version)
+        return found
+
+    def orphans(
+        self, kind: ArtifactKind, keep: Collection[tuple[str, str]], *, older_than_s: float
+    ) -> list[tuple[str, str]]:
+        """What nobody keeps: every version of a kind, whole or not, that is not in `keep`, as (name, version), sorted.
 
         Spares what has a file younger than `older_than_s` seconds, which must be longer than a publication takes:
-        its files come first, and whoever keeps it may not say so before it is whole. Old drafts of killed writers go
-        as well. Returns what was removed, sorted.
+        its files come first, and whoever keeps it may not say so before it is whole. Old drafts of killed writers are
+        removed.
         """
         before = self._clock.now() - older_than_s
-        found: dict[tuple[str, str], dict[str, float]] = {}
+        found: dict[tuple[str, str], float] = {}
         for key, written in self._shelf.files(kind).items():
             if key.rpartition("/")[2].startswith("."):
                 if written < before:
                     self._shelf.remove(key)
             elif (version := STORED.fullmatch(key)) is not None:
-                found.setdefault((version["name"], version["version"]), {})[key] = written
-        removed = []
-        for (name, number), keys in sorted(found.items()):
-            if (name, number) not in keep and max(keys.values()) < before:
-                for key in sorted(keys, key=lambda key: not key.endswith(f"/{number}.json")):
-                    self._shelf.remove(key)
-                removed.append((name, number))
-        return removed
+                one = version["name"], version["version"]
+                found[one] = max(written, found.get(one, 0.0))
+        return sorted(one for one, newest in found.items() if one not in keep and newest < before)
 
     def _put(self, artifact: Artifact, folder: Path, *, replace: bool) -> Artifact:
         """Write the files, then the index; of several publishers the first one's index stays, unless it is replaced."""

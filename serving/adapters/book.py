@@ -91,7 +91,8 @@ class AdapterBook:
 
     @asynccontextmanager
     async def open(self, *, refresh_s: float = REFRESH_S) -> AsyncGenerator[None]:
-        """Follow the registry while the block is open."""
+        """Follow the registry while the block is open. Says so before it reads: a release in between then waits."""
+        await self._views.saw(self._gateway, MARK, value=0, now=self._clock.now())
         await self.refresh()
         try:
             async with Periodic(self.refresh, every_s=refresh_s):

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from models.clock import Clock
-from models.errors import InvalidRequest, NotFound
+from models.errors import InvalidRequest
 from serving.adapters.evidence import Bounds, Finding, Score, Side, worse, worse_score
 from serving.adapters.releases import Actor, Releases
 from serving.store.adapters import AdapterRow, AdapterTable, AliasRow, VersionRow
@@ -61,20 +61,20 @@ class CanaryJudge:
         return None
 
     async def _end(self, adapter: AdapterRow, alias: AliasRow, *, finding: Finding) -> None:
-        log.warning("canary_rolled_back", adapter=adapter.name, alias=alias.name, **finding.told())
         actor = Actor(adapter.org, SELF)
         try:
-            await self._releases.rollback(actor, adapter.name, alias=alias.name, evidence=finding.told())
-        except (InvalidRequest, NotFound) as error:
+            await self._releases.end_canary(actor, adapter, known=alias, evidence=finding.told())
+        except InvalidRequest as error:
             log.info("canary_changed_meanwhile", adapter=adapter.name, reason=str(error))
+        else:
+            log.warning("canary_rolled_back", adapter=adapter.name, alias=alias.name, **finding.told())
 
 
 def side_of(trials: Sequence[Trial], number: int) -> Side:
     """What a version did. A call that its client broke off or got wrong says nothing of it."""
     own = [one for one in trials if one.adapter_version == number and not 400 <= one.status < 500]
-    failed = [one for one in own if one.status >= 500 or one.error_code is not None]
-    good = [one.latency_ms for one in own if one.latency_ms is not None and one not in failed]
-    return Side(len(own), len(failed), good)
+    good = [one for one in own if one.status < 500 and one.error_code is None]
+    return Side(len(own), len(own) - len(good), [one.latency_ms for one in good if one.latency_ms is not None])
 
 
 def _scores(live: VersionRow | None, canary: VersionRow | None) -> Iterator[tuple[Any, ...]]:

@@ -66,6 +66,11 @@ class AdapterDesk:
             raise NotFound("There is no such alias.", param="alias")
         return found
 
+    async def live(self, org: str, name: str) -> int | None:
+        """The version to which a public name points, if there is one."""
+        found = await self._table.alias(org, name)
+        return None if found is None else found.targets[0][0]
+
     async def holdings(self, card: str, *, names: set[str | None]) -> list[dict[str, Any]]:
         """What each replica of a card says of these versions."""
         endpoints = self._replicas.of(card)

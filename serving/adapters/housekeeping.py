@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -22,7 +23,9 @@ from models.artifacts.store import ArtifactStore
 from models.clock import Clock
 from models.types import Endpoint
 from serving.adapters import rules
-from serving.adapters.registry import KIND
+from serving.adapters.drafts import tidy
+from serving.adapters.in_hand import InHand
+from serving.adapters.registry import KIND, removed
 from serving.adapters.releases import Actor, Releases
 from serving.adapters.replicas import Replicas
 from serving.periodic import Periodic
@@ -43,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What housekeeping works on."""
+    """What housekeeping works on. `work`: this machine's drafts; `in_hand`: what this gateway works on itself."""
 
     table: AdapterTable
     views: ViewTable
@@ -51,6 +54,8 @@ class House:
     releases: Releases
     artifacts: ArtifactStore
     revisions: Mapping[str, str]
+    work: Path
+    in_hand: InHand
     gateway: str
     gone_s: float
     clock: Clock
@@ -62,35 +67,57 @@ class Housekeeping:
     def __init__(self, house: House, *, judge: Callable[[], Awaitable[None]]) -> None:
         self._house = house
         self._judge = judge
-        self._swept = house.clock.monotonic()
+        self._swept = self._tidied = house.clock.monotonic()
+        self._leads = False
 
     @asynccontextmanager
     async def open(self, *, every_s: float = ROUND_S) -> AsyncGenerator[None]:
         """Keep house while the block is open."""
-        async with Periodic(self.round, every_s=every_s):
+        async with Periodic(self.round, every_s=every_s), Periodic(self.bring, every_s=every_s):
             yield
 
     async def round(self) -> None:
-        """One look at everything; nothing while another gateway has the lease."""
+        """One look at the registry: at what is this gateway's own, and, with the lease, at everything."""
         house = self._house
-        if not await house.views.hold(LEASE, house.gateway, now=house.clock.now(), for_s=LEASES * house.gone_s):
-            return
+        hold = house.views.hold(LEASE, house.gateway, now=house.clock.now(), for_s=LEASES * house.gone_s)
+        self._leads = await hold
+        await self._tidy()
         await self._take_back()
+        if not self._leads:
+            return
         await self._retire()
         await self._retire_outdated()
         await self._judge()
-        await asyncio.gather(*(self._bring(card) for card in house.revisions))
         if house.clock.monotonic() - self._swept >= SWEEP_EVERY_S:
             self._swept = house.clock.monotonic()
             await self._sweep()
 
+    async def bring(self) -> None:
+        """One look at the replicas. Apart from the registry: a replica that hangs holds up no verdict on a canary."""
+        if self._leads:
+            await asyncio.gather(*(self._bring(card) for card in self._house.revisions))
+
+    async def _tidy(self) -> None:
+        """Drafts that a process of this machine left behind when it died."""
+        house = self._house
+        if house.clock.monotonic() - self._tidied >= SWEEP_EVERY_S:
+            self._tidied = house.clock.monotonic()
+            for name in await asyncio.to_thread(tidy, house.work, before=house.clock.now() - ORPHAN_S):
+                log.info("draft_removed", name=name)
+
     async def _take_back(self) -> None:
-        """What a gateway that is gone had begun."""
+        """What a gateway that is gone had begun, and what this one could not end: the database was away just then."""
         house = self._house
         begun = await house.table.in_states("loading", "uploaded")
         alive = await house.views.alive(MARK, since=house.clock.now() - house.gone_s)
         for adapter, row in begun:
-            if row.holder in alive or house.clock.now() - row.state_at < house.gone_s:
+            if house.clock.now() - row.state_at < house.gone_s:
+                continue
+            if row.holder == house.gateway:
+                left = (adapter.id, row.number) not in house.in_hand
+            else:
+                left = self._leads and row.holder not in alive
+            if not left:
                 continue
             actor, reason = Actor(adapter.org, SELF), f"gateway {row.holder} ended in the middle of it"
             if row.state == "loading":
@@ -145,42 +172,60 @@ class Housekeeping:
         house = self._house
         endpoints = house.replicas.of(card)
         told = await asyncio.gather(*(house.replicas.status(endpoint) for endpoint in endpoints))
-        snapshot = await house.table.snapshot(
-            house.revisions
-        )  # after the replicas were asked: what was begun since then is in it
+        wanted = await self._wanted(card)  # after the replicas were asked: what was begun since then is in it
+        held = [
+            (endpoint, {one["engine_name"]: one for one in status["adapters"]})
+            for endpoint, status in zip(endpoints, told, strict=True)
+            if status is not None
+        ]
+        for name, (ref, due) in wanted.items():
+            if due and any(name not in rows or self._may_try(rows[name]) for _, rows in held):
+                await self._load(card, ref)
+        gone = [
+            (endpoint, [name for name, one in rows.items() if name not in wanted and one["state"] != "loading"])
+            for endpoint, rows in held
+        ]
+        await asyncio.gather(*(self._unload(endpoint, names, card=card) for endpoint, names in gone))
+
+    async def _wanted(self, card: str) -> dict[str, tuple[AdapterRef, bool]]:
+        """By engine name, what replicas may hold; and whether they have to by now."""
+        snapshot = await self._house.table.snapshot(self._house.revisions)
         adapters = {row.id: row for row in snapshot.adapters if row.base == card}
-        versions = [row for row in snapshot.versions if row.adapter in adapters and row.digest]
-        wanted = {ref.engine_name: ref for ref in (ref_of(adapters[row.adapter], row) for row in versions)}
-        due = [ref_of(adapters[row.adapter], row).engine_name for row in versions if row.state in LOADED]
-        for endpoint, status in zip(endpoints, told, strict=True):
-            if status is not None:
-                rows = {one["engine_name"]: one for one in status["adapters"]}
-                lacking = [name for name in due if name not in rows or self._may_try(rows[name])]
-                await self._load(card, (wanted[name] for name in lacking))
-                gone = [name for name, one in rows.items() if name not in wanted and one["state"] != "loading"]
-                await self._unload(endpoint, gone)
+        wanted: dict[str, tuple[AdapterRef, bool]] = {}
+        for row in snapshot.versions:
+            if row.adapter in adapters and row.digest:
+                ref = ref_of(adapters[row.adapter], row)
+                _, due = wanted.get(ref.engine_name, (ref, False))
+                wanted[ref.engine_name] = ref, due or row.state in LOADED
+        return wanted
 
     def _may_try(self, told: Mapping[str, Any]) -> bool:
         """Whether a version that a replica could not load is worth another try."""
         error = told.get("last_error")
         return told["state"] == "failed" and error is not None and self._house.clock.now() - error["at"] > RETRY_S
 
-    async def _load(self, card: str, refs: Iterable[AdapterRef]) -> None:
-        for ref in refs:
-            for outcome in await self._house.replicas.load(card, ref):
-                if outcome.problem is not None:
-                    log.warning(
-                        "adapter_not_loaded", adapter=ref.engine_name, replica=outcome.replica, reason=outcome.problem
-                    )
+    async def _load(self, card: str, ref: AdapterRef) -> None:
+        for outcome in await self._house.replicas.load(card, ref):
+            if outcome.problem is not None:
+                log.warning(
+                    "adapter_not_loaded", adapter=ref.engine_name, replica=outcome.replica, reason=outcome.problem
+                )
 
-    async def _unload(self, endpoint: Endpoint, names: Iterable[str]) -> None:
+    async def _unload(self, endpoint: Endpoint, names: Iterable[str], *, card: str) -> None:
         for name in sorted(names):
+            if name in await self._wanted(card):  # somebody has released it since we looked
+                continue
             if await self._house.replicas.unload(endpoint, name, wait_s=UNLOAD_WAIT_S):
                 log.info("adapter_unloaded", adapter=name, replica=endpoint.replica)
 
     async def _sweep(self) -> None:
-        """Files that no row speaks of: of a push that was cut, or a deletion that was."""
+        """Files that no row speaks of: of a push that was cut, or a deletion that was. Those of adapters that were
+        never ours stay: several stacks may keep theirs in one place.
+        """
         house = self._house
         keep = {(adapter, digest[:VERSION_DIGITS]) for adapter, digest in await house.table.digests()}
-        for name, version in await asyncio.to_thread(house.artifacts.sweep, KIND, keep, older_than_s=ORPHAN_S):
-            log.info("adapter_files_swept", artifact=name, version=version)
+        orphans = await asyncio.to_thread(house.artifacts.orphans, KIND, keep, older_than_s=ORPHAN_S)
+        ours = await house.table.made() if orphans else set()
+        for name, version in orphans:
+            if name in ours and await removed(house.table, house.artifacts, adapter=name, version=version):
+                log.info("adapter_files_swept", artifact=name, version=version)

@@ -18,18 +18,20 @@ from typing import Any
 from models.adapters.archive import pack, unpack
 from models.adapters.check import CheckedAdapter, prepare
 from models.adapters.foundation import BaseModel
-from models.artifacts.artifact import Artifact, ArtifactKind
+from models.artifacts.artifact import VERSION_DIGITS, Artifact, ArtifactKind
 from models.artifacts.store import ArtifactStore
 from models.clock import Clock
 from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, PenstockError
 from serving.adapters import rules
+from serving.adapters.in_hand import InHand
 from serving.adapters.releases import Actor
 from serving.settings import AdapterSettings
 from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, AliasRow, AuditRow, VersionRow
 
 KIND: ArtifactKind = "adapter"
 MOST_FILES = 20
+FAILURES_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +53,19 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the registry works with. `bases`: what adapters may be made for, by card; `work`: a folder for drafts;
-    `max_bytes`: of one adapter.
+    """What the registry works with. `bases`: what adapters may be made for, by card; `model_names`: taken by models;
+    `work`: a folder for drafts; `max_bytes`: of one adapter; `in_hand`: what this process works on.
     """
 
     bases: Mapping[str, BaseModel]
+    model_names: frozenset[str]
     artifacts: ArtifactStore
     work: Path
     fetched: Path
     gateway: str
     settings: AdapterSettings
     max_bytes: int
+    in_hand: InHand
     crash: CrashPoints
 
 
@@ -77,7 +81,7 @@ class AdapterRegistry:
     async def create(self, actor: Actor, name: str, *, base: str, price: Mapping[str, int] | None = None) -> AdapterRow:
         """A new adapter without a version."""
         async with self._table.changing() as change:
-            if await change.adapter(actor.org, rules.require_free_name(name, taken=self._bases, param="name")):
+            if await change.adapter(actor.org, rules.require_free_name(name, taken=self._taken, param="name")):
                 raise InvalidRequest(
                     "Your org has an adapter of this name already.", code="already_exists", param="name"
                 )
@@ -92,14 +96,15 @@ class AdapterRegistry:
         the failed version keeps.
         """
         adapter, row = await self._claimed(actor, name, base=base, size=archive.size)
-        try:
-            async with self._checking:
-                checked, artifact = await asyncio.to_thread(self._stored, archive.path, adapter)
-            self._around.crash.reach("adapters.published")
-            return adapter, await self._validated(actor, adapter, row=row, found=(checked, artifact), about=about)
-        except BaseException as error:
-            await asyncio.shield(self._failed(actor, adapter, row=row, error=error))
-            raise
+        with self._around.in_hand.holding(adapter.id, row.number):
+            try:
+                async with self._checking:
+                    checked, artifact = await asyncio.to_thread(self._stored, archive.path, adapter)
+                self._around.crash.reach("adapters.published")
+                return adapter, await self._validated(actor, adapter, row=row, found=(checked, artifact), about=about)
+            except BaseException as error:
+                await asyncio.shield(self._failed(actor, adapter, row=row, error=error))
+                raise
 
     async def list(self, org: str) -> list[Shown]:
         """Every adapter of an org, by name."""
@@ -176,9 +181,9 @@ class AdapterRegistry:
         await self._removed(adapter.id, {row.digest for row in rows})
 
     @property
-    def _bases(self) -> frozenset[str]:
-        """Names that models have already."""
-        return frozenset({*self._around.bases, "auto"})
+    def _taken(self) -> frozenset[str]:
+        """Names that models have already, whether or not they are served with adapters."""
+        return self._around.model_names
 
     async def _claimed(self, actor: Actor, name: str, *, base: str | None, size: int) -> tuple[AdapterRow, VersionRow]:
         """The adapter, and a number for what came."""
@@ -186,7 +191,7 @@ class AdapterRegistry:
         async with self._table.changing() as change:
             adapter = await change.adapter(actor.org, name)
             if adapter is None:
-                rules.require_free_name(name, taken=self._bases, param="name")
+                rules.require_free_name(name, taken=self._taken, param="name")
                 if base is None:
                     raise NotFound("There is no such adapter. Name the base card of a new one.", param="base")
                 adapter = await self._created(change, actor, name=name, base=base, price=None)
@@ -194,8 +199,9 @@ class AdapterRegistry:
                 raise InvalidRequest(f"This adapter stands on {adapter.base!r}.", code="adapter_invalid", param="base")
             self._base(adapter.base)
             await self._require_room(change, org=actor.org, size=size)
-            known = await change.versions(adapter.id)
-            number = known[0].number + 1 if known else 1
+            number = adapter.numbered + 1
+            adapter = replace(adapter, numbered=number)
+            await change.put_adapter(adapter)
             row = VersionRow(
                 adapter.id, number, "uploaded", actor.name, now, now, bytes=size, holder=self._around.gateway
             )
@@ -211,7 +217,9 @@ class AdapterRegistry:
             raise InvalidRequest(f"Your org has {count} adapters, which is the most: delete one of them.", param="name")
         row = AdapterRow(f"adp-{secrets.token_hex(8)}", actor.org, name, base, actor.name, self._clock.now(), price)
         await change.put_adapter(row)
-        await self._note(change, actor, action="create", subject=name, detail={"base": base, "most": most})
+        await self._note(
+            change, actor, action="create", subject=name, detail={"id": row.id, "base": base, "most": most}
+        )
         return row
 
     async def _require_room(self, change: AdapterChange, *, org: str, size: int) -> None:
@@ -235,12 +243,16 @@ class AdapterRegistry:
         """The version, now that its files are published; an older one where these files are known already."""
         checked, artifact = found
         async with self._table.changing() as change:
+            if not await self._is_ours(change, row):
+                raise InvalidRequest("The version was deleted while it was checked. Push it again.", param="file")
             same = [other for other in await change.versions(adapter.id) if other.digest == artifact.digest]
             if usable := [other for other in same if other.state != "failed"]:
                 await change.drop_version(adapter.id, row.number)
+                await self._unnumbered(change, adapter, row=row)
                 return usable[0]
-            if not await asyncio.to_thread(self._is_there, artifact):
+            if not await asyncio.to_thread(self._around.artifacts.has, artifact):
                 raise InvalidRequest("The same files were deleted in the same moment. Push them again.", param="file")
+            await self._require_room(change, org=adapter.org, size=artifact.size - row.bytes)
             made = replace(
                 rules.stepped(row, "validated", now=self._clock.now()),
                 digest=artifact.digest,
@@ -253,10 +265,26 @@ class AdapterRegistry:
             await self._note(change, actor, action="push", subject=adapter.name, detail=detail)
             return made
 
+    async def _is_ours(self, change: AdapterChange, row: VersionRow) -> bool:
+        """Whether nobody has deleted or given up a version while its files were checked."""
+        found = await change.version(row.adapter, row.number)
+        return found is not None and (found.state, found.holder) == (row.state, row.holder)
+
+    async def _unnumbered(self, change: AdapterChange, adapter: AdapterRow, *, row: VersionRow) -> None:
+        """The number of what turned out to be another version is free again, unless a later one was given."""
+        known = await change.adapter(adapter.org, adapter.name)
+        if known is not None and known.numbered == row.number:
+            await change.put_adapter(replace(known, numbered=row.number - 1))
+
     async def _failed(self, actor: Actor, adapter: AdapterRow, *, row: VersionRow, error: BaseException) -> None:
-        """Keep why nothing became of a version."""
+        """Keep why nothing became of a version; of many that failed, the last ones."""
         reason = error.public if isinstance(error, PenstockError) else type(error).__name__
         async with self._table.changing() as change:
+            if not await self._is_ours(change, row):
+                return
+            failures = [other.number for other in await change.versions(adapter.id) if other.state == "failed"]
+            for number in failures[FAILURES_KEPT - 1 :]:
+                await change.drop_version(adapter.id, number)
             failed = rules.stepped(row, "failed", now=self._clock.now(), reason=reason[:500], bytes=0)
             await change.put_version(failed)
             await self._note(
@@ -285,19 +313,10 @@ class AdapterRegistry:
         pack(self._around.artifacts.fetch(artifact, to=self._around.fetched), to)
 
     async def _removed(self, adapter: str, digests: set[str | None]) -> None:
-        """Away with files that no row speaks of; no push can speak of them again while they go."""
-        async with self._table.changing() as change:
-            kept = {row.digest for row in await change.versions(adapter)}
-            await asyncio.to_thread(self._remove, adapter, digests - kept)
-
-    def _remove(self, artifact: str, digests: set[str | None]) -> None:
-        for found in self._around.artifacts.versions(KIND, artifact):
-            if found.digest in digests:
-                self._around.artifacts.remove(found)
-
-    def _is_there(self, artifact: Artifact) -> bool:
-        """Whether it is still published: a deletion of the same files may have come in between."""
-        return any(found.digest == artifact.digest for found in self._around.artifacts.versions(KIND, artifact.name))
+        """Away with files that no row speaks of; what cannot be removed now, housekeeping sweeps."""
+        for digest in digests:
+            if digest is not None:
+                await removed(self._table, self._around.artifacts, adapter=adapter, version=digest[:VERSION_DIGITS])
 
     def _base(self, card: str) -> BaseModel:
         found = self._around.bases.get(card)
@@ -315,6 +334,18 @@ class AdapterRegistry:
         self, change: AdapterChange, actor: Actor, *, action: str, subject: str, detail: Mapping[str, Any]
     ) -> None:
         await change.note(AuditRow(self._clock.now(), actor.org, actor.name, action, subject, detail))
+
+
+async def removed(table: AdapterTable, artifacts: ArtifactStore, *, adapter: str, version: str) -> bool:
+    """Away with one version's files, unless a row speaks of them: while they go, no push can say that they are there.
+
+    One at a time, because everybody else who writes to the database waits for it. `version`: as the store calls it.
+    """
+    async with table.changing() as change:
+        if any((row.digest or "").startswith(version) for row in await change.versions(adapter)):
+            return False
+        await asyncio.to_thread(artifacts.discard, KIND, adapter, version=version)
+        return True
 
 
 def _required(adapter: AdapterRow | None) -> AdapterRow:

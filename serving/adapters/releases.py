@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from models.adapters.states import LOADED
@@ -19,6 +18,7 @@ from models.clock import Clock
 from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, Unavailable
 from serving.adapters import rules
+from serving.adapters.in_hand import InHand
 from serving.adapters.replicas import Outcome, Replicas
 from serving.periodic import ticks
 from serving.store.adapters import (
@@ -35,6 +35,7 @@ from serving.store.views import ViewTable
 
 CONFIRM_S = 15.0
 CONFIRM_POLL_S = 0.05
+AT_HAND_S = 300.0  # a version that is warm stays so while it is being released
 
 
 class ReleaseStopped(Unavailable):
@@ -68,7 +69,6 @@ class Wish(NamedTuple):
     name: str
     number: int
     action: str
-    evidence: Mapping[str, Any] = MappingProxyType({})
 
 
 Flip = Callable[[AdapterChange, AdapterRow], Awaitable[AliasRow]]
@@ -81,6 +81,11 @@ class Claim(NamedTuple):
     adapter: AdapterRow
     version: VersionRow
     fresh: bool
+
+    @property
+    def held(self) -> tuple[str, str | None, float]:
+        """The step in which it is ours."""
+        return self.version.state, self.version.holder, self.version.state_at
 
 
 class Releases:
@@ -128,26 +133,47 @@ class Releases:
         alias: str | None = None,
     ) -> Released:
         """Let a part of the callers (weight in percent) try a version, on every replica, and judge it."""
-        terms = {"version": number, "by": actor.name, "bounds": dict(bounds or {})}
 
         async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
             known = await change.alias(actor.org, self._public(alias, adapter))
-            begun = {**terms, "since": self._clock.now()}  # the loading is no part of the trial
-            return rules.tried(known, adapter, number=number, weight=weight, terms=begun, now=self._clock.now())
+            terms = {
+                "version": number,
+                "by": actor.name,
+                "bounds": dict(rules.bounds_of(known, number) if bounds is None else bounds),
+                "since": self._clock.now(),  # the loading is no part of the trial
+            }
+            return rules.tried(known, adapter, number=number, weight=weight, terms=terms, now=self._clock.now())
 
         return await self._released(Wish(actor, name, number, "canary"), flip)
 
-    async def rollback(
-        self, actor: Actor, name: str, *, alias: str | None = None, evidence: Mapping[str, Any] | None = None
-    ) -> Released:
+    async def rollback(self, actor: Actor, name: str, *, alias: str | None = None) -> Released:
         """End a canary, or else go back to the version that was live before: at once while that one is warm."""
         adapter = await self._require(actor.org, name)
         known = await self._table.alias(actor.org, self._public(alias, adapter))
         if known is None:
             raise NotFound("Nothing is live under this name.", param="alias")
         if known.canary is None:
-            return await self._back(actor, adapter, known=known, evidence=evidence)
-        return await self._end_canary(actor, adapter, known=known, evidence=evidence)
+            return await self._back(actor, adapter, known=known)
+        return await self.end_canary(actor, adapter, known=known)
+
+    async def end_canary(
+        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None = None
+    ) -> Released:
+        """End the very trial that `known` shows, and nothing else: what came after it is somebody's wish."""
+        async with self._table.changing() as change:
+            alias = await change.alias(actor.org, known.name)
+            if alias is None or (alias.adapter, alias.targets, alias.canary) != (
+                adapter.id,
+                known.targets,
+                known.canary,
+            ):
+                raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
+            row = rules.untried(alias, now=self._clock.now())
+            await change.put_alias(row)
+            await self._drain(change, adapter)
+            detail = {"alias": alias.name, "canary": alias.canary, "evidence": dict(evidence or {})}
+            await self._note(change, actor, action="rollback", subject=adapter.name, detail=detail)
+        return Released(adapter, row, (), await self._confirmed(change.mark))
 
     async def retire(self, actor: Actor, name: str) -> AdapterRow:
         """Take an adapter's aliases away and unload its versions when their last calls have ended."""
@@ -171,16 +197,14 @@ class Releases:
         """A load that will not be finished: as if it had never begun. Replicas forget it at the next look."""
         async with self._table.changing() as change:
             found = await change.version(adapter.id, row.number)
-            if found is None or found.state != "loading" or found.holder != row.holder:
+            if found is None or (found.state, found.holder, found.state_at) != ("loading", row.holder, row.state_at):
                 return
             await change.put_version(rules.stepped(found, "validated", now=self._clock.now()))
             await self._note(
                 change, actor, action="load stopped", subject=adapter.name, detail={"version": row.number, **detail}
             )
 
-    async def _back(
-        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
-    ) -> Released:
+    async def _back(self, actor: Actor, adapter: AdapterRow, *, known: AliasRow) -> Released:
         number = rules.way_back(known)
 
         async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
@@ -189,21 +213,7 @@ class Releases:
                 raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
             return rules.pointed(now_known, adapter, name=known.name, number=number, now=self._clock.now())
 
-        return await self._released(Wish(actor, adapter.name, number, "rollback", evidence or {}), flip)
-
-    async def _end_canary(
-        self, actor: Actor, adapter: AdapterRow, *, known: AliasRow, evidence: Mapping[str, Any] | None
-    ) -> Released:
-        async with self._table.changing() as change:
-            alias = await change.alias(actor.org, known.name)
-            if alias is None or alias.canary is None or alias.targets != known.targets:
-                raise InvalidRequest("The alias was changed in the same moment. Look at its status.", param="alias")
-            row = rules.untried(alias, now=self._clock.now())
-            await change.put_alias(row)
-            await self._drain(change, adapter)
-            detail = {"alias": alias.name, "canary": alias.canary, "evidence": dict(evidence or {})}
-            await self._note(change, actor, action="rollback", subject=adapter.name, detail=detail)
-        return Released(adapter, row, (), await self._confirmed(change.mark))
+        return await self._released(Wish(actor, adapter.name, number, "rollback"), flip)
 
     async def _released(self, wish: Wish, flip: Flip) -> Released:
         """The story of every release: claim, load everywhere, flip, and wait until every gateway works by it."""
@@ -221,13 +231,14 @@ class Releases:
         """The version, in `loading` by us unless replicas have it already; a block that raises takes that back."""
         claim = await self._claim(wish, flip)
         self._terms.crash.reach("adapters.claimed")
-        try:
-            yield claim
-        except BaseException as error:
-            if claim.fresh:
-                reason = {"reason": str(error)[:500] or type(error).__name__}
-                await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=wish.actor, detail=reason))
-            raise
+        with self._terms.in_hand.holding(claim.adapter.id, claim.version.number):
+            try:
+                yield claim
+            except BaseException as error:
+                if claim.fresh:
+                    reason = {"reason": str(error)[:500] or type(error).__name__}
+                    await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=wish.actor, detail=reason))
+                raise
 
     async def _claim(self, wish: Wish, flip: Flip) -> Claim:
         actor, number = wish.actor, wish.number
@@ -237,6 +248,10 @@ class Releases:
             rules.require_base(adapter, row, revisions=self._revisions)
             await flip(change, adapter)  # what could not be done afterwards is not begun
             if row.state in LOADED:
+                if row.state == "draining":  # its warm time does not end under our hands
+                    until = max(row.warm_until or 0.0, self._clock.now() + AT_HAND_S)
+                    row = replace(row, warm_until=until)
+                    await change.put_version(row)
                 return Claim(adapter, row, fresh=False)
             if row.state == "loading":
                 raise InvalidRequest(
@@ -263,7 +278,7 @@ class Releases:
         adapter, number = claim.adapter, wish.number
         async with self._table.changing() as change:
             row = rules.require_row(await change.version(adapter.id, number), number)
-            if row.state == "loading" and row.holder != self._terms.gateway:
+            if row.state not in LOADED and (row.state, row.holder, row.state_at) != claim.held:
                 raise InvalidRequest(f"Version {number} was taken over by another call.", param="version")
             alias = await flip(change, adapter)
             if row.state != "ready":
@@ -275,7 +290,6 @@ class Releases:
                 "version": number,
                 "targets": [list(target) for target in alias.targets],
                 "loads_ms": {load.replica: load.times_ms for load in loads},
-                **({"evidence": dict(wish.evidence)} if wish.evidence else {}),
             }
             await self._note(change, wish.actor, action=wish.action, subject=adapter.name, detail=detail)
             self._terms.crash.reach("adapters.before_flip")
@@ -293,10 +307,18 @@ class Releases:
         polls = ticks(CONFIRM_POLL_S)
         await anext(polls)  # the first one is at once
         with suppress(TimeoutError):
-            async with asyncio.timeout(CONFIRM_S):
-                while behind := await self._views.behind(MARK, mark, since=self._clock.now() - self._terms.gone_s):
+            async with asyncio.timeout(self._terms.confirm_s):
+                while behind := await self._behind(mark):
                     await anext(polls)
         return behind
+
+    async def _behind(self, mark: int) -> list[str]:
+        """The gateways that have not followed to this mark; also those that serve and cannot say so."""
+        since = self._clock.now() - self._terms.gone_s
+        if behind := await self._views.behind(MARK, mark, since=since):
+            return behind
+        silent = self._terms.gateways() - len(await self._views.alive(MARK, since=since))
+        return ["one that does not reach the database"] * max(0, silent)
 
     async def _require(self, org: str, name: str) -> AdapterRow:
         return _required(await self._table.find(org, name))
@@ -315,14 +337,19 @@ class Releases:
 @dataclass(frozen=True, slots=True)
 class ReleaseTerms:
     """What a release needs to know of its surroundings. `gateway`: this process; `warm_s`: how long a version that was
-    replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone.
+    replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone;
+    `in_hand`: what this process works on; `gateways`: how many serve now; `confirm_s`: the
+    longest wait for them.
     """
 
     gateway: str
     warm_s: float
     gone_s: float
     model_names: frozenset[str]
+    in_hand: InHand
     crash: CrashPoints
+    gateways: Callable[[], int] = lambda: 1
+    confirm_s: float = CONFIRM_S
 
 
 def _stopped(failed: Sequence[Outcome]) -> ReleaseStopped:

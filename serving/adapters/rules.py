@@ -80,6 +80,13 @@ def tried(
     return replace(alias, targets=targets, canary=dict(terms), changed_at=now)
 
 
+def bounds_of(alias: AliasRow | None, number: int) -> Mapping[str, Any]:
+    """The bounds of a trial of this version that is going on, so that another weight alone does not lose them."""
+    canary = (alias and alias.canary) or {}
+    bounds: Mapping[str, Any] = canary.get("bounds", {}) if canary.get("version") == number else {}
+    return bounds
+
+
 def untried(alias: AliasRow, *, now: float) -> AliasRow:
     """The alias without its canary."""
     return replace(alias, targets=((alias.targets[0][0], WHOLE),), canary=None, changed_at=now)

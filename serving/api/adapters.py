@@ -12,9 +12,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from models.errors import InvalidRequest, NotFound
 from models.types import Principal, Role
@@ -82,6 +82,21 @@ _ROLLBACK: Mapping[str, Check] = MappingProxyType({"alias": _NAME})
 _POINT: Mapping[str, Check] = MappingProxyType(
     {"adapter": _NAME, "targets": lambda value, param: items(value, param, each=_target, most=2, least=1)}
 )
+
+
+class Handed(FileResponse):
+    """A file that is gone when it was sent, or could not be; sent whole, whatever part is asked for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        try:
+            await super().__call__({**scope, "headers": headers}, receive, send)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        Path(self.path).unlink(missing_ok=True)
 
 
 class AdapterRoutes:
@@ -162,7 +177,7 @@ class AdapterRoutes:
         except BaseException:
             to.unlink(missing_ok=True)
             raise
-        return FileResponse(to, media_type="application/zip", background=BackgroundTask(to.unlink, missing_ok=True))
+        return Handed(to, media_type="application/zip")
 
     async def score(self, request: Request) -> Response:
         """Keep how many examples of a suite a version answered right; a canary is judged by it."""
@@ -239,14 +254,16 @@ class AdapterRoutes:
         alias, targets = request.path_params["alias"], body["targets"]
         if abs(sum(target["weight"] for target in targets) - rules.WHOLE) > 1e-9:
             raise InvalidRequest("The weights must add up to 100.", param="targets")
-        actor, releases = _actor(caller), self._desk.releases
         live, *rest = targets
-        released = await self._desk.run(releases.promote(actor, body["adapter"], number=live["version"], alias=alias))
-        for target in rest:
-            released = await self._desk.run(
-                releases.canary(actor, body["adapter"], number=target["version"], weight=target["weight"], alias=alias)
-            )
-        return _json(shown_release(released))
+        if rest and rest[0]["version"] == live["version"]:
+            raise InvalidRequest("The two targets must be different versions.", param="targets")
+        actor, adapter, releases = _actor(caller), body["adapter"], self._desk.releases
+        if not rest or await self._desk.live(caller.org, alias) != live["version"]:  # or a trial would be interrupted
+            promoted = await self._released(releases.promote(actor, adapter, number=live["version"], alias=alias))
+            if not rest:
+                return promoted
+        number, weight = rest[0]["version"], rest[0]["weight"]
+        return await self._released(releases.canary(actor, adapter, number=number, weight=weight, alias=alias))
 
     async def load(self, request: Request) -> Response:
         """vLLM's own path, for admins: push a folder of the gateway's machine and promote it, on every replica."""

@@ -39,7 +39,7 @@ class Gate:
 
     def closes(self, error: PenstockError, scope: Scope) -> bool:
         """Whether the connection ends with this refusal: its framing is in doubt, or its body too long to drain."""
-        if error.code == "request_too_large":
+        if error.code == "request_too_large" or is_upload(scope):
             declared = declared_length(scope["headers"])
             return declared is None or declared > _DRAINABLE * self._limits.max_body_bytes
         return error.code in _CLOSING

@@ -14,13 +14,15 @@ from tempfile import NamedTemporaryFile
 
 from starlette.types import Receive, Scope
 
-from models.errors import InvalidRequest
+from models.errors import InvalidRequest, Unavailable
 from serving.adapters.registry import Received
 from serving.api.departure import ClientGone
 from serving.api.gate import declared_length, too_large
 from serving.settings import HttpSettings, TimerSettings
 
 WRITE_ABOVE_BYTES = 2**20
+MOST_AT_ONCE = 8  # of one gateway: each may lie on the disk with all that one file may have
+SLOWEST_BYTES_S = 16 * 2**10  # or a client could keep a place for ever with a byte now and then
 
 
 class Uploads:
@@ -29,17 +31,21 @@ class Uploads:
     def __init__(self, limits: HttpSettings, timers: TimerSettings) -> None:
         self._limits = limits
         self._timers = timers
+        self._running = 0
 
     @asynccontextmanager
     async def received(
         self, scope: Scope, receive: Receive, *, kinds: frozenset[str], work: Path
     ) -> AsyncIterator[Received]:
         """The body as a file, which is gone when the block ends. `kinds`: the content types that are taken; `work`: the
-        folder in which it lies.
+        folder in which it lies. Raises `Unavailable` while too many others lie there.
         """
         types = [value for name, value in scope["headers"] if name == b"content-type"]
         if len(types) != 1 or types[0].decode("latin-1").partition(";")[0].strip().lower() not in kinds:
             raise InvalidRequest(f"The body must be {' or '.join(sorted(kinds))}.", code="unsupported_media_type")
+        if self._running >= MOST_AT_ONCE:
+            raise Unavailable("Too many files are on their way in. Try again later.", retry_after_s=5)
+        self._running += 1
         file = NamedTemporaryFile(dir=work, prefix="upload-", delete=False)  # noqa: SIM115 - kept open across awaits
         path = Path(file.name)
         try:
@@ -49,18 +55,20 @@ class Uploads:
                 raise _incomplete("The body is shorter than its Content-Length.")
             yield Received(path, length)
         finally:
+            self._running -= 1
             _discard(path)
 
     async def _write(self, receive: Receive, target: int) -> int:
-        """Everything that comes; each part has its own time to come."""
-        kept = bytearray()
+        """Everything that comes; each part has its own time to come, and all of it a least speed."""
+        kept, now = bytearray(), asyncio.get_running_loop().time
+        began, patience_s = now(), self._timers.body_s
         length, more = 0, True
         while more:
             try:
-                async with asyncio.timeout(self._timers.body_s):
+                async with asyncio.timeout_at(min(now(), began + length / SLOWEST_BYTES_S) + patience_s):
                     message = await receive()
             except TimeoutError:
-                raise _incomplete(f"Nothing more came for {self._timers.body_s:g} seconds.") from None
+                raise _incomplete("The body came too slowly, or not to its end.") from None
             if message["type"] == "http.disconnect":
                 raise ClientGone
             kept += message.get("body", b"")

@@ -139,6 +139,14 @@ def evaluate(
         out().print(report.markdown(found), markup=False)
 
 
+ConfidenceOption = Annotated[
+    float,
+    typer.Option(
+        min=0.5, max=0.99, callback=finite, help="How sure the quality floor is to hold on prompts like --data."
+    ),
+]
+
+
 @app.command("calibrate")
 def calibrate(
     router: RouterOption,
@@ -159,12 +167,7 @@ def calibrate(
         float | None,
         typer.Option(min=0, max=1, callback=finite, help="A small call's price, as a share of a large one's."),
     ] = None,
-    confidence: Annotated[
-        float,
-        typer.Option(
-            min=0.5, max=0.99, callback=finite, help="How sure the quality floor is to hold on prompts like --data."
-        ),
-    ] = 0.95,
+    confidence: ConfidenceOption = 0.95,
     data: Annotated[list[Path] | None, typer.Option("--data", help="Labelled prompts that it has not seen.")] = None,
     weak: WeakOption = None,
     strong: StrongOption = None,

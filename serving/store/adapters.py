@@ -24,7 +24,9 @@ MARK = "adapters"
 
 @dataclass(frozen=True, slots=True)
 class AdapterRow:
-    """An adapter: a name that an org owns, for one base card. `price`: micro-USD per million tokens, if its own."""
+    """An adapter: a name that an org owns, for one base card. `price`: micro-USD per million tokens, if its own;
+    `numbered`: the highest number that a version ever had, so that none is given again.
+    """
 
     id: str
     org: str
@@ -33,6 +35,7 @@ class AdapterRow:
     created_by: str
     created_at: float
     price: Mapping[str, int] | None = None
+    numbered: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,12 @@ class AdapterTable:
         async with self._database.transaction("read") as connection:
             return [(str(adapter), str(digest)) for adapter, digest in await connection.execute(query)]
 
+    async def made(self) -> set[str]:
+        """The id of every adapter that this registry ever had."""
+        async with self._database.transaction("read") as connection:
+            details = await connection.scalars(select(AUDIT.c.detail).where(AUDIT.c.action == "create"))
+            return {str(detail["id"]) for detail in details if "id" in detail}
+
     async def audit(self, org: str, *, subject: str | None = None, limit: int = 100) -> list[AuditRow]:
         """The last audit rows of an org, newest first."""
         query = select(AUDIT).where(AUDIT.c.org == org)
@@ -232,21 +241,6 @@ class AdapterChange:
         count = await self._connection.scalar(adapters)
         size = await self._connection.scalar(held.where(ADAPTERS.c.org == org))
         return int(count or 0), int(size or 0)
-
-    async def shares_name(self, row: VersionRow, name: str) -> bool:
-        """Whether engines serve another loaded version under the same name: the same weights, of another org."""
-        query = (
-            select(func.count())
-            .select_from(ADAPTER_VERSIONS)
-            .join(ADAPTERS, ADAPTERS.c.id == ADAPTER_VERSIONS.c.adapter)
-            .where(
-                ADAPTER_VERSIONS.c.digest == row.digest,
-                ADAPTERS.c.name == name,
-                ADAPTERS.c.id != row.adapter,
-                ADAPTER_VERSIONS.c.state.in_(LOADED),
-            )
-        )
-        return bool(await self._connection.scalar(query))
 
     async def put_adapter(self, row: AdapterRow) -> None:
         """A new adapter, or new facts of it."""

@@ -80,10 +80,13 @@ class Database:
     async def transaction(self, kind: Transaction) -> AsyncGenerator[AsyncConnection]:
         """One transaction: a `write` may be lost when the machine (not the process) dies, a `durable` one may not.
 
-        `none` begins none, for what SQLite does outside of transactions alone.
+        `none` begins none, for what SQLite does outside of transactions alone. All of a `read` sees one moment.
         """
+        options: dict[str, Any] = {"transaction": kind}
+        if kind == "read" and self.engine.dialect.name != "sqlite":  # there it is so by itself
+            options["isolation_level"] = "REPEATABLE READ"
         try:
-            connection = await self.engine.execution_options(transaction=kind).connect()
+            connection = await self.engine.execution_options(**options).connect()
         except Exception as error:
             raise self._down(error) from error
         try:

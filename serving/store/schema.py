@@ -154,6 +154,7 @@ ADAPTERS = Table(
     Column("price", JSON(none_as_null=True)),
     Column("created_by", String, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("numbered", Integer, nullable=False),
     UniqueConstraint("org", "name"),
 )
 

@@ -2,11 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from models.errors import Unavailable
 from serving.periodic import Periodic
 
 
-async def test_a_round_that_fails_does_not_end_the_rounds() -> None:
+@pytest.mark.parametrize("error", [Unavailable("not now"), KeyError("a row that nobody expected")])
+async def test_a_round_that_fails_does_not_end_the_rounds(error: Exception) -> None:
     rounds: list[int] = []
     enough = asyncio.Event()
 
@@ -14,7 +17,7 @@ async def test_a_round_that_fails_does_not_end_the_rounds() -> None:
         rounds.append(len(rounds))
         if len(rounds) >= 3:
             enough.set()
-        raise Unavailable("not now")
+        raise error
 
     async with Periodic(work, every_s=0.001), asyncio.timeout(5):
         await enough.wait()

@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("price", sa.JSON(none_as_null=True)),
         sa.Column("created_by", sa.String, nullable=False),
         sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("numbered", sa.Integer, nullable=False),
         sa.UniqueConstraint("org", "name"),
     )
     op.create_table(

@@ -1,6 +1,7 @@
 """Adapters in both databases: whole changes, one writer, marks, and who holds a lease."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -81,3 +82,34 @@ async def test_one_holds_a_lease_until_it_ends(store: Store) -> None:
     assert await views.hold("house", "b", now=118.5, for_s=10)
     await views.gone("b")
     assert await views.hold("house", "a", now=119.0, for_s=10)
+
+
+async def test_a_snapshot_is_of_one_moment_whatever_is_changed_while_it_is_read(store: Store, store_url: str) -> None:
+    async with store.adapters.changing() as change:
+        await change.put_adapter(ADAPTER)
+        await change.put_version(replace(VERSION, state="loading"))
+        await change.put_version(replace(VERSION, number=2, state="ready", digest="b" * 64))
+        await change.put_alias(replace(ALIAS, targets=((2, 100.0),), canary=None))
+    stop = asyncio.Event()
+
+    async def flip() -> None:
+        async with Store.open(store_url) as other:
+            for turn in range(10_000):
+                if stop.is_set():
+                    return
+                ready, loading = (1, 2) if turn % 2 else (2, 1)
+                async with other.adapters.changing() as change:
+                    await change.put_version(replace(VERSION, number=ready, state="ready"))
+                    await change.put_version(replace(VERSION, number=loading, state="loading"))
+                    await change.put_alias(replace(ALIAS, targets=((ready, 100.0),), canary=None))
+
+    flipping = asyncio.create_task(flip())
+    marks = set()
+    for _ in range(200):
+        seen = await store.adapters.snapshot()
+        marks.add(seen.mark)
+        states = {row.number: row.state for row in seen.versions}
+        assert states[seen.aliases[0].targets[0][0]] == "ready"
+    stop.set()
+    await flipping
+    assert len(marks) > 5
