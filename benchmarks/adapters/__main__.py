@@ -81,13 +81,13 @@ def resolve(
     story = Story(out, resolving, config, {"adapters": adapters}, seed, as_json)
 
     async def work(registry: Registry, progress: Progress) -> dict[str, Any]:
-        await have(fleet, registry, progress)
+        await have(fleet, registry, progress=progress)
         task = progress.add_task("asking", total=2 * adapters)
         order = resolving.ResolveOrder(address, base, fleet.names, blocks, seed)
         records = resolving.CommandRecords(state_dir.absolute())
         return await resolving.measure(order, records=records, heard=lambda: progress.advance(task))
 
-    tell(story, address, work)
+    tell(story, address, work=work)
 
 
 @app.command("release")
@@ -112,7 +112,7 @@ def release(
         task = progress.add_task("releasing", total=releases + 1)
         return await releasing.measure(order, registry, heard=lambda: progress.advance(task))
 
-    tell(story, address, work)
+    tell(story, address, work=work)
 
 
 @app.command("zipf")
@@ -143,12 +143,12 @@ def zipf(
     story = Story(out, asking, config, counts, seed, as_json)
 
     async def work(registry: Registry, progress: Progress) -> dict[str, Any]:
-        await have(fleet, registry, progress)
+        await have(fleet, registry, progress=progress)
         task = progress.add_task("asking", total=2 * rounds * (requests + order.warm_up))
         switch = CommandSwitch(profile, state_dir.absolute(), address.url)
         return await asking.measure(order, registry, switch=switch, heard=lambda _: progress.advance(task))
 
-    tell(story, address, work)
+    tell(story, address, work=work)
 
 
 @app.command("throughput")
@@ -179,14 +179,14 @@ def throughput(
     story = Story(out, streaming, config, counts, seed, as_json)
 
     async def work(registry: Registry, progress: Progress) -> dict[str, Any]:
-        await have(fleet, registry, progress)
+        await have(fleet, registry, progress=progress)
         task = progress.add_task("asking", total=rounds * len(at_once) * len(streaming.ARMS) * requests)
         return await streaming.measure(order, heard=lambda _: progress.advance(task))
 
-    tell(story, address, work)
+    tell(story, address, work=work)
 
 
-def tell(story: Story, address: Address, work: Callable[[Registry, Progress], Awaitable[dict[str, Any]]]) -> None:
+def tell(story: Story, address: Address, *, work: Callable[[Registry, Progress], Awaitable[dict[str, Any]]]) -> None:
     """Measure, write the folder with its origin last, and print."""
     console, started = Console(stderr=True), time.time()
 
@@ -217,7 +217,7 @@ def tell(story: Story, address: Address, work: Callable[[Registry, Progress], Aw
     Console().print(json.dumps(found) if story.as_json else table, markup=False, highlight=False, soft_wrap=True)
 
 
-async def have(fleet: Fleet, registry: Registry, progress: Progress) -> None:
+async def have(fleet: Fleet, registry: Registry, *, progress: Progress) -> None:
     """All adapters of the fleet live."""
     task = progress.add_task(f"releasing what is missing of {fleet.count:,} adapters", total=None)
     await fleet.live(registry, lambda done, all_: progress.update(task, completed=done, total=all_))

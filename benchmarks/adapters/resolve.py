@@ -84,17 +84,20 @@ async def _asked(order: ResolveOrder, heard: Callable[[], None]) -> list[Block]:
     """The blocks in the order of their time: base, adapters, adapters, base and so on."""
     chance = random.Random(order.seed)
     names = chance.sample(list(order.names), len(order.names))
+    parts = np.array_split(np.array(names), order.blocks)
+    rows = []
+    for at, part in enumerate(parts):
+        pair = [(BASE, [order.base] * len(part)), (ADAPTERS, [str(name) for name in part])]
+        rows += pair if at % 2 == 0 else pair[::-1]
     done = []
     async with aiohttp.ClientSession() as session:
         caller = Caller(session, order.address, timeout_s=TIMEOUT_S)
-        for at, part in enumerate(np.array_split(np.array(names), order.blocks)):
-            rows = {ADAPTERS: [str(name) for name in part], BASE: [order.base] * len(part)}
-            for arm in (BASE, ADAPTERS) if at % 2 == 0 else (ADAPTERS, BASE):
-                begin = time.time()
-                for model in rows[arm]:
-                    await _ask(caller, model, text=f"{chance.randrange(10**6):06d} hello")
-                    heard()
-                done.append(Block(arm, begin, time.time()))
+        for arm, models in rows:
+            begin = time.time()
+            for model in models:
+                await _ask(caller, model, text=f"{chance.randrange(10**6):06d} hello")
+                heard()
+            done.append(Block(arm, begin, time.time()))
     return done
 
 
