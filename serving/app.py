@@ -285,6 +285,7 @@ def _engines(parts: GatewayParts) -> EngineClient:
         parts.directory,
         breaker_failures=gateway.breaker_failures,
         suspect_s=timers.suspect_s,
+        affinity=settings.adapters.affinity,
         clock=parts.clock,
     )
     return EngineClient(upstream, picker, timers=timers, most_attempts=gateway.attempts, clock=parts.clock)

@@ -118,6 +118,10 @@ class AdapterSettings(Frozen):
     )
     load_s: float = Field(120, gt=0, description="Longest load of one version on one replica, with its warm-up.")
     gone_s: float = Field(5, gt=0, description="A gateway that was silent for so long counts as gone.")
+    affinity: bool = Field(
+        True,
+        description="A version's calls go to its own replica, which has it in a slot; off: to any, for comparison.",
+    )
     org_max_adapters: int = Field(1000, ge=1, description="Most adapters of one org.")
     org_max_bytes: int = Field(50 * 2**30, ge=1, description="Most bytes of all versions of one org.")
 

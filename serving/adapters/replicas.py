@@ -22,7 +22,9 @@ ASK_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a load on one replica: its times, or why it could not."""
+    """What came of a load on one replica: its times, or why it could not. `told_ms` is the gateway's: from asking the
+    replica to its word, which holds the others.
+    """
 
     replica: str
     times_ms: dict[str, float]
@@ -72,16 +74,20 @@ class Replicas:
 
     async def _load(self, endpoint: Endpoint, ref: AdapterRef) -> Outcome:
         body = {"engine_name": ref.engine_name, "artifact": ref.artifact, "digest": ref.digest}
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             timeout = aiohttp.ClientTimeout(total=self._load_s)
             async with self._client.put(f"{endpoint.base_url}/adapters", json=body, timeout=timeout) as answer:
                 found = await answer.json()
+                told_ms = round(1000 * (clock() - began), 1)
         except TimeoutError:
             return Outcome(endpoint.replica, {}, f"it did not load within {self._load_s:g} s")
         except (aiohttp.ClientError, ValueError) as error:
             return Outcome(endpoint.replica, {}, f"it does not answer ({type(error).__name__})")
         if answer.status == 200:
-            return Outcome(endpoint.replica, {name: float(found[name]) for name in found if name.endswith("_ms")})
+            times = {name: float(found[name]) for name in found if name.endswith("_ms")}
+            return Outcome(endpoint.replica, {**times, "told_ms": told_ms})
         told = found.get("error") or {}
         return Outcome(endpoint.replica, {}, str(told.get("message", f"it answers {answer.status}")))
 

@@ -161,10 +161,13 @@ class ReplicaPicker:
         *,
         breaker_failures: int = 5,
         suspect_s: float = 10.0,
+        affinity: bool = True,
         clock: Clock | None = None,
         chance: random.Random | None = None,
     ) -> None:
+        """`affinity`: whether calls of an adapter version go to that version's own replica."""
         self._directory = directory
+        self._affinity = affinity
         self._breaker_failures = breaker_failures
         self._suspect_s = suspect_s
         self._clock = clock or SystemClock()
@@ -189,7 +192,7 @@ class ReplicaPicker:
         pool = trusted or open_to_us
         if len(pool) == 1:
             best = pool[0]
-        elif adapter is not None:
+        elif adapter is not None and self._affinity:
             best = home(adapter, pool, in_flight=[states[e.replica].in_flight for e in pool])
         else:
             best = self._better(pool, states, streamed=streamed, now=now)

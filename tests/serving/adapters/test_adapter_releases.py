@@ -28,6 +28,8 @@ async def test_a_version_is_pushed_promoted_and_answers_on_every_gateway(stand: 
         replica.url.removeprefix("http://") for replica in stand.replicas
     }
     assert released["waiting"] == []
+    for load in released["replicas"]:
+        assert load["told_ms"] >= load["fetched_ms"] + load["loaded_ms"] + load["warmed_ms"] - 0.2
     for gateway in (0, 1):
         answer = await stand.chat(gateway=gateway)
         assert version_of(answer) == "1"

@@ -29,10 +29,11 @@ class HandClock:
 class Fleet:
     """A picker over replicas named by letters."""
 
-    def __init__(self, letters: str) -> None:
+    def __init__(self, letters: str, *, affinity: bool = True) -> None:
         self.clock = HandClock()
         self.directory = StaticDirectory({"small": list(letters)})
-        self.picker = ReplicaPicker(self.directory, clock=self.clock, chance=random.Random(7))
+        chance = random.Random(7)
+        self.picker = ReplicaPicker(self.directory, affinity=affinity, clock=self.clock, chance=chance)
 
     def take(self, tried: str = "", *, streamed: bool = True) -> Slot | None:
         return self.picker.take("small", streamed=streamed, tried=tried)
@@ -71,6 +72,13 @@ def test_a_slot_is_given_back_once_also_when_its_request_fails() -> None:
         raise RuntimeError
     slot.__exit__(None, None, None)
     assert fleet.picker.in_flight == 0
+
+
+@pytest.mark.parametrize("affinity", [True, False])
+def test_a_versions_calls_go_to_one_replica_unless_affinity_is_off(affinity: bool) -> None:
+    fleet = Fleet("abcd", affinity=affinity)
+    slots = [fleet.picker.take("small", streamed=True, adapter="bot@1") for _ in range(40)]
+    assert len({slot.endpoint.replica for slot in slots if slot is not None}) == (1 if affinity else 4)
 
 
 def test_a_replica_already_tried_is_not_taken_again() -> None:

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.adapters`: what adapters cost on a running stack, measured from outside."""
