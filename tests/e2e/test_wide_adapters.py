@@ -279,7 +279,7 @@ def test_a_replica_killed_in_the_middle_of_a_promote_leaves_everything_as_it_was
     _, told = promoting.communicate(timeout=200)
     assert promoting.returncode == 1
     assert "Nothing was changed" in told
-    assert bot.states() == {1: "ready", 2: "validated"}
+    assert bot.states() == {1: "ready", 2: "validated", 3: "validated"}
     assert ask(there, bot.name) == (SAYS[1], "1")
     wait_until(lambda: bot.stack.serving(LARGE) == 2, limit_s=300)
     bot.promote(2)
