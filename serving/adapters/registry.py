@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,8 +39,8 @@ class Shown:
     """An adapter with everything that belongs to it, versions newest first."""
 
     adapter: AdapterRow
-    versions: Sequence[VersionRow]
-    aliases: Sequence[AliasRow]
+    versions: MutableSequence[VersionRow]
+    aliases: MutableSequence[AliasRow]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,13 @@ class AdapterRegistry:
 
     async def list(self, org: str) -> list[Shown]:
         """Every adapter of an org, by name."""
-        return [await self._shown(adapter) for adapter in await self._table.of(org)]
+        adapters, versions, aliases = await self._table.everything(org)
+        found = {adapter.id: Shown(adapter, [], []) for adapter in adapters}
+        for row in versions:
+            found[row.adapter].versions.append(row)
+        for alias in aliases:
+            found[alias.adapter].aliases.append(alias)
+        return list(found.values())
 
     async def show(self, org: str, name: str) -> Shown:
         """One of them."""

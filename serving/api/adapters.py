@@ -64,7 +64,7 @@ _BOUNDS: Mapping[str, Check] = MappingProxyType(
 _CREATE: Mapping[str, Check] = MappingProxyType({"name": string(256), "base": _NAME, "price": _price})
 _PROMOTE: Mapping[str, Check] = MappingProxyType({"version": _VERSION, "alias": _NAME})
 _CANARY: Mapping[str, Check] = MappingProxyType(
-    {"version": _VERSION, "weight": number(0, 100, above_low=True), "alias": _NAME, "bounds": _bounds}
+    {"version": _VERSION, "weight": number(0, 99, above_low=True), "alias": _NAME, "bounds": _bounds}
 )
 _SCORE: Mapping[str, Check] = MappingProxyType(
     {"suite": string(64, shortest=1), "passed": integer(0, 10**6), "count": integer(1, 10**6)}
@@ -118,7 +118,7 @@ class AdapterRoutes:
         caller = await self._caller(request)
         body = await self._read(request, _CREATE, required=("name", "base"))
         row = await self._desk.registry.create(_actor(caller), body["name"], base=body["base"], price=body.get("price"))
-        return _json(shown_adapter(Shown(row, (), ())), status=201)
+        return _json(shown_adapter(Shown(row, [], [])), status=201)
 
     async def show(self, request: Request) -> Response:
         """One adapter with its versions and aliases."""

@@ -48,7 +48,7 @@ def canary(
     name: NameArgument,
     *,
     version: VersionOption,
-    weight: Annotated[float, typer.Option(min=0, max=100, help="Percent of sessions, users or keys.")] = 10.0,
+    weight: Annotated[float, typer.Option(min=0, max=99, help="Percent of sessions, users or keys.")] = 10.0,
     alias: AliasOption = None,
     max_error_rate: Annotated[float | None, typer.Option(help="Failures in a call more than live.")] = None,
     max_latency_ratio: Annotated[float | None, typer.Option(help="Median latency over that of live.")] = None,

@@ -134,11 +134,15 @@ class AdapterTable:
         versions.sort(key=lambda row: named.get((row.adapter, row.number), 0.0), reverse=True)
         return [ref_of(adapters[row.adapter], row) for row in versions]
 
-    async def of(self, org: str) -> list[AdapterRow]:
-        """Every adapter of an org, by name."""
+    async def everything(self, org: str) -> tuple[list[AdapterRow], list[VersionRow], list[AliasRow]]:
+        """Every adapter of an org by name, every version of them newest first, and every alias by name."""
+        own = select(ADAPTERS.c.id).where(ADAPTERS.c.org == org)
+        versions = select(ADAPTER_VERSIONS).where(ADAPTER_VERSIONS.c.adapter.in_(own))
         async with self._database.transaction("read") as connection:
-            rows = await connection.execute(select(ADAPTERS).where(ADAPTERS.c.org == org).order_by(ADAPTERS.c.name))
-            return [_adapter(row) for row in rows]
+            adapters = await connection.execute(select(ADAPTERS).where(ADAPTERS.c.org == org).order_by(ADAPTERS.c.name))
+            rows = await connection.execute(versions.order_by(ADAPTER_VERSIONS.c.number.desc()))
+            aliases = await connection.execute(select(ALIASES).where(ALIASES.c.org == org).order_by(ALIASES.c.name))
+            return list(map(_adapter, adapters)), list(map(_version, rows)), list(map(_alias, aliases))
 
     async def find(self, org: str, name: str) -> AdapterRow | None:
         """One adapter."""

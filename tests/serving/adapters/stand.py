@@ -9,7 +9,7 @@ import threading
 import zipfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import httpx2
 import numpy as np
 
 from models.adapters.foundation import BaseModel, base_of
+from models.artifacts import ArtifactStoreSettings
 from models.artifacts.folder import FolderSettings
 from models.artifacts.store import open_artifacts
 from models.catalog import Catalog, ModelStore
@@ -130,12 +131,18 @@ async def until(so: Any, *, within_s: float = 10.0) -> None:
 
 @asynccontextmanager
 async def opened_stand(
-    folder: Path, *, gateways: int = 2, replicas: int = 2, url: str | None = None, **settings: Any
+    folder: Path,
+    *,
+    gateways: int = 2,
+    replicas: int = 2,
+    url: str | None = None,
+    artifacts: ArtifactStoreSettings | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Stand]:
-    """`settings`: of the section `adapters`."""
+    """`artifacts`: another store than a folder; `settings`: of the section `adapters`."""
     loaded = settings_of(folder, **settings)
     url = url or f"sqlite+aiosqlite:///{folder / 'penstock.db'}"
-    artifacts = FolderSettings(path=folder / "artifacts")
+    artifacts = artifacts or FolderSettings(path=folder / "artifacts")
     async with AsyncExitStack() as opened:
         store = await opened.enter_async_context(Store.open(url))
         stand = Stand(await _keys(store), store, StaticDirectory({}))
@@ -145,6 +152,8 @@ async def opened_stand(
         stand.directory.base_urls = {SMALL: [replica.url for replica in stand.replicas], "demo-large": [large]}
         for at in range(gateways):
             parts = parts_of(folder, loaded, stand.directory, url=url, gateway=f"g{at}")
+            assert parts.adapters is not None
+            parts = replace(parts, adapters=replace(parts.adapters, artifacts=artifacts))
             stand.urls.append(await opened.enter_async_context(opened_gateway(parts)))
         yield stand
 
@@ -190,7 +199,7 @@ async def opened_gateway(parts: GatewayParts) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def opened_replica(
-    folder: Path, at: int, artifacts: FolderSettings, *, live: StoredLive | None = None
+    folder: Path, at: int, artifacts: ArtifactStoreSettings, *, live: StoredLive | None = None
 ) -> AsyncIterator[Replica]:
     """A replica of the small card; with `live` it loads first what the registry says."""
     engine, lora = FakeEngine(Script(tokens=2, word="word "), token=TOKEN), FakeLora()

@@ -147,7 +147,7 @@ async def test_of_many_pushes_that_failed_the_last_ones_are_kept(stand: Stand) -
 
 async def test_the_sweep_takes_what_no_row_speaks_of_and_spares_another_stacks(stand: Stand, tmp_path: Path) -> None:
     kept = (await stand.push(1)).json()["digest"]
-    [adapter] = await stand.store.adapters.of("acme")
+    [adapter] = (await stand.store.adapters.everything("acme"))[0]
     artifacts = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "adapter_config.json").write_text("{}")
@@ -184,7 +184,7 @@ async def sweep(stand: Stand, artifacts: ArtifactStore, *, work: Path) -> None:
 
 async def test_files_that_a_row_speaks_of_by_now_are_not_removed(stand: Stand, tmp_path: Path) -> None:
     digest = (await stand.push(1)).json()["digest"]
-    [adapter] = await stand.store.adapters.of("acme")
+    [adapter] = (await stand.store.adapters.everything("acme"))[0]
     artifacts = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
     at = {"adapter": adapter.id, "version": digest[:VERSION_DIGITS]}
     assert not await removed(stand.store.adapters, artifacts, **at)

@@ -81,7 +81,7 @@ async def test_what_is_released_while_housekeeping_looks_is_not_unloaded_again(s
             clock=SystemClock(),
         )
         keeping = Housekeeping(house, judge=lambda: asyncio.sleep(0))
-        [adapter] = await stand.store.adapters.of("acme")
+        [adapter] = (await stand.store.adapters.everything("acme"))[0]
         version = (await stand.store.adapters.versions(adapter.id))[0]
         await replicas.load(SMALL, ref_of(adapter, version))
         await keeping.round()

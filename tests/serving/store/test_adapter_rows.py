@@ -38,7 +38,7 @@ async def test_a_change_that_raises_leaves_nothing_and_the_mark_as_it_was(store:
 
     with pytest.raises(RuntimeError):
         await broken()
-    assert await store.adapters.of("acme") == []
+    assert await store.adapters.everything("acme") == ([], [], [])
     assert await store.adapters.mark() == before
 
 
