@@ -19,6 +19,7 @@ NUMBERS = [
     ("calibrate --router r", "--quality-floor"),
     ("calibrate --router r", "--cost-ceiling"),
     ("calibrate --router r --cost-ceiling 0.5", "--small-price"),
+    ("calibrate --router r --quality-floor 0.9", "--confidence"),
     ("label --demo 3 --out labels.jsonl", "--easy-share"),
 ]
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from models.adapters.names import AdapterRef, ServedAdapter
 from models.errors import NotFound, Unavailable
 from models.types import Attempt, GenerationRequest, Plan, Principal, Route, Tier
 from router.types import Candidate, NoReading, Reading
@@ -38,6 +39,7 @@ class ScriptedSteps:
     told: Reading | NoReading = READING
     session: str | None = "conversation"
     least_tier: Tier | None = None
+    adapter: ServedAdapter | None = None
     asked: list[Any] = field(default_factory=list)
 
     def plan(self, request: GenerationRequest, caller: Principal, **seen: Any) -> Plan:
@@ -67,8 +69,11 @@ class ScriptedSteps:
             raise self.answer_or_error
         return self.answer_or_error
 
+    def find(self, request: GenerationRequest, caller: Principal) -> ServedAdapter | None:
+        return self.adapter
+
     def pipeline(self, *, reads: bool = False) -> Pipeline:
-        return Pipeline(self, self, sessions=self, classifier=self if reads else None)
+        return Pipeline(self, self, sessions=self, adapters=self, classifier=self if reads else None)
 
 
 def record() -> CallRecord:
@@ -91,8 +96,19 @@ async def test_a_request_that_decides_by_itself_is_not_read_and_belongs_to_no_co
 ) -> None:
     steps, kept = ScriptedSteps(), record()
     await steps.pipeline(reads=True).answer(asked, CALLER, record=kept)
-    assert steps.asked == [("plan", asked, CALLER), ("start", PLAN, asked, CALLER)]
+    assert steps.asked == [("plan", asked, CALLER, {"adapter": None}), ("start", PLAN, asked, CALLER)]
     assert kept.session is None
+
+
+async def test_a_name_that_is_an_adapters_is_planned_as_its_version_and_the_record_names_it() -> None:
+    ref = AdapterRef("bot@" + "a" * 20, "adp-1", "a" * 64)
+    bot = ServedAdapter("bot", 7, ref, "demo-small", "canary")
+    attempts = (Attempt("demo-small", "small", bot),)
+    steps, kept = ScriptedSteps(plan_or_error=replace(PLAN, attempts=attempts), adapter=bot), record()
+    asked = replace(REQUEST, model="bot")
+    await steps.pipeline().answer(asked, CALLER, record=kept)
+    assert steps.asked[0] == ("plan", asked, CALLER, {"adapter": bot})
+    assert (kept.requested_model, kept.adapter, kept.adapter_version, kept.cohort) == ("bot", "bot", 7, "canary")
 
 
 async def test_a_prompt_is_read_once_and_the_record_keeps_what_was_said() -> None:
