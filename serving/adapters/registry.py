@@ -118,7 +118,7 @@ class AdapterRegistry:
 
     async def show(self, org: str, name: str) -> Shown:
         """One of them."""
-        return await self._shown(_required(await self._table.find(org, name)))
+        return await self._shown(rules.require_adapter(await self._table.find(org, name)))
 
     async def version(self, org: str, name: str, *, number: int) -> tuple[AdapterRow, VersionRow]:
         """One version."""
@@ -140,7 +140,7 @@ class AdapterRegistry:
     async def set_price(self, actor: Actor, name: str, *, price: Mapping[str, int] | None) -> AdapterRow:
         """What a million tokens of this adapter cost; None: what the base costs."""
         async with self._table.changing() as change:
-            adapter = replace(_required(await change.adapter(actor.org, name)), price=price)
+            adapter = replace(rules.require_adapter(await change.adapter(actor.org, name)), price=price)
             await change.put_adapter(adapter)
             await self._note(change, actor, action="price", subject=name, detail={"price": price})
             return adapter
@@ -150,7 +150,7 @@ class AdapterRegistry:
     ) -> tuple[AdapterRow, VersionRow]:
         """Keep how a version did on a suite: `suite`, `passed`, `count`; the newest of a suite counts."""
         async with self._table.changing() as change:
-            adapter = _required(await change.adapter(actor.org, name))
+            adapter = rules.require_adapter(await change.adapter(actor.org, name))
             row = rules.require_row(await change.version(adapter.id, number), number)
             new = {"passed": score["passed"], "count": score["count"], "at": self._clock.now(), "by": actor.name}
             scores = {**row.facts.get("scores", {}), score["suite"]: new}
@@ -162,7 +162,7 @@ class AdapterRegistry:
     async def delete_version(self, actor: Actor, name: str, *, number: int) -> None:
         """Forget a version and its files. One that replicas hold is refused."""
         async with self._table.changing() as change:
-            adapter = _required(await change.adapter(actor.org, name))
+            adapter = rules.require_adapter(await change.adapter(actor.org, name))
             row = rules.require_row(await change.version(adapter.id, number), number)
             rules.require_unloaded(row)
             await change.drop_version(adapter.id, number)
@@ -175,7 +175,7 @@ class AdapterRegistry:
     async def delete(self, actor: Actor, name: str) -> None:
         """Forget an adapter, its versions and their files. One that replicas hold is refused."""
         async with self._table.changing() as change:
-            adapter = _required(await change.adapter(actor.org, name))
+            adapter = rules.require_adapter(await change.adapter(actor.org, name))
             rows = await change.versions(adapter.id)
             for row in rows:
                 rules.require_unloaded(row)
@@ -352,9 +352,3 @@ async def removed(table: AdapterTable, artifacts: ArtifactStore, *, adapter: str
             return False
         await asyncio.to_thread(artifacts.discard, KIND, adapter, version=version)
         return True
-
-
-def _required(adapter: AdapterRow | None) -> AdapterRow:
-    if adapter is None:
-        raise NotFound("There is no such adapter.", param="name")
-    return adapter

@@ -179,7 +179,7 @@ class Releases:
         """Take an adapter's aliases away and unload its versions when their last calls have ended."""
         now = self._clock.now()
         async with self._table.changing() as change:
-            adapter = _required(await change.adapter(actor.org, name))
+            adapter = rules.require_adapter(await change.adapter(actor.org, name))
             for alias in await change.aliases(adapter.id):
                 await change.drop_alias(alias.org, alias.name)
             for row in await change.versions(adapter.id):
@@ -243,7 +243,7 @@ class Releases:
     async def _claim(self, wish: Wish, flip: Flip) -> Claim:
         actor, number = wish.actor, wish.number
         async with self._table.changing() as change:
-            adapter = _required(await change.adapter(actor.org, wish.name))
+            adapter = rules.require_adapter(await change.adapter(actor.org, wish.name))
             row = rules.require_row(await change.version(adapter.id, number), number)
             rules.require_base(adapter, row, revisions=self._revisions)
             await flip(change, adapter)  # what could not be done afterwards is not begun
@@ -321,7 +321,7 @@ class Releases:
         return ["one that does not reach the database"] * max(0, silent)
 
     async def _require(self, org: str, name: str) -> AdapterRow:
-        return _required(await self._table.find(org, name))
+        return rules.require_adapter(await self._table.find(org, name))
 
     def _public(self, alias: str | None, adapter: AdapterRow) -> str:
         if alias is None:
@@ -359,9 +359,3 @@ def _stopped(failed: Sequence[Outcome]) -> ReleaseStopped:
     return ReleaseStopped(
         f"Replica {first.replica} could not load the version: {problem}.{others} Nothing was changed.", retry_after_s=5
     )
-
-
-def _required(adapter: AdapterRow | None) -> AdapterRow:
-    if adapter is None:
-        raise NotFound("There is no such adapter.", param="name")
-    return adapter

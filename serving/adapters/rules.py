@@ -115,6 +115,13 @@ def way_back(alias: AliasRow | None) -> int:
     return alias.previous
 
 
+def require_adapter(adapter: AdapterRow | None) -> AdapterRow:
+    """The adapter, or that the org has none of this name."""
+    if adapter is None:
+        raise NotFound("There is no such adapter.", param="name")
+    return adapter
+
+
 def require_row(row: VersionRow | None, number: int) -> VersionRow:
     """The version, or that there is none."""
     if row is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from serving.engines.lora import VllmLora
 from serving.engines.one_process import BOUND_CORES, OneProcessEngine
 from serving.engines.parentage import claim_children
 from serving.own_server import OwnServer
-from serving.periodic import Periodic
+from serving.periodic import Periodic, ticks
 
 log = logging.getLogger("ray.serve")
 
@@ -57,12 +56,6 @@ class ReplicaSettings:
     loopback: bool
     keep_alive_s: float = 75.0
     adapters: AdapterPlan | None = None
-
-
-async def _every(seconds: float) -> AsyncIterator[None]:
-    while True:
-        await asyncio.sleep(seconds)
-        yield
 
 
 class EngineReplica(LLMServer):  # type: ignore[misc]
@@ -143,9 +136,9 @@ class EngineReplica(LLMServer):  # type: ignore[misc]
         once.
         """
         client = self.engine._engine_client
-        ticks = _every(WATCH_INTERVAL_S)
+        polls = ticks(WATCH_INTERVAL_S)
         while not client.errored:
-            await anext(ticks)
+            await anext(polls)
         log.error("Engine of card %r died; this replica ends so that a new one can start.", self._replica.card)
         self._door.closing = True
         await asyncio.sleep(LAST_WORDS_S)
