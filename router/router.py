@@ -23,6 +23,11 @@ class Router:
         self._fleet = fleet
         self._default: tuple[Tier, ...] = (default, *(tier for tier in TIERS if tier != default))
 
+    @property
+    def policy(self) -> Policy:
+        """What chooses."""
+        return self._policy
+
     def plan(
         self,
         request: GenerationRequest,

@@ -124,11 +124,11 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         named = classifier_of(settings.router)
         explainer = Explainer(
             router,
-            policy,
             kind=settings.router.kind,
             name="" if named is None else named.name,
             store=store,
             classifier=classifier,
+            adapters=book,
         )
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways

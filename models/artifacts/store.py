@@ -6,7 +6,6 @@ A version is there when its index is: `router/default/0123456789ab.json`, writte
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -180,7 +179,8 @@ class ArtifactStore:
         return artifact if first else self._read(kind, name, version=version)
 
     def _bring(self, artifact: Artifact, folder: Path) -> None:
-        """Fetch beside the folder, then take its place. What a killed fetch left behind goes first."""
+        """Fetch beside the folder, then take its place. What a killed fetch left behind goes first. Nothing is synced:
+        whoever uses a folder has it checked, and what a power cut damaged is fetched again."""
         draft, old = (folder.with_name(f".{folder.name}.{part}") for part in ("part", "old"))
         for left in (draft, old):
             shutil.rmtree(left, ignore_errors=True)
@@ -189,8 +189,6 @@ class ArtifactStore:
             for file in artifact.files:
                 with new_private_file(draft / file) as out:
                     out.writelines(self._stored(artifact, file))
-                    out.flush()
-                    os.fsync(out.fileno())
             if folder.exists():
                 folder.replace(old)
             draft.replace(folder)

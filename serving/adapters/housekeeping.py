@@ -200,7 +200,9 @@ class Housekeeping:
         return wanted
 
     def _may_try(self, told: Mapping[str, Any]) -> bool:
-        """Whether a version that a replica could not load is worth another try."""
+        """Whether a version that a replica could not load is worth another try; one whose files it lost is at once."""
+        if told["state"] == "degraded":
+            return True
         error = told.get("last_error")
         return told["state"] == "failed" and error is not None and self._house.clock.now() - error["at"] > RETRY_S
 

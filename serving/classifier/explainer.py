@@ -15,12 +15,11 @@ import msgspec
 from models.types import GenerationRequest, Plan, Principal
 from router.drift import merged, shifts_of
 from router.plan import is_open
-from router.policies import Policy
 from router.router import Router
 from router.types import NoReading, Reading
 from serving.classifier.client import ClassifierClient, Outcome
 from serving.classifier.status import status
-from serving.pipeline.pipeline import shadow_of
+from serving.pipeline.pipeline import Adapters, shadow_of
 from serving.store.store import Store
 
 NEAREST = 5
@@ -43,27 +42,33 @@ class Explainer:
     def __init__(
         self,
         router: Router,
-        policy: Policy,
         *,
         kind: str,
         name: str,
         store: Store,
         classifier: ClassifierClient | None,
+        adapters: Adapters | None = None,
     ) -> None:
         """`kind`: of the policy; `name`: of its router in the store; `classifier`: where it judges by readings."""
         self._router = router
-        self._policy = policy
         self._kind = kind
         self._name = name
         self._store = store
         self._classifier = classifier
+        self._adapters = adapters
 
     async def explain(self, request: GenerationRequest, caller: Principal) -> dict[str, Any]:
         """The plan, what it came from, and the nearest labelled prompts where the caller may see them.
 
         Raises `NotFound` for a model that the caller cannot use.
         """
-        return await explained(request, caller, router=self._router, policy=self._policy, classifier=self._classifier)
+        return await explained(
+            request,
+            caller,
+            router=self._router,
+            classifier=self._classifier,
+            adapters=self._adapters,
+        )
 
     async def status(self, now: float) -> dict[str, Any]:
         """What is live and how it does; `now` in epoch seconds. Raises `StoreDown`."""
@@ -84,19 +89,21 @@ async def explained(
     caller: Principal,
     *,
     router: Router,
-    policy: Policy,
     classifier: Classifier | None,
+    adapters: Adapters | None = None,
 ) -> dict[str, Any]:
     """The explanation of one request, by the same parts that would serve it."""
     outcome = None
-    if classifier is not None and is_open(request):
+    if not is_open(request):
+        adapter = None if adapters is None else adapters.find(request, caller)
+        return explanation(router.plan(request, caller, adapter=adapter))
+    if classifier is not None:
         outcome = await classifier.look(request.text, nearest=NEAREST if caller.role in SEES_EXAMPLES else 0)
     plan = router.plan(request, caller, reading=None if outcome is None else outcome.reading)
-    parts = policy.explain(request) if is_open(request) else ()
-    return explanation(plan, contributions=[part._asdict() for part in parts], outcome=outcome)
+    return explanation(plan, contributions=[part._asdict() for part in router.policy.explain(request)], outcome=outcome)
 
 
-def explanation(plan: Plan, *, contributions: Sequence[Any], outcome: Outcome | None) -> dict[str, Any]:
+def explanation(plan: Plan, *, contributions: Sequence[Any] = (), outcome: Outcome | None = None) -> dict[str, Any]:
     """As `/v1/router/explain` answers and `penstock router explain --json` prints."""
     reading = outcome.reading if outcome is not None else None
     return {

@@ -105,7 +105,6 @@ def _here(text: str, model: str, *, state: StateDir, profile: str | None) -> dic
 
 async def _explained(text: str, model: str, *, settings: Settings, catalog: Catalog, state: StateDir) -> dict[str, Any]:
     """Run the same policy and plan that the gateway runs, for a caller without limits."""
-    policy = build_policy(settings.router)
     cards = {engine.card: catalog.card(engine.card) for engine in settings.engines}
     request = GenerationRequest(
         id="explain",
@@ -120,8 +119,7 @@ async def _explained(text: str, model: str, *, settings: Settings, catalog: Cata
     return await explained(
         request,
         ANYBODY,
-        router=Router(policy, fleet_of(cards, settings.tiers), default=settings.tiers.default),
-        policy=policy,
+        router=Router(build_policy(settings.router), fleet_of(cards, settings.tiers), default=settings.tiers.default),
         classifier=await _classifier(settings, state),
     )
 

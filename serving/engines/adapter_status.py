@@ -21,8 +21,8 @@ from serving.engines.asgi import AsgiApp, Message, Receive, Scope, Send
 async def standing(shelf: AdapterShelf) -> dict[str, Any]:
     """Every version that is loaded, being loaded, or failed; and the engine's figures, null where it tells none."""
     slots = await _slots(shelf)
-    failures = {failure.ref.engine_name: failure for failure in shelf.failures}
-    rows = {version.ref.engine_name: _loaded(version, slots, failures=failures) for version in shelf.versions}
+    failures = _failures(shelf)
+    rows = {version.ref.engine_name: _loaded(version, shelf, slots=slots) for version in shelf.versions}
     for state, refs in (("loading", shelf.loading), ("failed", [failure.ref for failure in shelf.failures])):
         for ref in refs:
             rows.setdefault(ref.engine_name, {**_named(ref, failures), "state": state})
@@ -94,11 +94,12 @@ def _totals(slots: Slots | None) -> dict[str, Any]:
     }
 
 
-def _loaded(version: Version, slots: Slots | None, *, failures: dict[str, Failure]) -> dict[str, Any]:
+def _loaded(version: Version, shelf: AdapterShelf, *, slots: Slots | None) -> dict[str, Any]:
+    """A version whose files are gone is degraded: its weights are in memory, and its next call fetches it again."""
     places = slots.slots if slots else ()
     return {
-        **_named(version.ref, failures),
-        "state": "ready",
+        **_named(version.ref, _failures(shelf)),
+        "state": "ready" if shelf.ready(version.ref) else "degraded",
         "loaded_at": version.loaded_at,
         "running": version.running,
         "served": version.served,
@@ -106,6 +107,10 @@ def _loaded(version: Version, slots: Slots | None, *, failures: dict[str, Failur
         "in_host_memory": version.number in slots.host if slots else None,
         **msgspec.to_builtins(version.loaded),
     }
+
+
+def _failures(shelf: AdapterShelf) -> dict[str, Failure]:
+    return {failure.ref.engine_name: failure for failure in shelf.failures}
 
 
 def _named(ref: AdapterRef, failures: dict[str, Failure]) -> dict[str, Any]:

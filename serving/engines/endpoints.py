@@ -24,6 +24,8 @@ from serving.engines.breaker import Breaker
 FLOOR_S = 0.001
 NEWEST_WEIGHT = 0.3
 SLACK = 1.25
+ROOM = 8
+"""Calls of adapters that a replica takes whatever the others have: its engine answers so few in one batch."""
 
 log = structlog.get_logger(__name__)
 
@@ -140,12 +142,12 @@ def home(adapter: str, pool: Sequence[Endpoint], *, in_flight: Sequence[int]) ->
     """The replica for calls of an adapter version: the same one for every gateway, with nothing to agree on.
 
     Each version ranks the replicas by a hash (rendezvous hashing, Thaler and Ravishankar 1998), and takes the first one
-    that has at most `SLACK` times its share of the requests (bounded loads, Mirrokni et al. 2018). When a replica comes
-    or goes, only its own versions move.
+    that has less than `ROOM` requests, or no more than `SLACK` times its share (bounded loads, Mirrokni et al. 2018).
+    When a replica comes or goes, only its own versions move.
     """
-    share = SLACK * (sum(in_flight) + 1) / len(pool)
+    limit = max(ROOM, math.ceil(SLACK * (sum(in_flight) + 1) / len(pool)))
     ranked = sorted(zip(pool, in_flight, strict=True), key=lambda one: _weight(adapter, one[0].replica), reverse=True)
-    return next((endpoint for endpoint, running in ranked if running + 1 <= math.ceil(share)), ranked[0][0])
+    return next((endpoint for endpoint, running in ranked if running < limit), ranked[0][0])
 
 
 def _weight(adapter: str, replica: str) -> bytes:

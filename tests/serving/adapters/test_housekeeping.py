@@ -1,6 +1,7 @@
 """What goes on behind releases: no replica holds up a verdict, and nothing that was just released is unloaded."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from models.clock import SystemClock
 from serving.adapters.housekeeping import House, Housekeeping
 from serving.adapters.in_hand import InHand
 from serving.adapters.replicas import open_replicas
+from serving.engines.adapter_status import standing
 from serving.store.adapters import AdapterTable, Snapshot, ref_of
 from serving.store.store import Store
 from tests.serving.adapters.stand import SMALL, TOKEN, Stand, base, opened_stand, until
@@ -114,3 +116,33 @@ async def test_an_adapter_lives_its_whole_life_on_both_databases(tmp_path: Path,
         deleted = await stand.ask("DELETE", "/v1/adapters/bot")
         assert deleted.status_code == 200, deleted.text
         assert [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()] == []
+
+
+async def test_a_version_whose_files_are_gone_is_degraded_until_they_are_fetched_again(tmp_path: Path) -> None:
+    async with opened_stand(tmp_path, gateways=1, replicas=1) as stand:
+        await stand.push(1)
+        await stand.promote(1)
+        replica = stand.replicas[0]
+        (version,) = replica.shelf.versions
+        told = await standing(replica.shelf)
+        assert [one["state"] for one in told["adapters"]] == ["ready"]
+        shutil.rmtree(version.folder)
+        told = await standing(replica.shelf)
+        assert [one["state"] for one in told["adapters"]] == ["degraded"]
+
+        async def mended() -> bool:
+            return [one["state"] for one in (await standing(replica.shelf))["adapters"]] == ["ready"]
+
+        await until(mended)
+        assert (await stand.chat()).status_code == 200
+
+
+async def test_why_a_call_of_an_adapter_goes_where_it_goes_is_told(tmp_path: Path) -> None:
+    async with opened_stand(tmp_path, gateways=1, replicas=1) as stand:
+        await stand.push(1)
+        await stand.promote(1)
+        body = {"model": "bot", "messages": [{"role": "user", "content": "hi"}]}
+        found = (await stand.ask("POST", "/v1/router/explain", key="user", json=body)).json()
+        assert [(one["card"], one["adapter"]["number"]) for one in found["attempts"]] == [(SMALL, 1)]
+        hidden = await stand.ask("POST", "/v1/router/explain", key="rival", json=body)
+        assert (hidden.status_code, hidden.json()["error"]["code"]) == (404, "model_not_found")

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from serving.engines.breaker import Breaker
-from serving.engines.endpoints import Latency, ReplicaPicker, Slot
+from serving.engines.endpoints import ROOM, Latency, ReplicaPicker, Slot, home
 from serving.testing import StaticDirectory
 
 
@@ -79,6 +79,19 @@ def test_a_versions_calls_go_to_one_replica_unless_affinity_is_off(affinity: boo
     fleet = Fleet("abcd", affinity=affinity)
     slots = [fleet.picker.take("small", streamed=True, adapter="bot@1") for _ in range(40)]
     assert len({slot.endpoint.replica for slot in slots if slot is not None}) == (1 if affinity else 4)
+
+
+def test_a_versions_replica_keeps_its_calls_until_it_has_its_room_and_more_than_its_share() -> None:
+    pool = StaticDirectory({"small": list("abcd")}).endpoints("small")
+    own = [endpoint.replica for endpoint in pool].index(home("bot@1", pool, in_flight=[0] * 4).replica)
+
+    def stays(running: int, *, others: int) -> bool:
+        return home("bot@1", pool, in_flight=[running if at == own else others for at in range(4)]) == pool[own]
+
+    assert stays(ROOM - 1, others=0)
+    assert not stays(ROOM, others=0)
+    assert stays(12, others=10)
+    assert not stays(16, others=10)
 
 
 def test_a_replica_already_tried_is_not_taken_again() -> None:
