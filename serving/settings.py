@@ -126,6 +126,22 @@ class AdapterSettings(Frozen):
     org_max_bytes: int = Field(50 * 2**30, ge=1, description="Most bytes of all versions of one org.")
 
 
+class FineTuningSettings(Frozen):
+    """Fine-tuning: what orgs may ask for, and what their trainings may take."""
+
+    trainers: int = Field(1, ge=1, description="Most trainings at once; the others are queued, fairly between orgs.")
+    gpus: float = Field(1, gt=0, description="GPUs of one training, where the stack has any.")
+    threads: int | None = Field(None, ge=1, description="Threads of one training on a CPU; unset: torch's choice.")
+    attempts: int = Field(3, ge=1, description="Lost workers without a new checkpoint between them that end a job.")
+    lost_s: float = Field(20, gt=0, description="A worker that was silent for so long counts as lost.")
+    max_hours: float = Field(24, gt=0, description="Longest training of one job, over all its workers.")
+    usd_per_million_tokens: float = Field(0, ge=0, description="Price of trained tokens.")
+    keep_days: float = Field(7, gt=0, description="How long checkpoints are kept after a job's end.")
+    org_max_jobs: int = Field(100, ge=1, description="Most jobs of one org that have not ended.")
+    max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file for fine-tuning.")
+    org_max_file_bytes: int = Field(20 * 2**30, ge=1, description="Most bytes of all files of one org.")
+
+
 class RaySettings(Frozen):
     """The Ray cluster under the stack."""
 
@@ -159,6 +175,7 @@ class Settings(BaseSettings):
         description="Where published router models and adapters are kept, version by version.",
     )
     adapters: AdapterSettings = Field(default_factory=AdapterSettings)
+    fine_tuning: FineTuningSettings = Field(default_factory=FineTuningSettings)
     ray: RaySettings = Field(default_factory=RaySettings)
 
     @classmethod

@@ -13,7 +13,7 @@ from models.digests import listing_sha256
 from models.errors import ConfigurationError
 from models.problems import first_problem
 
-ArtifactKind = Literal["router", "adapter"]
+ArtifactKind = Literal["router", "adapter", "file", "checkpoint"]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")]
 Fact = Annotated[str, StringConstraints(max_length=500)]

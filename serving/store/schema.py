@@ -227,6 +227,85 @@ LEASES = Table(
     Column("until", Double, nullable=False),
 )
 
+# What clients uploaded; the bytes lie in the artifact store, under the file's id.
+FILES = Table(
+    "files",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("org", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("purpose", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("facts", JSON, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Index("files_by_org", "org", "created_at"),
+)
+
+# `asked`: the request as it came; `order`: what the trainer was told; `wanted`: what its owner asked for meanwhile.
+TUNING_JOBS = Table(
+    "tuning_jobs",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("org", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("status", String, nullable=False),
+    Column("phase", String, nullable=False),
+    Column("state_at", Double, nullable=False),
+    Column("wanted", String),
+    Column("base", String, nullable=False),
+    Column("asked", JSON, nullable=False),
+    Column("order", JSON(none_as_null=True)),
+    Column("training_file", String, nullable=False),
+    Column("validation_file", String),
+    Column("adapter", String, nullable=False),
+    Column("adapter_version", Integer),
+    Column("fine_tuned_model", String),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", JSON(none_as_null=True)),
+    Column("beat_at", Double),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("step", Integer, nullable=False),
+    Column("steps", Integer),
+    Column("trained_tokens", BigInteger),
+    Column("trained_s", Double, nullable=False),
+    Column("error", JSON(none_as_null=True)),
+    Column("report", JSON(none_as_null=True)),
+    Column("result_files", JSON, nullable=False),
+    Index("tuning_jobs_by_org", "org", "created_at"),
+    Index("tuning_jobs_by_status", "status"),
+)
+
+TUNING_EVENTS = Table(
+    "tuning_events",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("job", String, ForeignKey("tuning_jobs.id"), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("level", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("tuning_events_by_job", "job", "id"),
+)
+
+TUNING_CHECKPOINTS = Table(
+    "tuning_checkpoints",
+    METADATA,
+    Column("job", String, ForeignKey("tuning_jobs.id"), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("adapter_version", Integer),
+    PrimaryKeyConstraint("job", "step"),
+)
+
 # The latest metrics text of each gateway process, so that whichever answers a scrape can answer for all.
 GATEWAYS = Table(
     "gateways",

@@ -1,4 +1,5 @@
-"""The store: one SQL database for keys, records, feedback, releases, adapters and what gateways tell each other.
+"""The store: one SQL database for keys, records, feedback, releases, adapters, fine-tuning jobs and what gateways
+tell each other.
 
 Owns opening, migrating and closing. Does not own queries: one repository per file.
 """
@@ -12,6 +13,7 @@ from serving.store.adapters import AdapterTable
 from serving.store.database import PATIENCE_S, Database
 from serving.store.feedback import FeedbackTable
 from serving.store.gateways import GatewayTable
+from serving.store.jobs import JobTable
 from serving.store.keys import KeyTable
 from serving.store.records import RecordTable
 from serving.store.releases import ReleaseTable
@@ -30,6 +32,7 @@ class Store:
         self.releases = ReleaseTable(database)
         self.adapters = AdapterTable(database)
         self.views = ViewTable(database)
+        self.jobs = JobTable(database)
 
     @classmethod
     @asynccontextmanager
