@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 LOCK = .venv/bin/uv pip compile -q --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 	--no-emit-find-links --generate-hashes --overrides overrides.txt --no-emit-package sentence-transformers \
-	--extra engine --extra postgres --extra s3 --extra router --extra train --extra bench --extra test pyproject.toml
+	--extra engine --extra postgres --extra s3 --extra router --extra train --extra guard --extra bench --extra test pyproject.toml
 UNINSTALLED = --no-emit-package torch --no-emit-package torchvision --no-emit-package torchaudio \
 	--no-emit-package torchcodec --no-emit-package triton
 
