@@ -233,9 +233,7 @@ class JobChange:
         await self._connection.execute(delete(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job))
 
 
-async def _found(
-    connection: AsyncConnection, job: str, *, org: str | None = None, held: bool = False
-) -> JobRow | None:
+async def _found(connection: AsyncConnection, job: str, *, org: str | None = None, held: bool = False) -> JobRow | None:
     query = select(TUNING_JOBS).where(TUNING_JOBS.c.id == job)
     if held:
         query = query.with_for_update()

@@ -203,9 +203,9 @@ def resumed(row: JobRow, *, now: float) -> Step:
         return Step(replace(row, wanted=None), "Its owner resumes the job.")
     if row.status not in ("paused", "failed"):
         return Step(row)
-    if row.order is None:
+    if row.order is None and (row.error or {}).get("code") == "invalid_data":
         raise InvalidRequest(
-            f"The job {row.id!r} failed before it could train, and would again: make a new one with other files."
+            f"The files of the job {row.id!r} cannot be used, and would not be now: make a new job with others."
         )
     before = "failed" if row.status == "failed" else "was paused"
     return Step(
@@ -239,6 +239,16 @@ def estimated_finish(row: JobRow, *, now: float) -> float | None:
         return None
     elapsed = row.trained_s or ((row.beat_at or now) - (row.started_at or now))
     return now + elapsed / row.step * max(0, row.steps - row.step)
+
+
+def checkpoint_name(row: JobRow, step: int) -> str:
+    """What the model of a checkpoint is called."""
+    return f"{public_name(row)}:ckpt-step-{step}"
+
+
+def public_name(row: JobRow) -> str:
+    """What the model of a job is called, or will be: `ft:<base>:<org>:<adapter>:<end of the job's id>`."""
+    return row.fine_tuned_model or f"{TUNED}{row.base}:{row.org}:{row.adapter}:{row.id[-ID_TAIL:]}"
 
 
 def cost_usd(row: JobRow, *, usd_per_million_tokens: float) -> float:
