@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from finetune.hyperparameters import Asked
 from finetune.jobs import ENDED, Status, require_step
 from finetune.order import Recipe
+from models.adapters.foundation import BaseModel
 from models.artifacts.artifact import is_name
 from models.errors import InvalidRequest, NotFound
 from serving.store.files import FileRow
@@ -112,7 +114,7 @@ def hyperparameters_of(asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], str
 
 
 def recipe_of(asked: Mapping[str, Any]) -> Recipe:
-    """The recipe that a request means: the one that it names, or else its method's first, with NF4 the quantized one."""
+    """The recipe that a request means: the one that it names, or else its method's; with NF4 the quantized one."""
     method = method_of(asked)
     named = (asked.get("penstock") or {}).get("recipe")
     if named is None:
@@ -124,6 +126,21 @@ def recipe_of(asked: Mapping[str, Any]) -> Recipe:
             param="penstock.recipe",
         )
     return cast(Recipe, named)
+
+
+def require_served(told: Asked, *, base: BaseModel, place: str) -> None:
+    """Refuse now what the base's engine would refuse after the training. `place`: of the hyperparameters."""
+    if told.lora_rank != "auto" and told.lora_rank > base.max_rank:
+        raise InvalidRequest(
+            f"Invalid value for '{place}.lora_rank': engines of {base.id!r} take adapters up to rank {base.max_rank}.",
+            param=f"{place}.lora_rank",
+        )
+    for name in () if told.target_modules == "auto" else told.target_modules:
+        if name not in base.modules:
+            raise InvalidRequest(
+                f"Invalid value for '{place}.target_modules': engines of {base.id!r} adapt {', '.join(base.modules)}.",
+                param=f"{place}.target_modules",
+            )
 
 
 def require_release(ours: Mapping[str, Any]) -> None:
