@@ -60,6 +60,8 @@ from serving.tenancy.keys import KeyAdmin, KeyBook
 from serving.tuning.checked import checked
 from serving.tuning.desk import TuningDesk
 from serving.tuning.files import FileAround, FileDesk
+from serving.tuning.jobs import JobDesk
+from serving.tuning.jobs import Terms as JobTerms
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
@@ -136,6 +138,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
+        tuning = _tuning_desk(parts, store, adapters)
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -145,7 +148,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                     router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock
                 ),
                 adapters=None if adapters is None else adapters.desk,
-                tuning=None if adapters is None else TuningDesk(adapters.files),
+                tuning=tuning,
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
@@ -226,6 +229,13 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
         yield OpenAdapters(book, await opened.enter_async_context(desk), files)
+
+
+def _tuning_desk(parts: GatewayParts, store: Store, adapters: OpenAdapters | None) -> TuningDesk | None:
+    if parts.adapters is None or adapters is None:
+        return None
+    terms = JobTerms(parts.adapters.bases, _model_names(parts), parts.settings.fine_tuning)
+    return TuningDesk(adapters.files, JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock))
 
 
 def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) -> AdapterBook:
