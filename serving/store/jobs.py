@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from finetune.jobs import Phase, Status, Wanted
 from serving.store.database import Database
+from serving.store.files import FileChange
 from serving.store.schema import MARKS, TUNING_CHECKPOINTS, TUNING_EVENTS, TUNING_JOBS
 
 MARK = "tuning"
@@ -146,10 +147,8 @@ class JobTable:
 
     async def uses(self, file: str) -> list[str]:
         """The jobs that have not ended and read this file."""
-        reads = (TUNING_JOBS.c.training_file == file) | (TUNING_JOBS.c.validation_file == file)
-        open_ = TUNING_JOBS.c.finished_at.is_(None)
         async with self._database.transaction("read") as connection:
-            return list(await connection.scalars(select(TUNING_JOBS.c.id).where(reads, open_)))
+            return await _users(connection, file)
 
     async def beat(self, job: str, *, attempt: int, now: float, values: Mapping[str, Any]) -> JobRow | None:
         """The worker of an attempt lives, and how far it is; the job as it is now, None when it is another's."""
@@ -174,15 +173,22 @@ class JobTable:
 
 
 class JobChange:
-    """Reads and writes inside one transaction; nobody else changes a job's status meanwhile."""
+    """Reads and writes inside one transaction; nobody else changes a job's status meanwhile. `files`: files of the same
+    transaction, so that none goes while a job that reads it is made.
+    """
 
     def __init__(self, connection: AsyncConnection, database: Database) -> None:
         self._connection = connection
         self._database = database
+        self.files = FileChange(connection, database)
 
     async def find(self, job: str, *, org: str | None = None) -> JobRow | None:
         """One job."""
         return await _found(self._connection, job, org=org)
+
+    async def uses(self, file: str) -> list[str]:
+        """The jobs that have not ended and read this file."""
+        return await _users(self._connection, file)
 
     async def count(self, org: str, *statuses: Status) -> int:
         """How many jobs of an org are in one of these."""
@@ -216,6 +222,14 @@ async def _found(connection: AsyncConnection, job: str, *, org: str | None = Non
         query = query.where(TUNING_JOBS.c.org == org)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else _job(row)
+
+
+async def _users(connection: AsyncConnection, file: str) -> list[str]:
+    """The gate's files are named in the request alone."""
+    judged = [TUNING_JOBS.c.asked["penstock"][name].as_string() for name in ("golden_file", "regression_file")]
+    reads = or_(*(column == file for column in (TUNING_JOBS.c.training_file, TUNING_JOBS.c.validation_file, *judged)))
+    open_ = TUNING_JOBS.c.finished_at.is_(None)
+    return list(await connection.scalars(select(TUNING_JOBS.c.id).where(reads, open_)))
 
 
 def _job(row: Row[Any]) -> JobRow:
