@@ -109,7 +109,12 @@ class ProcessTrainers:
             with lock.with_suffix(".log").open("ab") as out:
                 # The worker inherits the lock: it is free again when that process has ended, and not before.
                 process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=(held.fileno(),), start_new_session=True
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    pass_fds=(held.fileno(),),
+                    start_new_session=True,
                 )
             held.truncate(0)
             held.write(str(process.pid))

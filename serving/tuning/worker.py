@@ -218,9 +218,7 @@ class Worker:
     async def _beat(self, reports: Reports) -> None:
         """A sign of life, which hears at once what the owner wants, and whose the job is."""
         progress = _progress(reports)
-        row = await self._jobs.beat(
-            self._plan.job, attempt=self._plan.attempt, now=self._clock.now(), values=progress
-        )
+        row = await self._jobs.beat(self._plan.job, attempt=self._plan.attempt, now=self._clock.now(), values=progress)
         if row is None:
             reports.ask("lost")
         elif row.wanted is not None:
@@ -279,8 +277,9 @@ class Worker:
         def ended(job: JobRow) -> JobRow:
             require_step(job.status, status)
             now = self._clock.now()
-            over = {"phase": "waiting"} if status == "paused" else {"phase": "done", "finished_at": now}
-            told = {"status": status, "state_at": now, "wanted": None, "error": error, **over}
+            rests = status == "paused"
+            over = {"phase": "waiting" if rests else "done", "finished_at": None if rests else now}
+            told: dict[str, Any] = {"status": status, "state_at": now, "wanted": None, "error": error, **over}
             return replace(job, **told, **_progress(reports, trained))
 
         await self._change(ended, said=said, level="error" if status == "failed" else "info")
