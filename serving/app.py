@@ -57,6 +57,9 @@ from serving.telemetry.retention import Retention
 from serving.telemetry.spool import Spool
 from serving.tenancy.concurrency import KeyConcurrency
 from serving.tenancy.keys import KeyAdmin, KeyBook
+from serving.tuning.desk import TuningDesk
+from serving.tuning.jobs import JobDesk
+from serving.tuning.jobs import Terms as JobTerms
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
@@ -133,6 +136,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
+        tuning = None if parts.adapters is None else TuningDesk(jobs=_jobs(parts, store, parts.adapters))
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -142,6 +146,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                     router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock
                 ),
                 adapters=None if adapters is None else adapters.desk,
+                tuning=tuning,
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
@@ -220,6 +225,11 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
         yield OpenAdapters(book, await opened.enter_async_context(desk))
+
+
+def _jobs(parts: GatewayParts, store: Store, plan: AdapterParts) -> JobDesk:
+    terms = JobTerms(plan.bases, _model_names(parts), parts.settings.fine_tuning)
+    return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 
 
 def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) -> AdapterBook:

@@ -301,6 +301,10 @@ class Releases:
             warm_until = now + self._terms.warm_s
             await change.put_version(rules.stepped(row, "draining", now=now, warm_until=warm_until))
 
+    async def followed(self, mark: int) -> list[str]:
+        """Wait until every gateway that lives works by this mark of the registry; the ones that do not."""
+        return await self._confirmed(mark)
+
     async def _confirmed(self, mark: int) -> list[str]:
         """Return when every gateway that lives works by this mark; the ones that do not, when that takes too long."""
         behind: list[str] = []

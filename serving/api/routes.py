@@ -21,6 +21,8 @@ from serving.api.deps import ApiDependencies
 from serving.api.edge import Edge
 from serving.api.errors import MethodNotAllowed
 from serving.api.feedback import Feedback
+from serving.api.fine_tuning import FineTuningRoutes
+from serving.api.fine_tuning import table as tuning_table
 from serving.api.gate import Gate
 from serving.api.generation import Generation
 from serving.api.listings import Listings
@@ -48,6 +50,7 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
     listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps, bodies)
     router = RouterRoutes(deps, bodies)
     adapters = adapter_table(AdapterRoutes(deps, bodies))
+    tuning = tuning_table(FineTuningRoutes(deps, bodies))
     return [
         Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http), bodies=bodies), methods=["POST"]),
         Route("/v1/completions", Generation(deps, CompletionReader(deps.http), bodies=bodies), methods=["POST"]),
@@ -56,7 +59,7 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
         Route("/v1/feedback", Feedback(deps, bodies).give, methods=["POST"]),
         Route("/v1/router/explain", router.explain, methods=["POST"]),
         Route("/v1/router/status", router.status, methods=["GET"]),
-        *(Route(path, endpoint, methods=[method]) for method, path, endpoint in adapters),
+        *(Route(path, endpoint, methods=[method]) for method, path, endpoint in (*adapters, *tuning)),
         Route("/health", operations.health, methods=["GET"]),
         Route("/ready", operations.ready, methods=["GET"]),
         Route("/metrics", operations.metrics, methods=["GET"]),
