@@ -70,9 +70,7 @@ class Coordinator:
         self._yard = yard
         self._move = Moves(yard.jobs, clock=yard.clock)
         gpu = yard.resources.gpus > 0
-        self._watch = Watch(
-            yard.jobs, yard.trainers, self._move, settings=yard.settings, gpu=gpu, clock=yard.clock
-        )
+        self._watch = Watch(yard.jobs, yard.trainers, self._move, settings=yard.settings, gpu=gpu, clock=yard.clock)
         self._checkpoints = Checkpoints(yard.jobs, yard.artifacts, clock=yard.clock)
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, _Trouble] = {}
@@ -201,7 +199,7 @@ class Coordinator:
     async def _drop(self, jobs: Iterable[str]) -> None:
         """End the tasks of these jobs."""
         for job in list(jobs):
-            task = self._finishing.pop(job)  if job in self._finishing else None
+            task = self._finishing.pop(job) if job in self._finishing else None
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):

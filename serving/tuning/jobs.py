@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from finetune.jobs import ENDED, STEPS
 from models.adapters.foundation import BaseModel
 from models.clock import Clock
-from models.errors import InvalidRequest, NotFound
+from models.errors import NotFound
 from models.types import Principal
 from serving.settings import FineTuningSettings
 from serving.store.adapters import AdapterTable

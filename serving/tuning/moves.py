@@ -46,8 +46,8 @@ class Moves:
     async def obeyed(self, seen: JobRow) -> JobRow | None:
         """The job as its owner wants it: cancelled or paused."""
         if seen.wanted == "cancel":
-            over = {"status": "cancelled", "phase": "done", "finished_at": self._clock.now(), "wanted": None}
-            return await self(seen, said="The job is cancelled.", **over)
+            over: dict[str, Any] = {"status": "cancelled", "phase": "done", "finished_at": self._clock.now()}
+            return await self(seen, said="The job is cancelled.", wanted=None, **over)
         said = f"The job is paused after step {seen.step}."
         return await self(seen, said=said, status="paused", phase="waiting", wanted=None)
 

@@ -116,7 +116,7 @@ class Reports:
         self.reached = reached
         self._stop = "cap"
 
-    def _add(self, message: str, *, level: str, type: str, data: Mapping[str, Any]) -> None:  # noqa: A002
+    def _add(self, message: str, *, level: str, type: str, data: Mapping[str, Any]) -> None:
         row = EventRow(self._job.id, self._clock.now(), message, level=level, type=type, data=data)
         with self._lock:
             self._waiting.append(row)

@@ -22,7 +22,7 @@ OBEY_S = 20.0
 """After so long a worker that does not do what its job's owner wants is ended."""
 
 START_S = 180.0
-"""After so long a worker that has its resources and was never heard counts as lost: its process has libraries to load."""
+"""After so long a worker that has its resources and was never heard counts as lost: its process loads libraries."""
 
 WAIT_S = 3.0
 """After so long a job says that it waits for room."""
@@ -45,7 +45,14 @@ class Watch:
     """The workers of jobs in training."""
 
     def __init__(
-        self, table: JobTable, trainers: Trainers, moves: Moves, *, settings: FineTuningSettings, gpu: bool, clock: Clock
+        self,
+        table: JobTable,
+        trainers: Trainers,
+        moves: Moves,
+        *,
+        settings: FineTuningSettings,
+        gpu: bool,
+        clock: Clock,
     ) -> None:
         self._table = table
         self._trainers = trainers
