@@ -1,4 +1,4 @@
-"""A golden set out of a training file, where a job names none. Pure: the same lines are held out wherever they stand."""
+"""A golden set out of a training file, where a job names none. Pure: which lines does not hang on order."""
 
 from __future__ import annotations
 
