@@ -1,0 +1,1 @@
+"""Examples: what a training file holds, how it is checked, encoded and made."""
