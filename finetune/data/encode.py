@@ -42,7 +42,7 @@ class EncodedPair:
 class Encoder:
     """Encodes for one model, as its server does: the same template, the same tokens."""
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, tokens: SpecialTokens) -> None:
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate | None, *, tokens: SpecialTokens) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -63,7 +63,7 @@ class Encoder:
                 "The model's 'tokenizer.json' cannot be read: pull the model again.", detail=str(error)[:200]
             ) from error
         tokens = SpecialTokens.of(folder)
-        return cls(tokenizer, ChatTemplate.of(folder, tokens), tokens)
+        return cls(tokenizer, ChatTemplate.of(folder, tokens), tokens=tokens)
 
     def encode(self, example: Chat | Completion) -> Encoded:
         """Its tokens. `TemplateRefused` when the template has no place for it, or does not tell what is learned."""
