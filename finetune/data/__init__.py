@@ -1,1 +1,1 @@
-"""Examples: what a training file holds, how it is checked, encoded and made."""
+"""Training data: what a line may hold, what a file must be, and what a model is taught by it."""
