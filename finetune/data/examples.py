@@ -17,6 +17,7 @@ from models.strict_json import parse_object
 Format = Literal["chat", "completion", "preference"]
 Message: TypeAlias = Mapping[str, Any]
 
+BOM = b"\xef\xbb\xbf"
 MAX_DEPTH = 64
 
 __all__ = ["MAX_MESSAGES", "Chat", "Completion", "Example", "Format", "InvalidLine", "Preference", "parse_line"]
@@ -25,7 +26,7 @@ __all__ = ["MAX_MESSAGES", "Chat", "Completion", "Example", "Format", "InvalidLi
 class InvalidLine(InvalidRequest):
     """A line that is no example. `public` begins with `line 7: `; `field`: the path of what is wrong in it."""
 
-    def __init__(self, number: int, problem: str, field: str | None = None) -> None:
+    def __init__(self, number: int, problem: str, *, field: str | None = None) -> None:
         super().__init__(f"line {number}: {problem}", param="file")
         self.number = number
         self.problem = problem
@@ -71,15 +72,27 @@ def format_of(example: Example) -> Format:
     return _FORMATS[type(example)]
 
 
+def turns_of(example: Example) -> tuple[Message, ...]:
+    """Every message of an example, that of both answers where there are two; a completion has none."""
+    if isinstance(example, Completion):
+        return ()
+    answers = (*example.preferred, *example.rejected) if isinstance(example, Preference) else ()
+    return (*example.messages, *answers)
+
+
 def parse_line(raw: bytes, number: int) -> Example:
-    """The example on a line, which is counted from 1; raises `InvalidLine`. The line's end may be there or not."""
+    """The example on a line, which is counted from 1; raises `InvalidLine`.
+
+    The line's end may be there or not, and before line 1 a byte order mark.
+    """
+    raw = raw.removeprefix(BOM) if number == 1 else raw
     try:
         fields = parse_object(raw.rstrip(b"\r\n"), MAX_DEPTH, whole="it")
         return _example(fields)
     except Problem as problem:
-        raise InvalidLine(number, problem.sentence, problem.path) from None
+        raise InvalidLine(number, problem.sentence, field=problem.path) from None
     except InvalidRequest as error:
-        raise InvalidLine(number, error.public, error.param) from None
+        raise InvalidLine(number, error.public, field=error.param) from None
 
 
 def _example(fields: dict[str, Any]) -> Example:

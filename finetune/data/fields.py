@@ -80,7 +80,7 @@ def _check_message(message: Any, path: str, *, weights: bool) -> None:
     role = fields.get("role")
     if not isinstance(role, str) or role not in _KEYS:
         raise Problem(f"{path}.role", f"must be one of {', '.join(ROLES)}")
-    _only(fields, path, _KEYS[role] if weights else _KEYS[role] - {"weight"})
+    _only(fields, path, known=_KEYS[role] if weights else _KEYS[role] - {"weight"})
     if fields.get("name") is not None:
         _name(fields["name"], f"{path}.name")
     if role == "assistant":
@@ -113,7 +113,7 @@ def _check_content(value: Any, path: str) -> None:
         fields = _object(part, f"{path}[{index}]")
         if fields.get("type") != "text":
             raise Problem(f"{path}[{index}].type", "must be text: nothing else is trained")
-        _only(fields, f"{path}[{index}]", {"type", "text"})
+        _only(fields, f"{path}[{index}]", known={"type", "text"})
         text_of(fields.get("text"), f"{path}[{index}].text")
 
 
@@ -125,12 +125,12 @@ def _check_calls(value: Any, path: str) -> None:
 
 
 def _check_call(call: Mapping[str, Any], path: str) -> None:
-    _only(call, path, {"id", "type", "function"})
+    _only(call, path, known={"id", "type", "function"})
     text_of(call.get("id"), f"{path}.id")
     if call.get("type") != "function":
         raise Problem(f"{path}.type", "must be function")
     function = _object(call.get("function"), f"{path}.function")
-    _only(function, f"{path}.function", {"name", "arguments"})
+    _only(function, f"{path}.function", known={"name", "arguments"})
     _name(function.get("name"), f"{path}.function.name")
     arguments = text_of(function.get("arguments"), f"{path}.function.arguments")
     try:
@@ -141,11 +141,11 @@ def _check_call(call: Mapping[str, Any], path: str) -> None:
 
 def _tool_name(tool: Any, path: str) -> str:
     fields = _object(tool, path)
-    _only(fields, path, {"type", "function"})
+    _only(fields, path, known={"type", "function"})
     if fields.get("type") != "function":
         raise Problem(f"{path}.type", "must be function")
     function = _object(fields.get("function"), f"{path}.function")
-    _only(function, f"{path}.function", {"name", "description", "parameters", "strict"})
+    _only(function, f"{path}.function", known={"name", "description", "parameters", "strict"})
     if function.get("description") is not None:
         text_of(function["description"], f"{path}.function.description")
     if function.get("parameters") is not None:
@@ -166,7 +166,7 @@ def _object(value: Any, path: str) -> Mapping[str, Any]:
     return value
 
 
-def _only(fields: Mapping[str, Any], path: str, known: Iterable[str]) -> None:
+def _only(fields: Mapping[str, Any], path: str, *, known: Iterable[str]) -> None:
     """Unknown fields are counted, not named: their names are the file's text."""
     allowed = set(known)
     if unknown := fields.keys() - allowed:
