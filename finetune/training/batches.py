@@ -3,7 +3,7 @@
 TRL's own padding-free collator lays a whole batch into one row and hands out lengths for flash attention; on a CPU,
 and wherever attention is sdpa, one long row costs the square of its width, so rows are bounded here. There is no
 attention mask on purpose: positions that begin anew are what makes transformers build a block-diagonal mask
-(`find_packed_sequence_indices` in `transformers.masking_utils`), and with a mask it would not.
+(`find_packed_sequence_indices` in `transformers.masking_utils`). With a mask, or with a cache, it would not.
 """
 
 from __future__ import annotations
