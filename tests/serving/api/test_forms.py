@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.types import Message, Receive
 
 from models.errors import InvalidRequest, PenstockError
@@ -160,3 +162,25 @@ async def test_a_form_that_is_not_closed_came_only_in_part(tmp_path: Path, body:
 async def test_only_plain_forms_are_taken(tmp_path: Path) -> None:
     error = await refused(tmp_path, b"{}", kind=b"application/json")
     assert error.code == "unsupported_media_type"
+
+
+GOOD = PURPOSE + part() + CLOSE
+pieces = st.sampled_from([b"\r\n", b"--", b"--x-boundary", b"--x-boundary--", b"\0", b'"', b":", b";", b'name="file"'])
+changes = st.lists(st.tuples(st.integers(0, len(GOOD)), st.integers(0, 9), pieces | st.binary(max_size=4)), max_size=4)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=changes, at_once=st.integers(1, 80))
+async def test_whatever_comes_is_read_as_a_form_or_refused_as_none(
+    tmp_path: Path, changes: list[tuple[int, int, bytes]], at_once: int
+) -> None:
+    body = GOOD
+    for at, removed, put in changes:
+        body = body[:at] + put + body[at + removed :]
+    found: Form | str | None = None
+    try:
+        found, _ = await read(tmp_path, body, at_once=at_once)
+    except InvalidRequest as error:
+        found = error.code
+    codes = ("invalid_value", "unknown_parameter", "missing_required_parameter", "upload_incomplete")
+    assert found in codes or (isinstance(found, Form) and found.file.size > 0)
