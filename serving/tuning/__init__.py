@@ -1,1 +1,1 @@
-"""Fine-tuning as the gateway sees it: files, jobs, and who moves them."""
+"""Fine-tuning on a stack: who moves a job from its files to a served adapter. Imports nothing."""

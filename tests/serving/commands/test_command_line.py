@@ -40,6 +40,7 @@ def test_help_lists_every_command(penstock: Run) -> None:
         "router",
         "adapters",
         "files",
+        "data",
     ):
         assert f"│ {name} " in text
 
