@@ -1,6 +1,7 @@
 """/v1/fine_tuning/jobs against a whole gateway: what is refused, what is another org's, and what two wishes at once do."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -123,8 +124,11 @@ async def test_a_name_on_another_base_is_taken_by_an_adapter_and_by_a_job(stand:
 
 async def test_an_org_has_no_more_open_jobs_than_it_may(stand: Stand) -> None:
     first = await created(stand)
-    for _ in range(99):
-        await created(stand)
+    row = await stand.store.jobs.find(first)
+    assert row is not None
+    async with stand.store.jobs.changing() as change:
+        for at in range(99):
+            await change.put(replace(row, id=f"ftjob-{at:024x}", adapter=f"a{at}"))
     assert_error(await create(stand), 400, "invalid_value")
     await stand.ask("POST", f"{JOBS}/{first}/cancel")
     await created(stand)
