@@ -25,7 +25,8 @@ Method = Literal["supervised", "dpo"]
 SUFFIX_MOST = 63
 ID_TAIL = 6
 TUNED = "ft:"
-PURPOSE = "fine-tune"
+TRAINING = ("fine-tune",)
+JUDGING = ("evals", "fine-tune")
 FORMATS: Mapping[str, tuple[str, ...]] = {"supervised": ("chat", "completion"), "dpo": ("preference",)}
 RECIPES: Mapping[str, tuple[Recipe, ...]] = {"supervised": ("lora_sft", "qlora_sft"), "dpo": ("dpo",)}
 
@@ -151,13 +152,13 @@ def require_release(ours: Mapping[str, Any]) -> None:
         )
 
 
-def require_file(row: FileRow | None, *, param: str, now: float) -> FileRow:
-    """A file of the org that is there, for fine-tuning."""
+def require_file(row: FileRow | None, *, param: str, now: float, purposes: Sequence[str] = TRAINING) -> FileRow:
+    """A file of the org that is there, and was checked for such a purpose."""
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         raise NotFound("There is no such file.", param=param)
-    if row.purpose != PURPOSE:
+    if row.purpose not in purposes:
         raise InvalidRequest(
-            f"The file {row.id!r} is for {row.purpose!r}: upload it with the purpose {PURPOSE!r}.", param=param
+            f"The file {row.id!r} is for {row.purpose!r}: upload it with the purpose {purposes[0]!r}.", param=param
         )
     return row
 

@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/jobs against a whole gateway: what is refused, what is another org's, and what two wishes at once do."""
+"""/v1/fine_tuning/jobs against a whole gateway: what is refused, what is another org's, and two wishes at once."""
 
 import asyncio
 from dataclasses import replace
@@ -29,7 +29,7 @@ async def test_a_new_job_waits_for_its_files_and_tells_so(stand: Stand) -> None:
     told = (await create(stand, suffix="support", metadata={"team": "a"}, seed=7)).json()
     assert (told["status"], told["model"], told["seed"], told["suffix"]) == ("validating_files", SMALL, 7, "support")
     assert (told["error"], told["fine_tuned_model"], told["integrations"]) == (None, None, [])
-    assert told["hyperparameters"] == {name: "auto" for name in told["hyperparameters"]}
+    assert told["hyperparameters"] == dict.fromkeys(told["hyperparameters"], "auto")
     assert told["penstock"]["adapter"] == "support"
     events = (await stand.ask("GET", f"{JOBS}/{told['id']}/events")).json()["data"]
     assert [event["message"] for event in events] == ["The job is created; its files are checked next."]
