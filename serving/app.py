@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 
 import aiohttp
+import structlog
 from starlette.types import ASGIApp
 
 from models.adapters.foundation import BaseModel
@@ -62,6 +63,8 @@ from serving.tuning.desk import TuningDesk
 from serving.tuning.files import FileAround, FileDesk
 from serving.tuning.jobs import JobDesk
 from serving.tuning.jobs import Terms as JobTerms
+from serving.tuning.open import Ground, TuningParts, open_tuning
+from serving.tuning.verdict import LenientJudge
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
@@ -95,6 +98,7 @@ class GatewayParts:
     store_url: str
     spool: str
     adapters: AdapterParts | None = None
+    tuning: TuningParts | None = None
     replica: str = "gateway"
     gateways: Callable[[], int] = lambda: 1
     clock: Clock = field(default_factory=SystemClock)
@@ -139,6 +143,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
         tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
+        await opened.enter_async_context(_tuning(parts, store, adapters))
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -170,6 +175,7 @@ class OpenAdapters:
     desk: AdapterDesk
     files: FileDesk
     jobs: JobDesk
+    artifacts: ArtifactStore
 
 
 @asynccontextmanager
@@ -229,7 +235,34 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan))
+        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan), artifacts)
+
+
+@asynccontextmanager
+async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None) -> AsyncIterator[None]:
+    """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
+    if parts.tuning is None or parts.adapters is None or adapters is None:
+        structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
+        yield
+        return
+    plan, desk = parts.adapters, adapters.desk
+    ground = Ground(
+        store,
+        parts.store_url,
+        adapters.artifacts,
+        plan.artifacts,
+        home=plan.artifacts_home,
+        fetched=plan.fetched,
+        bases=plan.bases,
+        registry=desk.registry,
+        releases=desk.releases,
+        settings=parts.settings.fine_tuning,
+        gateway=parts.replica,
+        clock=parts.clock,
+        crash_at=plan.crash_at,
+    )
+    async with open_tuning(parts.tuning, ground, judge=LenientJudge()):
+        yield
 
 
 def _jobs(parts: GatewayParts, store: Store, plan: AdapterParts) -> JobDesk:

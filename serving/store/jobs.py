@@ -149,10 +149,18 @@ class JobTable:
 
     async def checkpoints(self, job: str) -> list[CheckpointRow]:
         """Complete checkpoints, newest first."""
-        query = select(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job)
         async with self._database.transaction("read") as connection:
-            rows = await connection.execute(query.order_by(TUNING_CHECKPOINTS.c.step.desc()))
-            return [CheckpointRow(**dict(row._mapping)) for row in rows]
+            return await _checkpoints(connection, job)
+
+    async def kept(self) -> dict[str, set[str]]:
+        """Every job there is, and the digests of its checkpoints."""
+        both = TUNING_JOBS.outerjoin(TUNING_CHECKPOINTS, TUNING_CHECKPOINTS.c.job == TUNING_JOBS.c.id)
+        query = select(TUNING_JOBS.c.id, TUNING_CHECKPOINTS.c.digest).select_from(both)
+        found: dict[str, set[str]] = {}
+        async with self._database.transaction("read") as connection:
+            for job, digest in await connection.execute(query):
+                found.setdefault(job, set()).update(() if digest is None else (digest,))
+        return found
 
     async def uses(self, file: str) -> list[str]:
         """The jobs that have not ended and read this file."""
@@ -228,9 +236,16 @@ class JobChange:
         statement = self._database.insert(TUNING_CHECKPOINTS).values(values)
         await self._connection.execute(statement.on_conflict_do_update(index_elements=["job", "step"], set_=values))
 
-    async def drop_checkpoints(self, job: str) -> None:
-        """Forget a job's checkpoints."""
-        await self._connection.execute(delete(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job))
+    async def checkpoints(self, job: str) -> list[CheckpointRow]:
+        """Complete checkpoints, newest first."""
+        return await _checkpoints(self._connection, job)
+
+    async def drop_checkpoints(self, job: str, steps: Sequence[int] | None = None) -> None:
+        """Forget a job's checkpoints; with `steps`, those alone."""
+        query = delete(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job)
+        if steps is not None:
+            query = query.where(TUNING_CHECKPOINTS.c.step.in_(steps))
+        await self._connection.execute(query)
 
 
 async def _found(connection: AsyncConnection, job: str, *, org: str | None = None, held: bool = False) -> JobRow | None:
@@ -249,6 +264,12 @@ async def _users(connection: AsyncConnection, file: str) -> list[str]:
     reads = or_(*(column == file for column in (TUNING_JOBS.c.training_file, TUNING_JOBS.c.validation_file, *judged)))
     open_ = TUNING_JOBS.c.finished_at.is_(None)
     return list(await connection.scalars(select(TUNING_JOBS.c.id).where(reads, open_)))
+
+
+async def _checkpoints(connection: AsyncConnection, job: str) -> list[CheckpointRow]:
+    query = select(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job)
+    rows = await connection.execute(query.order_by(TUNING_CHECKPOINTS.c.step.desc()))
+    return [CheckpointRow(**dict(row._mapping)) for row in rows]
 
 
 def _job(row: Row[Any]) -> JobRow:
