@@ -143,7 +143,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
-        tuning = _tuning_desk(parts, store, adapters)
+        tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
         await opened.enter_async_context(_tuning(parts, store, adapters))
         yield build_api(
             ApiDependencies(
@@ -170,11 +170,12 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
 
 @dataclass(frozen=True, slots=True)
 class OpenAdapters:
-    """The faces of adapters in a gateway: for calls, for those who release, and for what they are trained on."""
+    """The faces of adapters in a gateway: for calls, for those who release, and for those who train them."""
 
     book: AdapterBook
     desk: AdapterDesk
     files: FileDesk
+    jobs: JobDesk
     artifacts: ArtifactStore
 
 
@@ -235,7 +236,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(book, await opened.enter_async_context(desk), files, artifacts)
+        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan), artifacts)
 
 
 @asynccontextmanager
@@ -265,11 +266,9 @@ async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | No
         yield
 
 
-def _tuning_desk(parts: GatewayParts, store: Store, adapters: OpenAdapters | None) -> TuningDesk | None:
-    if parts.adapters is None or adapters is None:
-        return None
-    terms = JobTerms(parts.adapters.bases, _model_names(parts), parts.settings.fine_tuning)
-    return TuningDesk(adapters.files, JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock))
+def _jobs(parts: GatewayParts, store: Store, plan: AdapterParts) -> JobDesk:
+    terms = JobTerms(plan.bases, _model_names(parts), parts.settings.fine_tuning)
+    return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 
 
 def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) -> AdapterBook:

@@ -168,7 +168,8 @@ class JobDesk:
         for name in ("golden_file", "regression_file"):
             if ours.get(name) is not None:
                 found = await change.files.find(ours[name], org=row.org)
-                rules.require_file(found, param=f"penstock.{name}", now=self._clock.now())
+                param = f"penstock.{name}"
+                rules.require_file(found, param=param, now=self._clock.now(), purposes=rules.JUDGING)
 
     async def _wished(self, org: str, job: str, wish: Wish) -> Seen:
         async with self._table.changing() as change:

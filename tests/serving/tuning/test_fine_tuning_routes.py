@@ -1,6 +1,7 @@
-"""/v1/fine_tuning/jobs against a whole gateway: what is refused, what is another org's, and what two wishes at once do."""
+"""/v1/fine_tuning/jobs against a whole gateway: what is refused, what is another org's, and two wishes at once."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -28,7 +29,7 @@ async def test_a_new_job_waits_for_its_files_and_tells_so(desk: Stand) -> None:
     told = (await create(desk, suffix="support", metadata={"team": "a"}, seed=7)).json()
     assert (told["status"], told["model"], told["seed"], told["suffix"]) == ("validating_files", SMALL, 7, "support")
     assert (told["error"], told["fine_tuned_model"], told["integrations"]) == (None, None, [])
-    assert told["hyperparameters"] == {name: "auto" for name in told["hyperparameters"]}
+    assert told["hyperparameters"] == dict.fromkeys(told["hyperparameters"], "auto")
     assert told["penstock"]["adapter"] == "support"
     events = (await desk.ask("GET", f"{JOBS}/{told['id']}/events")).json()["data"]
     assert [event["message"] for event in events] == ["The job is created; its files are checked next."]
@@ -74,6 +75,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"penstock": {"max_cost_usd": 0}}, "invalid_value", "penstock.max_cost_usd"),
     ({"penstock": {"max_hours": -1}}, "invalid_value", "penstock.max_hours"),
     ({"penstock": {"gate": 1}}, "invalid_value", "penstock.gate"),
+    ({"penstock": {"gate": {"margin": "0.1"}}}, "invalid_value", "penstock.gate.margin"),
+    ({"penstock": {"gate": {"margin": 2}}}, "invalid_value", "penstock.gate.margin"),
+    ({"penstock": {"gate": {"mercy": 1}}}, "unknown_parameter", "penstock.gate.mercy"),
     ({"hyperparameters": {"n_epochs": 10**9}}, "invalid_value", "hyperparameters.n_epochs"),
     ({"hyperparameters": {"learning_rate": -1}}, "invalid_value", "hyperparameters.learning_rate"),
     ({"hyperparameters": {"batch_size": 0}}, "invalid_value", "hyperparameters.batch_size"),
@@ -123,8 +127,11 @@ async def test_a_name_on_another_base_is_taken_by_an_adapter_and_by_a_job(desk: 
 
 async def test_an_org_has_no_more_open_jobs_than_it_may(desk: Stand) -> None:
     first = await created(desk)
-    for _ in range(99):
-        await created(desk)
+    row = await desk.store.jobs.find(first)
+    assert row is not None
+    async with desk.store.jobs.changing() as change:
+        for at in range(99):
+            await change.put(replace(row, id=f"ftjob-{at:024x}", adapter=f"a{at}"))
     assert_error(await create(desk), 400, "invalid_value")
     await desk.ask("POST", f"{JOBS}/{first}/cancel")
     await created(desk)
