@@ -330,7 +330,7 @@ class Releases:
     def _public(self, alias: str | None, adapter: AdapterRow) -> str:
         if alias is None:
             return adapter.name
-        return rules.require_free_name(alias, taken=self._terms.model_names, param="alias")
+        return rules.require_free_alias(alias, taken=self._terms.model_names, param="alias")
 
     async def _note(
         self, change: AdapterChange, actor: Actor, *, action: str, subject: str, detail: Mapping[str, Any]

@@ -5,6 +5,7 @@ Pure: every function takes rows and gives rows, or raises. Does not write (`regi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ from models.errors import InvalidRequest, NotFound
 from serving.store.adapters import AdapterRow, AliasRow, VersionRow
 
 WHOLE = 100.0
+TUNED_NAME = re.compile(r"ft(:[^:\s]{1,128}){4}")
+"""`ft:<base>:<org>:<adapter>:<job>`: no model of a stack is called so."""
 
 
 def require_free_name(name: Any, *, taken: Iterable[str], param: str) -> str:
@@ -29,6 +32,13 @@ def require_free_name(name: Any, *, taken: Iterable[str], param: str) -> str:
     if name in taken:
         raise InvalidRequest("A model of this stack has this name already.", code="already_exists", param=param)
     return name
+
+
+def require_free_alias(name: Any, *, taken: Iterable[str], param: str) -> str:
+    """A name that an alias may have: such as an adapter may have, or that of a fine-tuned model."""
+    if isinstance(name, str) and TUNED_NAME.fullmatch(name):
+        return name
+    return require_free_name(name, taken=taken, param=param)
 
 
 def stepped(row: VersionRow, state: VersionState, *, now: float, **values: Any) -> VersionRow:
