@@ -1,8 +1,8 @@
 """A job from its row to a served adapter, and every way in which its worker may be lost, stopped or too many."""
 
-import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,7 +104,7 @@ async def test_a_job_is_cancelled_while_it_trains_and_nothing_is_published(tmp_p
         row = await yard.until(ended, within_s=30)
         assert (row.status, row.fine_tuned_model, row.adapter_version, row.wanted) == ("cancelled", None, None, None)
         assert yard.artifacts.names("adapter") == []
-        assert await yard.trainers.alive(row.id, row.attempt) == "gone"
+        assert await yard.gone(row)
 
 
 async def test_a_worker_that_hears_nothing_is_ended_when_its_job_is_cancelled(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ async def test_a_worker_that_hears_nothing_is_ended_when_its_job_is_cancelled(tm
         await yard.want("cancel")
         row = await yard.until(ended, within_s=30)
         assert row.status == "cancelled"
-        assert await yard.trainers.alive(row.id, row.attempt) == "gone"
+        assert await yard.gone(row)
         assert yard.artifacts.names("adapter") == []
 
 
@@ -173,10 +173,6 @@ async def test_a_worker_whose_job_is_anothers_ends_without_a_word(tmp_path: Path
         async with yard.jobs.changing() as change:
             found = await change.find(row.id)
             assert found is not None
-            from dataclasses import replace
-
             await change.put(replace(found, status="paused", phase="waiting"))
-        async with asyncio.timeout(20):
-            while await yard.trainers.alive(row.id, row.attempt) != "gone":
-                await asyncio.sleep(0.1)
+        assert await yard.gone(row)
         assert (await yard.row()).status == "paused"

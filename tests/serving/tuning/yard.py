@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -86,6 +85,15 @@ class Yard:
             found.setdefault(row.data["step"], []).append(row.data["train_loss"])
         return found
 
+    async def gone(self, row: JobRow, *, within_s: float = 20) -> bool:
+        """Whether the worker of this attempt ends."""
+
+        async def is_gone() -> bool:
+            return await self.trainers.alive(row.id, row.attempt) == "gone"
+
+        await until(is_gone, within_s=within_s)
+        return True
+
     async def checkpoints(self, name: str = "ftjob-1") -> list[CheckpointRow]:
         return await self.jobs.checkpoints(name)
 
@@ -120,7 +128,7 @@ def publish_lines(artifacts: ArtifactStore, folder: Path, file: str, lines: list
 def tuned_parts(
     folder: Path,
     directory: StaticDirectory,
-    trainers: Any,
+    workers: Any,
     *,
     url: str,
     gateway: str,
@@ -134,7 +142,7 @@ def tuned_parts(
     loaded = load_settings(str(folder / "profile.yaml"), overrides)
     store, catalog = ModelStore(None), Catalog.load(None)
     tuning = TuningParts(
-        trainers,
+        workers,
         models={card: str(store.resolve(catalog.card(card))) for card in CARDS},
         work=str(folder / "tuning"),
         trade="fake",
@@ -150,14 +158,14 @@ async def opened_yard(
     """`settings`: of the section `fine_tuning`."""
     async with AsyncExitStack() as opened:
         stand = await opened.enter_async_context(opened_stand(folder, gateways=0, replicas=1))
-        trainers = ProcessTrainers(folder / "trainers")
-        opened.callback(trainers.close)
+        workers = ProcessTrainers(folder / "trainers")
+        opened.callback(workers.close)
         url = url_of(stand)
         for at in range(gateways):
             parts = tuned_parts(
                 folder,
                 stand.directory,
-                trainers,
+                workers,
                 url=url,
                 gateway=f"g{at}",
                 worker_crash_at=worker_crash_at,
@@ -165,8 +173,7 @@ async def opened_yard(
             )
             stand.urls.append(await opened.enter_async_context(opened_gateway(parts)))
         artifacts = open_artifacts(FolderSettings(path=folder / "artifacts"), home=folder)
-        yield Yard(folder, stand, trainers, artifacts)
-        await asyncio.sleep(0)
+        yield Yard(folder, stand, workers, artifacts)
 
 
 def url_of(stand: Stand) -> str:
