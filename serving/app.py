@@ -58,7 +58,9 @@ from serving.telemetry.retention import Retention
 from serving.telemetry.spool import Spool
 from serving.tenancy.concurrency import KeyConcurrency
 from serving.tenancy.keys import KeyAdmin, KeyBook
+from serving.tuning.checked import checked
 from serving.tuning.desk import TuningDesk
+from serving.tuning.files import FileAround, FileDesk
 from serving.tuning.jobs import JobDesk
 from serving.tuning.jobs import Terms as JobTerms
 from serving.tuning.open import Ground, TuningParts, open_tuning
@@ -140,7 +142,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
-        tuning = None if parts.adapters is None else TuningDesk(jobs=_jobs(parts, store, parts.adapters))
+        tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
         await opened.enter_async_context(_tuning(parts, store, adapters))
         yield build_api(
             ApiDependencies(
@@ -167,10 +169,12 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
 
 @dataclass(frozen=True, slots=True)
 class OpenAdapters:
-    """The two faces of adapters in a gateway: for calls, and for those who release."""
+    """The faces of adapters in a gateway: for calls, for those who release, and for those who train them."""
 
     book: AdapterBook
     desk: AdapterDesk
+    files: FileDesk
+    jobs: JobDesk
     artifacts: ArtifactStore
 
 
@@ -226,11 +230,12 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             clock=clock,
         )
         judge = CanaryJudge(store.adapters, store.records, releases=releases, clock=clock)
-        await opened.enter_async_context(Housekeeping(house, judge=judge.look).open())
+        files = _files(parts, store, artifacts=artifacts, work=work)
+        await opened.enter_async_context(Housekeeping(house, judge=judge.look, sweeps=[files.sweep]).open())
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(book, await opened.enter_async_context(desk), artifacts)
+        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan), artifacts)
 
 
 @asynccontextmanager
@@ -275,6 +280,14 @@ def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) ->
         heartbeat_s=heartbeat_s,
         clock=parts.clock,
     )
+
+
+def _files(parts: GatewayParts, store: Store, *, artifacts: ArtifactStore, work: Path) -> FileDesk:
+    limits = parts.settings.fine_tuning
+    around = FileAround(
+        artifacts, work, max_bytes=limits.max_file_bytes, org_max_bytes=limits.org_max_file_bytes, check=checked
+    )
+    return FileDesk(store.files, store.jobs, around=around, clock=parts.clock)
 
 
 def _terms(parts: GatewayParts, in_hand: InHand, *, crash: CrashPoints) -> ReleaseTerms:

@@ -29,7 +29,7 @@ class Withdrawal:
         """
         adapter = await self._adapter(actor, name)
         async with self._table.changing() as change:
-            alias = await self._alone(change, actor, adapter=adapter, name=name)
+            alias = await self._alone(change, adapter, name=name)
             numbers = [number for number, _ in alias.targets]
             await change.drop_alias(actor.org, name)
             await self._drained(change, adapter, numbers=numbers)
@@ -49,7 +49,7 @@ class Withdrawal:
             raise _unknown()
         return found
 
-    async def _alone(self, change: AdapterChange, actor: Actor, *, adapter: AdapterRow, name: str) -> AliasRow:
+    async def _alone(self, change: AdapterChange, adapter: AdapterRow, *, name: str) -> AliasRow:
         """The alias, if no other one points to a version of its."""
         aliases = await change.aliases(adapter.id)
         alias = next((row for row in aliases if row.name == name), None)
@@ -73,7 +73,7 @@ class Withdrawal:
                 await change.put_version(rules.stepped(row, "draining", now=now, warm_until=now))
 
     async def _retired(self, change: AdapterChange, adapter: AdapterRow, *, numbers: list[int]) -> list[int]:
-        """Those of the versions that nobody has taken up again meanwhile; replicas let them go after their last call."""
+        """Those versions that nobody has taken up again meanwhile; replicas let them go after their last call."""
         now = self._clock.now()
         named = {number for alias in await change.aliases(adapter.id) for number, _ in alias.targets}
         free = []

@@ -60,7 +60,7 @@ class FineTuningRoutes:
         after = told.get("after")
         if after is not None and not JOB.fullmatch(after):
             raise invalid("after", "the id of a fine-tuning job")
-        metadata = {found[1]: value for name, value in told.items() if (found := PAIR.fullmatch(name))}
+        metadata = {pair[1]: value for name, value in told.items() if (pair := PAIR.fullmatch(name))}
         check_metadata(metadata, "metadata")
         limit = _limit(told, MOST_JOBS)
         found, more = await self._jobs.list(caller.org, after=after, limit=limit, metadata=metadata)

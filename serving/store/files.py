@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, delete, func, select
+from sqlalchemy import ColumnElement, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.store.database import Database
@@ -38,6 +38,10 @@ class FileRow:
     created_at: float
     facts: Mapping[str, Any] = field(default_factory=dict)
     expires_at: float | None = None
+
+    def is_over(self, now: float) -> bool:
+        """Whether its time has come: nobody may begin to use it, though its bytes may lie there for some minutes."""
+        return self.expires_at is not None and self.expires_at <= now
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +96,21 @@ class FileTable:
             return await FileChange(connection, self._database).find(file, org=org)
 
     async def page(
-        self, org: str, *, after: str | None = None, limit: int, order: Order = "desc", purpose: str | None = None
+        self,
+        org: str,
+        *,
+        after: str | None = None,
+        limit: int,
+        order: Order = "desc",
+        purpose: str | None = None,
+        alive_at: float = 0.0,
     ) -> FilePage | None:
-        """Files of an org by the moment they came, after that file; None where the org has no such file."""
-        query = select(FILES).where(FILES.c.org == org)
+        """Files of an org by the moment they came, after that file; None where the org has no such file. Without those
+        whose time was over at `alive_at`.
+        """
+        query = select(FILES).where(
+            FILES.c.org == org, or_(FILES.c.expires_at.is_(None), FILES.c.expires_at > alive_at)
+        )
         if purpose is not None:
             query = query.where(FILES.c.purpose == purpose)
         async with self._database.transaction("read") as connection:

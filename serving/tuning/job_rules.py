@@ -11,8 +11,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from pydantic import ValidationError
+
+from finetune.gate.rule import GateRule
+from finetune.hyperparameters import Asked
 from finetune.jobs import ENDED, Status, require_step
 from finetune.order import Recipe
+from finetune.release import system_alias
+from models.adapters.foundation import BaseModel
 from models.artifacts.artifact import is_name
 from models.errors import InvalidRequest, NotFound
 from serving.store.files import FileRow
@@ -23,7 +29,8 @@ Method = Literal["supervised", "dpo"]
 SUFFIX_MOST = 63
 ID_TAIL = 6
 TUNED = "ft:"
-PURPOSE = "fine-tune"
+TRAINING = ("fine-tune",)
+JUDGING = ("evals", "fine-tune")
 FORMATS: Mapping[str, tuple[str, ...]] = {"supervised": ("chat", "completion"), "dpo": ("preference",)}
 RECIPES: Mapping[str, tuple[Recipe, ...]] = {"supervised": ("lora_sft", "qlora_sft"), "dpo": ("dpo",)}
 
@@ -112,7 +119,7 @@ def hyperparameters_of(asked: Mapping[str, Any]) -> tuple[Mapping[str, Any], str
 
 
 def recipe_of(asked: Mapping[str, Any]) -> Recipe:
-    """The recipe that a request means: the one that it names, or else its method's first, with NF4 the quantized one."""
+    """The recipe that a request means: the one that it names, or else its method's; with NF4 the quantized one."""
     method = method_of(asked)
     named = (asked.get("penstock") or {}).get("recipe")
     if named is None:
@@ -126,21 +133,37 @@ def recipe_of(asked: Mapping[str, Any]) -> Recipe:
     return cast(Recipe, named)
 
 
+def require_served(told: Asked, *, base: BaseModel, place: str) -> None:
+    """Refuse now what the base's engine would refuse after the training. `place`: of the hyperparameters."""
+    if told.lora_rank != "auto" and told.lora_rank > base.max_rank:
+        raise InvalidRequest(
+            f"Invalid value for '{place}.lora_rank': engines of {base.id!r} take adapters up to rank {base.max_rank}.",
+            param=f"{place}.lora_rank",
+        )
+    for name in () if told.target_modules == "auto" else told.target_modules:
+        if name not in base.modules:
+            raise InvalidRequest(
+                f"Invalid value for '{place}.target_modules': engines of {base.id!r} adapt {', '.join(base.modules)}.",
+                param=f"{place}.target_modules",
+            )
+
+
 def require_release(ours: Mapping[str, Any]) -> None:
-    """A canary has a weight, and nothing else has one."""
+    """A canary has a weight, and nothing else has one; the gate's thresholds are such."""
+    _require_rule(ours.get("gate") or {})
     if ours.get("canary_weight") is not None and ours.get("auto_promote") != "canary":
         raise InvalidRequest(
             "'penstock.canary_weight' belongs to 'penstock.auto_promote': 'canary'.", param="penstock.canary_weight"
         )
 
 
-def require_file(row: FileRow | None, *, param: str, now: float) -> FileRow:
-    """A file of the org that is there, for fine-tuning."""
+def require_file(row: FileRow | None, *, param: str, now: float, purposes: Sequence[str] = TRAINING) -> FileRow:
+    """A file of the org that is there, and was checked for such a purpose."""
     if row is None or (row.expires_at is not None and row.expires_at <= now):
         raise NotFound("There is no such file.", param=param)
-    if row.purpose != PURPOSE:
+    if row.purpose not in purposes:
         raise InvalidRequest(
-            f"The file {row.id!r} is for {row.purpose!r}: upload it with the purpose {PURPOSE!r}.", param=param
+            f"The file {row.id!r} is for {row.purpose!r}: upload it with the purpose {purposes[0]!r}.", param=param
         )
     return row
 
@@ -247,13 +270,27 @@ def checkpoint_name(row: JobRow, step: int) -> str:
 
 
 def public_name(row: JobRow) -> str:
-    """What the model of a job is called, or will be: `ft:<base>:<org>:<adapter>:<end of the job's id>`."""
-    return row.fine_tuned_model or f"{TUNED}{row.base}:{row.org}:{row.adapter}:{row.id[-ID_TAIL:]}"
+    """What the model of a job is called, or will be."""
+    return row.fine_tuned_model or system_alias(row.base, row.org, row.asked.get("suffix"), job=row.id)
 
 
 def cost_usd(row: JobRow, *, usd_per_million_tokens: float) -> float:
     """What the trained tokens cost so far, in USD."""
     return round((row.trained_tokens or 0) / 1e6 * usd_per_million_tokens, 6)
+
+
+def _require_rule(told: Mapping[str, Any]) -> None:
+    try:
+        GateRule.model_validate(dict(told))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = f"penstock.gate.{str(first['loc'][0])[:32]}"
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(GateRule.model_fields)
+            raise InvalidRequest(
+                f"Unknown parameter: '{name}'. There are {known}.", code="unknown_parameter", param=name
+            ) from error
+        raise InvalidRequest(f"Invalid value for '{name}': {first['msg']}.", param=name) from error
 
 
 def _require_open(row: JobRow, wish: str) -> None:

@@ -1,4 +1,4 @@
-"""The desk of fine-tuning jobs: what an org may ask for and see. Nothing here trains, and no step of a training is made.
+"""The desk of fine-tuning jobs: what an org may ask for and see. Nothing here trains.
 
 A wish is one transaction: it happens whole, together with the event that tells it, or not at all. Owns the checks of a
 new job that need rows. Does not own what follows from a row (`job_rules.py`) or the wire (`serving/api`).
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.hyperparameters import asked as hyperparameters
 from finetune.jobs import ENDED, STEPS
 from models.adapters.foundation import BaseModel
 from models.clock import Clock
@@ -124,7 +125,7 @@ class JobDesk:
         own = await self._adapters.find(caller.org, asked["model"]) is not None
         base = rules.require_base(asked["model"], bases=self._terms.bases, own=own)
         rules.require_suffix(asked.get("suffix"))
-        self._require_training(asked)
+        self._require_training(asked, self._terms.bases[base])
         seed = secrets.randbelow(SEEDS) if asked.get("seed") is None else asked["seed"]
         return JobRow(
             id=job,
@@ -142,9 +143,11 @@ class JobDesk:
             adapter=rules.adapter_name(asked.get("suffix"), base=base, job=job),
         )
 
-    def _require_training(self, asked: Mapping[str, Any]) -> None:
+    def _require_training(self, asked: Mapping[str, Any], base: BaseModel) -> None:
         """How it is to be trained and released can be."""
-        rules.recipe_of(asked)
+        given, place = rules.hyperparameters_of(asked)
+        told = hyperparameters(given, recipe=rules.recipe_of(asked), param=place)
+        rules.require_served(told, base=base, place=place)
         rules.require_release(asked.get("penstock") or {})
 
     async def _require(self, change: JobChange, row: JobRow) -> None:
@@ -165,7 +168,8 @@ class JobDesk:
         for name in ("golden_file", "regression_file"):
             if ours.get(name) is not None:
                 found = await change.files.find(ours[name], org=row.org)
-                rules.require_file(found, param=f"penstock.{name}", now=self._clock.now())
+                param = f"penstock.{name}"
+                rules.require_file(found, param=param, now=self._clock.now(), purposes=rules.JUDGING)
 
     async def _wished(self, org: str, job: str, wish: Wish) -> Seen:
         async with self._table.changing() as change:

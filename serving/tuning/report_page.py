@@ -1,4 +1,4 @@
-"""The gate's report as a page of Markdown, whatever is in it: words, tables of what repeats, sections of what is inside.
+"""The gate's report as a page of Markdown, whatever is in it: tables of what repeats, sections of what is inside.
 
 Pure text. Owns no figure.
 """

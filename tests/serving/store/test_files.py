@@ -72,6 +72,10 @@ async def test_a_file_expires_at_its_moment_and_one_without_a_moment_never(store
     await filled(store, FILE, replace(FILE, id="file-2", expires_at=None))
     assert await store.files.expired(8.9) == []
     assert [row.id for row in await store.files.expired(9.0)] == ["file-1"]
+    before, after = [await store.files.page("acme", limit=9, alive_at=at) for at in (8.9, 9.0)]
+    assert before is not None
+    assert after is not None
+    assert ([row.id for row in before.rows], [row.id for row in after.rows]) == (["file-2", "file-1"], ["file-2"])
 
 
 async def test_a_job_uses_its_files_and_those_of_its_gate_until_it_ends(store: Store) -> None:
