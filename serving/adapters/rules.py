@@ -17,8 +17,8 @@ from models.errors import InvalidRequest, NotFound
 from serving.store.adapters import AdapterRow, AliasRow, VersionRow
 
 WHOLE = 100.0
-TUNED_NAME = re.compile(r"ft(:[^:\s]{1,128}){4}")
-"""`ft:<base>:<org>:<adapter>:<job>`: no model of a stack is called so."""
+
+_SYSTEM_NAME = re.compile(r"ft:[a-z0-9][a-z0-9._-]{0,62}:[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{0,64}:[A-Za-z0-9_-]{1,64}")
 
 
 def require_free_name(name: Any, *, taken: Iterable[str], param: str) -> str:
@@ -34,11 +34,23 @@ def require_free_name(name: Any, *, taken: Iterable[str], param: str) -> str:
     return name
 
 
-def require_free_alias(name: Any, *, taken: Iterable[str], param: str) -> str:
-    """A name that an alias may have: such as an adapter may have, or that of a fine-tuned model."""
-    if isinstance(name, str) and TUNED_NAME.fullmatch(name):
-        return name
-    return require_free_name(name, taken=taken, param=param)
+def require_system_name(name: str) -> str:
+    """A name that only the stack makes: its colons keep it apart from every name that a client can choose."""
+    if _SYSTEM_NAME.fullmatch(name) is None:
+        raise InvalidRequest(f"{name[:64]!r} is no name of a fine-tuned model.", param="alias")
+    return name
+
+
+def is_system_name(name: str) -> bool:
+    """Whether the stack made this name, so that clients cannot move it."""
+    return _SYSTEM_NAME.fullmatch(name) is not None
+
+
+def served(alias: AliasRow | None, adapter: AdapterRow, *, name: str, number: int, now: float) -> AliasRow:
+    """A system alias: once it points to a version it stays there."""
+    if alias is not None and (alias.adapter, alias.targets) != (adapter.id, ((number, WHOLE),)):
+        raise InvalidRequest("This name belongs to another version for good.", code="already_exists", param="alias")
+    return alias or AliasRow(adapter.org, name, adapter.id, ((number, WHOLE),), now)
 
 
 def stepped(row: VersionRow, state: VersionState, *, now: float, **values: Any) -> VersionRow:

@@ -38,6 +38,7 @@ def test_help_lists_every_command(penstock: Run) -> None:
         "config",
         "demo",
         "router",
+        "data",
     ):
         assert f"│ {name} " in text
 
