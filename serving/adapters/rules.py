@@ -41,11 +41,6 @@ def require_system_name(name: str) -> str:
     return name
 
 
-def is_system_name(name: str) -> bool:
-    """Whether the stack made this name, so that clients cannot move it."""
-    return _SYSTEM_NAME.fullmatch(name) is not None
-
-
 def served(alias: AliasRow | None, adapter: AdapterRow, *, name: str, number: int, now: float) -> AliasRow:
     """A system alias: once it points to a version it stays there."""
     if alias is not None and (alias.adapter, alias.targets) != (adapter.id, ((number, WHOLE),)):

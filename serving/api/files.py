@@ -87,7 +87,7 @@ class FileRoutes:
 
     @property
     def _desk(self) -> FileDesk:
-        if self._deps.tuning is None:
+        if self._deps.tuning is None or self._deps.tuning.files is None:
             raise NotFound("This stack keeps no files: none of its engines loads adapters.")
         return self._deps.tuning.files
 

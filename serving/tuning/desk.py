@@ -1,14 +1,16 @@
-"""The desk: everything of fine-tuning that the HTTP layer needs, put together. Owns nothing else."""
+"""The desk of fine-tuning: its parts as the HTTP layer gets them. Owns nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from serving.tuning.files import FileDesk
+from serving.tuning.jobs import JobDesk
 
 
 @dataclass(frozen=True, slots=True)
 class TuningDesk:
-    """What the routes of files ask."""
+    """What the routes of files and of jobs ask."""
 
     files: FileDesk
+    jobs: JobDesk

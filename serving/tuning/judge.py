@@ -204,7 +204,8 @@ def rule_of(asked: Mapping[str, Any]) -> GateRule:
     try:
         return GateRule.model_validate(told)
     except ValidationError as error:
-        raise InvalidRequest(first_problem(error, whole="penstock.gate") + ".", param="penstock.gate") from error
+        problem = first_problem(error, whole="threshold")
+        raise InvalidRequest(f"penstock.gate cannot be used. {problem}", param="penstock.gate") from error
 
 
 def max_tokens_of(golden: Golden) -> int:
