@@ -33,8 +33,9 @@ from serving.adapters.desk import AdapterDesk
 from serving.adapters.housekeeping import House, Housekeeping
 from serving.adapters.in_hand import InHand
 from serving.adapters.registry import AdapterRegistry, Surroundings
-from serving.adapters.releases import Releases, ReleaseTerms
+from serving.adapters.releases import Releases
 from serving.adapters.replicas import open_replicas
+from serving.adapters.terms import ReleaseTerms
 from serving.api.deps import ApiDependencies
 from serving.api.routes import build_api
 from serving.classifier.client import NAME as CLASSIFIER

@@ -1,8 +1,8 @@
 """What comes after training: the adapter into the registry, its judgement, and its release.
 
-The story reads in `rest`, one step a phase; each is done in full before the row says so, and can be done again: the
+The story reads in `rest`, one step a phase. Each is done in full before the row says so, and can be done again: the
 same files are the same version, a judged job is not judged twice, and an alias that points there already stays.
-Cancelled at any point, it leaves a version that nobody is served. Does not judge (`judge.py`) or know replicas (`serving/adapters`).
+Cancelled at any point, it leaves a version that nobody is served. Does not judge (`judge.py`) or know replicas.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from serving.adapters.releases import Actor, Released, Releases
 from serving.store.jobs import CheckpointRow, JobRow, JobTable
 from serving.tuning.checkpoints import FINAL, Checkpoints
 from serving.tuning.inputs import digest_of
+from serving.tuning.job_rules import public_name
 from serving.tuning.moves import Moves
 from serving.tuning.verdict import Judge
 
 GATE_FAILED = "gate_failed"
 CANARY_WEIGHT = 10.0
-ID_DIGITS = 8
 
 
 class Results(Protocol):
@@ -125,7 +125,10 @@ class Finish:
     async def _judge(self, job: JobRow) -> JobRow | None:
         """The verdict, which is kept whatever it is."""
         assert job.adapter_version is not None
-        verdict = await self._way.judge.judge(job, job.adapter_version)
+        try:
+            verdict = await self._way.judge.judge(job, job.adapter_version)
+        except InvalidRequest as error:
+            return await self._move.ended(job, code=error.code, said=error.public, param=error.param)
         self._way.crash.reach("tuning.judged")
         report = dict(verdict.report)
         if verdict.passed:
@@ -136,9 +139,9 @@ class Finish:
     async def _release(self, job: JobRow) -> JobRow | None:
         """The name that is the job's own, then what its owner wanted of the adapter's; the model's name comes last."""
         assert job.adapter_version is not None
-        name, actor = tuned_name(job), Actor(job.org, job.created_by)
+        name, actor = public_name(job), Actor(job.org, job.created_by)
         try:
-            await self._way.releases.promote(actor, job.adapter, number=job.adapter_version, alias=name)
+            await self._way.releases.serve(actor, job.adapter, number=job.adapter_version, system_alias=name)
             self._way.crash.reach("tuning.named")
             await self._promote(job, actor)
         except (InvalidRequest, NotFound) as error:
@@ -170,12 +173,6 @@ class Finish:
 def _packed(folder: Path, archive: Path) -> Received:
     pack(folder, archive)
     return Received(archive, archive.stat().st_size)
-
-
-def tuned_name(job: JobRow) -> str:
-    """The model's name: `ft:<base>:<org>:<suffix>:<id>`, the suffix as the job asks for it, or nothing."""
-    suffix = job.asked.get("suffix") or ""
-    return f"ft:{job.base}:{job.org}:{suffix}:{job.id.removeprefix('ftjob-')[:ID_DIGITS]}"
 
 
 def shown(metrics: Mapping[str, Any]) -> dict[str, Any]:
