@@ -25,7 +25,7 @@ from finetune.order import Trained, TrainingFailed, TrainingOrder
 from models.artifacts.store import ArtifactStore, open_artifacts
 from models.clock import Clock, SystemClock
 from models.crash import CrashPoints
-from models.errors import ConfigurationError, PenstockError
+from models.errors import ConfigurationError, InvalidRequest, PenstockError
 from models.privacy import private_folder
 from serving.periodic import Periodic, ticks
 from serving.store.database import StoreDown
@@ -100,6 +100,11 @@ class Worker:
         async with Periodic(lambda: self._beat(reports), every_s=plan.beat_s):
             try:
                 trained = await self._trained(job, reports, folder)
+            except InvalidRequest as error:
+                wrong = {"code": error.code, "message": error.public, "param": error.param, "line": None}
+                said = error.public
+                await self._patiently(lambda: self._ended(reports, "failed", said, error=wrong))
+                return
             except TrainingFailed as failure:
                 log.warning("training_failed", job=job.id, code=failure.code, detail=failure.detail)
                 error, said = _error(failure), failure.public
