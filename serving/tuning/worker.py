@@ -33,7 +33,7 @@ from serving.store.jobs import CheckpointRow, EventRow, JobRow
 from serving.store.store import Store
 from serving.telemetry.log import configure_log
 from serving.tuning.checkpoints import FINAL, Checkpoints, is_of
-from serving.tuning.inputs import input_file
+from serving.tuning.inputs import input_file, judged_by_own_lines, without_held_out
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.reports import Caps, Reports
 from serving.tuning.workshop import Inputs, Workshop, workshop_of
@@ -166,7 +166,9 @@ class Worker:
         if training is None or (validation is None and job.validation_file is not None):
             param = "training_file" if training is None else "validation_file"
             raise TrainingFailed("invalid_data", f"The file of `{param}` is not there any more.")
-        return Inputs(training, validation)
+        if judged_by_own_lines(job):
+            return Inputs(without_held_out(training, to=folder), training)
+        return Inputs(training, training, validation)
 
     async def _resume(self, job: JobRow, reports: Reports, *, to: Path) -> Path | None:
         """The newest whole checkpoint; what is damaged is passed over, and said."""
