@@ -100,15 +100,10 @@ class Worker:
         async with Periodic(lambda: self._beat(reports), every_s=plan.beat_s):
             try:
                 trained = await self._trained(job, reports, folder)
-            except InvalidRequest as error:
-                wrong = {"code": error.code, "message": error.public, "param": error.param, "line": None}
-                said = error.public
-                await self._patiently(lambda: self._ended(reports, "failed", said, error=wrong))
-                return
-            except TrainingFailed as failure:
+            except (TrainingFailed, InvalidRequest) as failure:
                 log.warning("training_failed", job=job.id, code=failure.code, detail=failure.detail)
-                error, said = _error(failure), failure.public
-                await self._patiently(lambda: self._ended(reports, "failed", said, error=error))
+                wrong, said = _error(failure), failure.public
+                await self._patiently(lambda: self._ended(reports, "failed", said, error=wrong))
                 return
             if trained.adapter is not None:
                 await self._patiently(lambda: self._handed_over(trained, reports))
@@ -149,7 +144,7 @@ class Worker:
         try:
             return await asyncio.to_thread(self._workshop.train, order, reports)
         except (TrainingFailed, PenstockError, OSError):
-            raise
+            raise  # the last two may go away by themselves, such as a full disk
         except Exception as error:  # whatever a library raises: to try the same again would end the same way
             log.exception("training_raised", job=job.id)
             raise TrainingFailed(
@@ -328,10 +323,12 @@ def _progress(reports: Reports, trained: Trained | None = None) -> dict[str, Any
     }
 
 
-def _error(failure: TrainingFailed) -> dict[str, Any]:
+def _error(failure: TrainingFailed | InvalidRequest) -> dict[str, Any]:
     """As a job shows it."""
-    param = "training_file" if failure.code == "invalid_data" else None
-    return {"code": failure.code, "message": failure.public, "param": param, "line": failure.line}
+    told: dict[str, Any] = {"code": failure.code, "message": failure.public, "param": None, "line": None}
+    if isinstance(failure, InvalidRequest):
+        return {**told, "param": failure.param}
+    return {**told, "param": "training_file" if failure.code == "invalid_data" else None, "line": failure.line}
 
 
 def _cleared(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A gateway in a process of its own that ends at a named crash point: `python -m tests.serving.tuning.tuning_crash …`."""
+"""A gateway in a process of its own that ends at a named crash point."""
 
 import asyncio
 import sys
