@@ -38,6 +38,8 @@ def test_help_lists_every_command(penstock: Run) -> None:
         "config",
         "demo",
         "router",
+        "adapters",
+        "files",
         "data",
     ):
         assert f"│ {name} " in text
