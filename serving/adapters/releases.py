@@ -346,6 +346,10 @@ class Releases:
             warm_until = now + self._terms.warm_s
             await change.put_version(rules.stepped(row, "draining", now=now, warm_until=warm_until))
 
+    async def followed(self, mark: int) -> list[str]:
+        """Wait until every gateway that lives works by this mark of the registry; the ones that do not."""
+        return await self._followers.confirmed(mark)
+
     async def _require(self, org: str, name: str) -> AdapterRow:
         return rules.require_adapter(await self._table.find(org, name))
 

@@ -13,8 +13,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from models.errors import InvalidRequest, NotFound
 from models.types import Principal, Role
@@ -27,6 +26,7 @@ from serving.api.adapter_wire import shown_adapter, shown_alias, shown_audit, sh
 from serving.api.body import JsonBodies
 from serving.api.checks import Check, integer, items, members, number, one_of, string
 from serving.api.deps import ApiDependencies
+from serving.api.handed import Handed
 from serving.api.uploads import Uploads
 
 ENGINEERS: frozenset[Role] = frozenset({"engineer", "admin"})
@@ -86,28 +86,13 @@ _POINT: Mapping[str, Check] = MappingProxyType(
 )
 
 
-class Handed(FileResponse):
-    """A file that is gone when it was sent, or could not be; sent whole, whatever part is asked for."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        try:
-            await super().__call__({**scope, "headers": headers}, receive, send)
-        finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        Path(self.path).unlink(missing_ok=True)
-
-
 class AdapterRoutes:
     """The routes. Bodies are strict; `name` in a path is looked up byte for byte."""
 
-    def __init__(self, deps: ApiDependencies, bodies: JsonBodies) -> None:
+    def __init__(self, deps: ApiDependencies, bodies: JsonBodies, *, uploads: Uploads) -> None:
         self._deps = deps
         self._bodies = bodies
-        self._uploads = Uploads(deps.http, deps.timers)
+        self._uploads = uploads
 
     async def list(self, request: Request) -> Response:
         """Every adapter of the caller's org."""

@@ -1,7 +1,7 @@
 """Reading a request's JSON body: its type, its size while it arrives, how long it may take, and where it is read.
 
-Owns the bytes, and that a long body holds nobody else up. Does not own what they spell (`strict_json`) or mean (the
-readers).
+Owns the bytes, and that a long body holds nobody else up. Does not own what they spell (`models.strict_json`) or
+mean (the readers).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from starlette.types import Receive, Scope
 
 from models.errors import InvalidRequest
+from models.strict_json import parse_object
 from serving.api.departure import ClientGone
 from serving.api.gate import too_large
-from serving.api.strict_json import parse_object
 from serving.settings import HttpSettings, TimerSettings
 
 T = TypeVar("T")

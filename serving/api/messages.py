@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from models.errors import InvalidRequest
+from models.strict_json import parse_object
 from serving.api.checks import (
     Check,
     invalid,
@@ -24,7 +25,6 @@ from serving.api.checks import (
     unknown,
     unsupported,
 )
-from serving.api.strict_json import parse_object
 
 MAX_PARTS = 1024
 MAX_TOOL_CALLS = 128

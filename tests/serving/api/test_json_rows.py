@@ -6,7 +6,7 @@ import time
 import pytest
 
 from models.errors import PenstockError
-from serving.api.strict_json import parse_object, too_deep
+from models.strict_json import parse_object, too_deep
 from tests.serving.api.fakes import CHAT, Stack
 
 JSON = {"content-type": "application/json"}

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from models.errors import InvalidRequest
+from models.strict_json import MAX_PARTS, parse_object
 from serving.api.body import INLINE_BYTES, JsonBodies
 from serving.api.patterns import check_pattern
-from serving.api.strict_json import MAX_PARTS, parse_object
 from serving.settings import HttpSettings, TimerSettings
 from tests.serving.api.fakes import Stack, assert_error
 

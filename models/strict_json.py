@@ -4,8 +4,9 @@ Refused: duplicate keys, NaN, a BOM, nesting deeper than the limit, more parts t
 be stored or sent on (lone surrogates, NUL). Does not own what the fields mean. Numbers beyond 64 bits or beyond a
 double become infinities, which no field accepts: the field's own check then refuses them by name.
 
-A long body is read in a thread (`body`), which helps as long as no single step keeps the interpreter to itself: the
-parts are counted by fast passes over the bytes, and the parser comes back to Python at every number and object.
+A long body is read in a thread, and so is a file of training examples, line by line. That helps as long as no single
+step keeps the interpreter to itself: the parts are counted by fast passes over the bytes, and the parser comes back to
+Python at every number and object.
 """
 
 from __future__ import annotations
@@ -27,18 +28,21 @@ _UNUSABLE_ESCAPE = re.compile(rb"\\u(?:[dD][89a-fA-F]|0000)")
 _UNUSABLE_TEXT = re.compile("[\ud800-\udfff\x00]")
 
 
-def parse_object(data: bytes, max_depth: int) -> dict[str, Any]:
-    """The object that `data` spells; `invalid_json` when it spells none, `invalid_value` when its text is unusable."""
+def parse_object(data: bytes, max_depth: int, *, whole: str = "The body") -> dict[str, Any]:
+    """The object that `data` spells; `invalid_json` when it spells none, `invalid_value` when its text is unusable.
+
+    `whole`: how the error's sentence, which never holds any of the text, calls what was read.
+    """
     if len(data) > MAX_PARTS:  # a shorter body cannot hold more
-        _refuse_crowds(data)
+        _refuse_crowds(data, whole)
     if too_deep(data, max_depth):
-        raise _invalid(f"The body nests deeper than {max_depth} levels.")
+        raise _invalid(f"{whole} nests deeper than {max_depth} levels.")
     try:
         document = _DECODER.decode(data.decode())
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise _invalid("The body is not valid JSON (UTF-8, no duplicate keys, no NaN).") from error
+        raise _invalid(f"{whole} is not valid JSON (UTF-8, no duplicate keys, no NaN).") from error
     if not isinstance(document, dict):
-        raise _invalid("The body must be a JSON object.")
+        raise _invalid(f"{whole} must be a JSON object.")
     if _UNUSABLE_ESCAPE.search(data):
         _refuse_unusable_text(document)
     return document
@@ -56,13 +60,13 @@ def too_deep(data: bytes, limit: int) -> bool:
     return False
 
 
-def _refuse_crowds(data: bytes) -> None:
+def _refuse_crowds(data: bytes, whole: str) -> None:
     plain = _without_escapes(data)
     if plain.count(b'"') > 2 * MAX_PARTS:
-        raise _invalid(f"The body holds more than {MAX_PARTS} strings.")
+        raise _invalid(f"{whole} holds more than {MAX_PARTS} strings.")
     brackets = _brackets(plain)
     if brackets.count(b"[") + brackets.count(b"{") > MAX_PARTS:
-        raise _invalid(f"The body holds more than {MAX_PARTS} arrays and objects.")
+        raise _invalid(f"{whole} holds more than {MAX_PARTS} arrays and objects.")
 
 
 def _without_escapes(data: bytes) -> bytes:
