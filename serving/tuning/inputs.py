@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from finetune.gate.split import HELD_OUT_SEED, held_out
 from models.artifacts.artifact import Artifact, ArtifactKind
 from models.artifacts.store import ArtifactStore
-from serving.store.jobs import JobRow
 
 KIND: ArtifactKind = "file"
 DATA = "data.jsonl"
@@ -23,19 +21,6 @@ def input_file(artifacts: ArtifactStore, file: str, *, to: Path) -> Path | None:
     """Its lines, under this folder; None when it is gone."""
     artifact = stored_file(artifacts, file)
     return None if artifact is None else artifacts.fetch(artifact, to=to) / DATA
-
-
-def judged_by_own_lines(job: JobRow) -> bool:
-    """Whether the gate takes its questions out of the training file: the job names no others."""
-    return job.validation_file is None and not (job.asked.get("penstock") or {}).get("golden_file")
-
-
-def without_held_out(training: Path, *, to: Path) -> Path:
-    """A file in this folder with the lines that the gate does not ask."""
-    lines, _ = held_out(training.read_bytes().splitlines(), HELD_OUT_SEED)
-    left = to / "training.jsonl"
-    left.write_bytes(b"\n".join(lines) + b"\n")
-    return left
 
 
 def digest_of(artifacts: ArtifactStore, file: str) -> str | None:

@@ -33,7 +33,8 @@ from serving.store.jobs import CheckpointRow, EventRow, JobRow
 from serving.store.store import Store
 from serving.telemetry.log import configure_log
 from serving.tuning.checkpoints import FINAL, Checkpoints, is_of
-from serving.tuning.inputs import input_file, judged_by_own_lines, without_held_out
+from serving.tuning.golden_files import holds_out, written_without_held_out
+from serving.tuning.inputs import input_file
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.reports import Caps, Reports
 from serving.tuning.workshop import Inputs, Workshop, workshop_of
@@ -161,8 +162,8 @@ class Worker:
         if training is None or (validation is None and job.validation_file is not None):
             param = "training_file" if training is None else "validation_file"
             raise TrainingFailed("invalid_data", f"The file of `{param}` is not there any more.")
-        if judged_by_own_lines(job):
-            return Inputs(without_held_out(training, to=folder), training)
+        if holds_out(job):  # what it will be judged by, it has not seen
+            return Inputs(written_without_held_out(training, folder), training)
         return Inputs(training, training, validation)
 
     async def _resume(self, job: JobRow, reports: Reports, *, to: Path) -> Path | None:
