@@ -59,13 +59,16 @@ from serving.telemetry.retention import Retention
 from serving.telemetry.spool import Spool
 from serving.tenancy.concurrency import KeyConcurrency
 from serving.tenancy.keys import KeyAdmin, KeyBook
+from serving.tuning.asking import Ask, GatewayAsk
 from serving.tuning.checked import checked
 from serving.tuning.desk import TuningDesk
 from serving.tuning.files import FileAround, FileDesk
+from serving.tuning.golden_files import StoredGoldenFiles
 from serving.tuning.jobs import JobDesk
 from serving.tuning.jobs import Terms as JobTerms
+from serving.tuning.judge import StackJudge
 from serving.tuning.open import Ground, TuningParts, open_tuning
-from serving.tuning.verdict import LenientJudge
+from serving.tuning.verdict import Judge, LenientJudge
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
@@ -144,15 +147,15 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
         tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
-        await opened.enter_async_context(_tuning(parts, store, adapters))
+        pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
+        ask = GatewayAsk(pipeline, recorder, clock=clock)
+        await opened.enter_async_context(_tuning(parts, store, adapters, ask=ask))
         yield build_api(
             ApiDependencies(
                 keys=keys,
                 key_admin=KeyAdmin(store.keys, clock=clock),
                 limiter=KeyConcurrency(gateways=parts.gateways),
-                pipeline=Pipeline(
-                    router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock
-                ),
+                pipeline=pipeline,
                 adapters=None if adapters is None else adapters.desk,
                 tuning=tuning,
                 records=recorder,
@@ -240,7 +243,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
 
 
 @asynccontextmanager
-async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None) -> AsyncIterator[None]:
+async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None, *, ask: Ask) -> AsyncIterator[None]:
     """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
     if parts.tuning is None or parts.adapters is None or adapters is None:
         structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
@@ -262,7 +265,11 @@ async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | No
         clock=parts.clock,
         crash_at=plan.crash_at,
     )
-    async with open_tuning(parts.tuning, ground, judge=LenientJudge()):
+    golden = StoredGoldenFiles(adapters.artifacts, fetched=Path(plan.fetched))
+    judge: Judge = StackJudge(ask, golden, registry=desk.registry, releases=desk.releases)
+    if parts.tuning.trade == "fake":
+        judge = LenientJudge()
+    async with open_tuning(parts.tuning, ground, judge=judge):
         yield
 
 
