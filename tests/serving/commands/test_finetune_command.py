@@ -198,28 +198,26 @@ def test_a_report_is_shown_once_there_is_one(penstock: Run, there: Any, rows: Ro
     assert seen(penstock("finetune", "report", job, "--json", **there))["passed"] is False
 
 
-@pytest.mark.parametrize(
-    ("text", "options", "said"),
-    [
-        ("model: [", (), "is not YAML"),
-        ("modle: x", (), "modle"),
-        ("seed: 1", (), "name one with --model"),
-        (RECIPE, ("--set", "x=1"), "--set wants NAME=VALUE"),
-        (RECIPE, ("--set", "seed.x=1"), "there is nothing inside of 'seed'"),
-        (RECIPE, ("--auto-promote", "--canary", "5"), "Choose one of"),
-        (RECIPE, ("--data", "nothing.jsonl"), "is not a file"),
-        (RECIPE, ("--set", "hyperparameters.n_epochs=1000"), "n_epochs"),
-        (RECIPE, ("--suffix", "../../x"), "suffix must be"),
-        (RECIPE, ("--data", "file-missing"), "There is no such file."),
-    ],
-)
-def test_what_cannot_be_run_is_told_in_one_sentence(
-    penstock: Run, there: Any, rows: Rows, asked: Any, *, text: str, options: tuple[str, ...], said: str
-) -> None:
-    Path(asked[0]).write_text(text)
-    ran = penstock("finetune", "run", *asked, *options, **there)
-    assert (ran.exit_code, ran.stdout) == (1, "")
-    assert said in ran.stderr.splitlines()[-1]
+WRONG: list[tuple[str, tuple[str, ...], str]] = [
+    ("model: [", (), "is not YAML"),
+    ("modle: x", (), "modle"),
+    ("seed: 1", (), "name one with --model"),
+    (RECIPE, ("--set", "x=1"), "--set wants NAME=VALUE"),
+    (RECIPE, ("--set", "seed.x=1"), "there is nothing inside of 'seed'"),
+    (RECIPE, ("--auto-promote", "--canary", "5"), "Choose one of"),
+    (RECIPE, ("--data", "nothing.jsonl"), "is not a file"),
+    (RECIPE, ("--set", "hyperparameters.n_epochs=1000"), "n_epochs"),
+    (RECIPE, ("--suffix", "../../x"), "suffix must be"),
+    (RECIPE, ("--data", "file-missing"), "There is no such file."),
+]
+
+
+def test_what_cannot_be_run_is_told_in_one_sentence(penstock: Run, there: Any, rows: Rows, asked: Any) -> None:
+    for text, options, said in WRONG:
+        Path(asked[0]).write_text(text)
+        ran = penstock("finetune", "run", *asked, *options, **there)
+        assert (ran.exit_code, ran.stdout) == (1, "")
+        assert said in ran.stderr.splitlines()[-1]
     assert rows.newest() is None
 
 
