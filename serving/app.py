@@ -129,7 +129,9 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         engines = await opened.enter_async_context(_engines(parts))
         scraper = await opened.enter_async_context(_scraper(parts.engine_token))
         scraped = Engines(lambda: chain(fleet.endpoints(), parts.directory.endpoints(CLASSIFIER)), scraper)
-        exposition = Exposition(metrics, store.gateways, gateway=parts.replica, engines=scraped, clock=clock)
+        exposition = Exposition(
+            metrics, store.gateways, gateway=parts.replica, engines=scraped, clock=clock, jobs=store.jobs.counts
+        )
         await opened.enter_async_context(exposition.open())
         policy = build_policy(settings.router)
         router = Router(policy, fleet.fleet(), default=settings.tiers.default)
@@ -239,7 +241,9 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan), artifacts)
+        yield OpenAdapters(
+            book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan=plan), artifacts
+        )
 
 
 @asynccontextmanager
@@ -273,7 +277,7 @@ async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | No
         yield
 
 
-def _jobs(parts: GatewayParts, store: Store, plan: AdapterParts) -> JobDesk:
+def _jobs(parts: GatewayParts, store: Store, *, plan: AdapterParts) -> JobDesk:
     terms = JobTerms(plan.bases, _model_names(parts), parts.settings.fine_tuning)
     return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 

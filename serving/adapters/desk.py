@@ -40,7 +40,7 @@ class AdapterDesk:
         clock: Clock | None = None,
     ) -> None:
         self.registry = registry
-        self.withdraw = Withdrawal(table, releases, registry, clock=clock or SystemClock())
+        self.withdraw = Withdrawal(table, releases, registry=registry, clock=clock or SystemClock())
         self.releases = releases
         self.work = work
         self._table = table
