@@ -199,7 +199,8 @@ What is wrong is told by the number of its line, never by its text.
 ### Fine-tuning jobs
 
 Objects are OpenAI's; everything is the own org's. A job that runs shows `running` after its cancel until the worker
-obeys, and `penstock.wanted` says so; OpenAI shows `cancelled` at once. [fine-tuning.md](fine-tuning.md) tells the story.
+obeys, and `penstock.wanted` says so; OpenAI shows `cancelled` at once. The story is in
+[fine-tuning.md](fine-tuning.md).
 
 {jobs}
 
