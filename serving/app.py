@@ -7,7 +7,7 @@ nothing of Ray; `deploy/gateway.py` opens it inside a replica, tests and benchma
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -59,13 +59,16 @@ from serving.telemetry.retention import Retention
 from serving.telemetry.spool import Spool
 from serving.tenancy.concurrency import KeyConcurrency
 from serving.tenancy.keys import KeyAdmin, KeyBook
+from serving.tuning.asking import Ask, GatewayAsk
 from serving.tuning.checked import checked
 from serving.tuning.desk import TuningDesk
 from serving.tuning.files import FileAround, FileDesk
+from serving.tuning.golden_files import StoredGoldenFiles
 from serving.tuning.jobs import JobDesk
 from serving.tuning.jobs import Terms as JobTerms
+from serving.tuning.judge import StackJudge
 from serving.tuning.open import Ground, TuningParts, open_tuning
-from serving.tuning.verdict import LenientJudge
+from serving.tuning.verdict import Judge, LenientJudge
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
@@ -126,8 +129,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         engines = await opened.enter_async_context(_engines(parts))
         scraper = await opened.enter_async_context(_scraper(parts.engine_token))
         scraped = Engines(lambda: chain(fleet.endpoints(), parts.directory.endpoints(CLASSIFIER)), scraper)
-        exposition = Exposition(metrics, store.gateways, gateway=parts.replica, engines=scraped, clock=clock)
-        await opened.enter_async_context(exposition.open())
+        exposition = await opened.enter_async_context(_exposition(parts, store, metrics=metrics, engines=scraped))
         policy = build_policy(settings.router)
         router = Router(policy, fleet.fleet(), default=settings.tiers.default)
         classifier = await opened.enter_async_context(_classifier(parts, store))
@@ -143,18 +145,17 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
-        tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
-        await opened.enter_async_context(_tuning(parts, store, adapters))
+        pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
+        ask = GatewayAsk(pipeline, recorder, clock=clock)
+        await opened.enter_async_context(_tuning(parts, store, adapters, ask=ask))
         yield build_api(
             ApiDependencies(
                 keys=keys,
                 key_admin=KeyAdmin(store.keys, clock=clock),
                 limiter=KeyConcurrency(gateways=parts.gateways),
-                pipeline=Pipeline(
-                    router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock
-                ),
+                pipeline=pipeline,
                 adapters=None if adapters is None else adapters.desk,
-                tuning=tuning,
+                tuning=None if adapters is None else TuningDesk(adapters.files, adapters.jobs),
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
@@ -166,6 +167,15 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                 clock=clock,
             )
         )
+
+
+def _exposition(
+    parts: GatewayParts, store: Store, *, metrics: Metrics, engines: Engines
+) -> AbstractAsyncContextManager[Exposition]:
+    gateway, clock = parts.replica, parts.clock
+    return Exposition(
+        metrics, store.gateways, gateway=gateway, engines=engines, clock=clock, jobs=store.jobs.counts
+    ).open()
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +246,13 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan), artifacts)
+        yield OpenAdapters(
+            book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan=plan), artifacts
+        )
 
 
 @asynccontextmanager
-async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None) -> AsyncIterator[None]:
+async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None, *, ask: Ask) -> AsyncIterator[None]:
     """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
     if parts.tuning is None or parts.adapters is None or adapters is None:
         structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
@@ -262,11 +274,15 @@ async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | No
         clock=parts.clock,
         crash_at=plan.crash_at,
     )
-    async with open_tuning(parts.tuning, ground, judge=LenientJudge()):
+    golden = StoredGoldenFiles(adapters.artifacts, fetched=Path(plan.fetched))
+    judge: Judge = StackJudge(ask, golden, registry=desk.registry, releases=desk.releases)
+    if parts.tuning.trade == "fake":
+        judge = LenientJudge()
+    async with open_tuning(parts.tuning, ground, judge=judge):
         yield
 
 
-def _jobs(parts: GatewayParts, store: Store, plan: AdapterParts) -> JobDesk:
+def _jobs(parts: GatewayParts, store: Store, *, plan: AdapterParts) -> JobDesk:
     terms = JobTerms(plan.bases, _model_names(parts), parts.settings.fine_tuning)
     return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 

@@ -9,13 +9,24 @@ from typing import Any
 
 from finetune.gate.golden import Golden, golden_of, load_golden
 from finetune.gate.split import HELD_OUT_SEED, held_out
-from models.artifacts.artifact import ArtifactKind
 from models.artifacts.store import ArtifactStore
 from models.errors import InvalidRequest
 from serving.store.jobs import JobRow
+from serving.tuning.inputs import input_file
 
-KIND: ArtifactKind = "file"
-DATA = "data.jsonl"
+
+def holds_out(job: JobRow) -> bool:
+    """Whether a part of the training file is what the job is judged by, so that it must not be trained on."""
+    return not (_ours(job.asked).get("golden_file") or job.validation_file)
+
+
+def written_without_held_out(training: Path, to: Path) -> Path:
+    """The lines of a training file that are trained on, as a file in this folder. Blocks."""
+    lines, _ = held_out(training.read_bytes().splitlines(), HELD_OUT_SEED)
+    to.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = to / "training.jsonl"
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
 
 
 class StoredGoldenFiles:
@@ -28,8 +39,8 @@ class StoredGoldenFiles:
     async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
         """The job's golden file, else its validation file, else what was held out of its training file."""
         file = _ours(job.asked).get("golden_file") or job.validation_file
-        if file is not None:
-            return file, await asyncio.to_thread(self._load, file)
+        if not holds_out(job):
+            return str(file), await asyncio.to_thread(self._load, file)
         return f"held out of {job.training_file}", await asyncio.to_thread(self._held_out, job.training_file)
 
     async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
@@ -49,10 +60,10 @@ class StoredGoldenFiles:
         return [golden_of(line, number) for number, line in enumerate(golden, 1)]
 
     def _path(self, file: str) -> Path:
-        found = self._artifacts.versions(KIND, file)
-        if not found:
+        found = input_file(self._artifacts, file, to=self._fetched)
+        if found is None:
             raise InvalidRequest(f"The file {file[:64]!r} is not there any more.", code="invalid_file", param="file")
-        return self._artifacts.fetch(found[0], to=self._fetched) / DATA
+        return found
 
 
 def _ours(asked: Mapping[str, Any]) -> Mapping[str, Any]:

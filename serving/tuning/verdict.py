@@ -1,20 +1,11 @@
-"""What judges the adapter of a job, and what it says. Owns the words; `judge.py` judges."""
+"""What judges the adapter of a job: the contract, and a fake. `judge.py` has the one that judges."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
+from finetune.release import Verdict
 from serving.store.jobs import JobRow
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a version may be served, and why: `report` is kept in the job's row and must be JSON."""
-
-    passed: bool
-    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Judge(Protocol):

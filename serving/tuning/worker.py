@@ -25,7 +25,7 @@ from finetune.order import Trained, TrainingFailed, TrainingOrder
 from models.artifacts.store import ArtifactStore, open_artifacts
 from models.clock import Clock, SystemClock
 from models.crash import CrashPoints
-from models.errors import ConfigurationError, PenstockError
+from models.errors import ConfigurationError, InvalidRequest, PenstockError
 from models.privacy import private_folder
 from serving.periodic import Periodic, ticks
 from serving.store.database import StoreDown
@@ -33,6 +33,7 @@ from serving.store.jobs import CheckpointRow, EventRow, JobRow
 from serving.store.store import Store
 from serving.telemetry.log import configure_log
 from serving.tuning.checkpoints import FINAL, Checkpoints, is_of
+from serving.tuning.golden_files import holds_out, written_without_held_out
 from serving.tuning.inputs import input_file
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.reports import Caps, Reports
@@ -100,10 +101,10 @@ class Worker:
         async with Periodic(lambda: self._beat(reports), every_s=plan.beat_s):
             try:
                 trained = await self._trained(job, reports, folder)
-            except TrainingFailed as failure:
+            except (TrainingFailed, InvalidRequest) as failure:
                 log.warning("training_failed", job=job.id, code=failure.code, detail=failure.detail)
-                error, said = _error(failure), failure.public
-                await self._patiently(lambda: self._ended(reports, "failed", said, error=error))
+                wrong, said = _error(failure), failure.public
+                await self._patiently(lambda: self._ended(reports, "failed", said, error=wrong))
                 return
             if trained.adapter is not None:
                 await self._patiently(lambda: self._handed_over(trained, reports))
@@ -144,7 +145,7 @@ class Worker:
         try:
             return await asyncio.to_thread(self._workshop.train, order, reports)
         except (TrainingFailed, PenstockError, OSError):
-            raise
+            raise  # the last two may go away by themselves, such as a full disk
         except Exception as error:  # whatever a library raises: to try the same again would end the same way
             log.exception("training_raised", job=job.id)
             raise TrainingFailed(
@@ -161,7 +162,9 @@ class Worker:
         if training is None or (validation is None and job.validation_file is not None):
             param = "training_file" if training is None else "validation_file"
             raise TrainingFailed("invalid_data", f"The file of `{param}` is not there any more.")
-        return Inputs(training, validation)
+        if holds_out(job):  # what it will be judged by, it has not seen
+            return Inputs(written_without_held_out(training, folder), training)
+        return Inputs(training, training, validation)
 
     async def _resume(self, job: JobRow, reports: Reports, *, to: Path) -> Path | None:
         """The newest whole checkpoint; what is damaged is passed over, and said."""
@@ -321,10 +324,12 @@ def _progress(reports: Reports, trained: Trained | None = None) -> dict[str, Any
     }
 
 
-def _error(failure: TrainingFailed) -> dict[str, Any]:
+def _error(failure: TrainingFailed | InvalidRequest) -> dict[str, Any]:
     """As a job shows it."""
-    param = "training_file" if failure.code == "invalid_data" else None
-    return {"code": failure.code, "message": failure.public, "param": param, "line": failure.line}
+    told: dict[str, Any] = {"code": failure.code, "message": failure.public, "param": None, "line": None}
+    if isinstance(failure, InvalidRequest):
+        return {**told, "param": failure.param}
+    return {**told, "param": "training_file" if failure.code == "invalid_data" else None, "line": failure.line}
 
 
 def _cleared(folder: Path) -> None:

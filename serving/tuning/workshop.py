@@ -17,9 +17,10 @@ from serving.tuning.plan import Trade, WorkerPlan
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A job's files on this machine."""
+    """A job's files on this machine. `training`: the lines that are trained on, of those in `whole`."""
 
     training: Path
+    whole: Path
     validation: Path | None = None
 
 
