@@ -28,7 +28,7 @@ from finetune.data.rated import RatedCall
 Wanted = Literal["up", "down", "any", "corrected"]
 Written = Literal["chat", "preference"]
 
-OPTED_OUT = "its org does not keep texts any more"
+OPTED_OUT = "its org does not keep texts"
 NOT_WHOLE = "the answer did not come to its end"
 CANARY = "answered by a canary"
 GATE = "asked by a gate"
