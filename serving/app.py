@@ -14,11 +14,12 @@ from itertools import chain
 from pathlib import Path
 
 import aiohttp
+import structlog
 from starlette.types import ASGIApp
 
 from models.adapters.foundation import BaseModel
 from models.artifacts import ArtifactStoreSettings
-from models.artifacts.store import open_artifacts
+from models.artifacts.store import ArtifactStore, open_artifacts
 from models.catalog import ModelCard
 from models.clock import Clock, SystemClock
 from models.crash import CrashPoints
@@ -32,8 +33,9 @@ from serving.adapters.desk import AdapterDesk
 from serving.adapters.housekeeping import House, Housekeeping
 from serving.adapters.in_hand import InHand
 from serving.adapters.registry import AdapterRegistry, Surroundings
-from serving.adapters.releases import Releases, ReleaseTerms
+from serving.adapters.releases import Releases
 from serving.adapters.replicas import open_replicas
+from serving.adapters.terms import ReleaseTerms
 from serving.api.deps import ApiDependencies
 from serving.api.routes import build_api
 from serving.classifier.client import NAME as CLASSIFIER
@@ -57,6 +59,13 @@ from serving.telemetry.retention import Retention
 from serving.telemetry.spool import Spool
 from serving.tenancy.concurrency import KeyConcurrency
 from serving.tenancy.keys import KeyAdmin, KeyBook
+from serving.tuning.checked import checked
+from serving.tuning.desk import TuningDesk
+from serving.tuning.files import FileAround, FileDesk
+from serving.tuning.jobs import JobDesk
+from serving.tuning.jobs import Terms as JobTerms
+from serving.tuning.open import Ground, TuningParts, open_tuning
+from serving.tuning.verdict import LenientJudge
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
@@ -90,6 +99,7 @@ class GatewayParts:
     store_url: str
     spool: str
     adapters: AdapterParts | None = None
+    tuning: TuningParts | None = None
     replica: str = "gateway"
     gateways: Callable[[], int] = lambda: 1
     clock: Clock = field(default_factory=SystemClock)
@@ -133,6 +143,8 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
+        tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
+        await opened.enter_async_context(_tuning(parts, store, adapters))
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -142,6 +154,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                     router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock
                 ),
                 adapters=None if adapters is None else adapters.desk,
+                tuning=tuning,
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
@@ -157,10 +170,13 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
 
 @dataclass(frozen=True, slots=True)
 class OpenAdapters:
-    """The two faces of adapters in a gateway: for calls, and for those who release."""
+    """The faces of adapters in a gateway: for calls, for those who release, and for those who train them."""
 
     book: AdapterBook
     desk: AdapterDesk
+    files: FileDesk
+    jobs: JobDesk
+    artifacts: ArtifactStore
 
 
 @asynccontextmanager
@@ -215,11 +231,44 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             clock=clock,
         )
         judge = CanaryJudge(store.adapters, store.records, releases=releases, clock=clock)
-        await opened.enter_async_context(Housekeeping(house, judge=judge.look).open())
+        files = _files(parts, store, artifacts=artifacts, work=work)
+        await opened.enter_async_context(Housekeeping(house, judge=judge.look, sweeps=[files.sweep]).open())
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(book, await opened.enter_async_context(desk))
+        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan), artifacts)
+
+
+@asynccontextmanager
+async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None) -> AsyncIterator[None]:
+    """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
+    if parts.tuning is None or parts.adapters is None or adapters is None:
+        structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
+        yield
+        return
+    plan, desk = parts.adapters, adapters.desk
+    ground = Ground(
+        store,
+        parts.store_url,
+        adapters.artifacts,
+        plan.artifacts,
+        home=plan.artifacts_home,
+        fetched=plan.fetched,
+        bases=plan.bases,
+        registry=desk.registry,
+        releases=desk.releases,
+        settings=parts.settings.fine_tuning,
+        gateway=parts.replica,
+        clock=parts.clock,
+        crash_at=plan.crash_at,
+    )
+    async with open_tuning(parts.tuning, ground, judge=LenientJudge()):
+        yield
+
+
+def _jobs(parts: GatewayParts, store: Store, plan: AdapterParts) -> JobDesk:
+    terms = JobTerms(plan.bases, _model_names(parts), parts.settings.fine_tuning)
+    return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 
 
 def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) -> AdapterBook:
@@ -232,6 +281,14 @@ def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) ->
         heartbeat_s=heartbeat_s,
         clock=parts.clock,
     )
+
+
+def _files(parts: GatewayParts, store: Store, *, artifacts: ArtifactStore, work: Path) -> FileDesk:
+    limits = parts.settings.fine_tuning
+    around = FileAround(
+        artifacts, work, max_bytes=limits.max_file_bytes, org_max_bytes=limits.org_max_file_bytes, check=checked
+    )
+    return FileDesk(store.files, store.jobs, around=around, clock=parts.clock)
 
 
 def _terms(parts: GatewayParts, in_hand: InHand, *, crash: CrashPoints) -> ReleaseTerms:

@@ -29,6 +29,7 @@ COMMANDS = {
     "records": "serving.commands.records",
     "models": "serving.commands.models",
     "adapters": "serving.commands.adapters",
+    "files": "serving.commands.files",
     "router": "serving.commands.router",
     "config": "serving.commands.config",
     "demo": "serving.commands.demo",

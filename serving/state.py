@@ -115,6 +115,11 @@ class StateDir:
         return self.path / "drafts"
 
     @property
+    def trainings(self) -> Path:
+        """What workers of fine-tuning write while they train."""
+        return self.path / "trainings"
+
+    @property
     def stack_file(self) -> Path:
         """`stack.json`: there while a stack is ready."""
         return self.path / "stack.json"

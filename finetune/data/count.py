@@ -40,8 +40,8 @@ class Counted:
     """One file, for one model and one greatest length; no padding is counted.
 
     `tokens`: what the model reads in one pass, after the cut, of a pair both sides; `trained_tokens`: those of them
-    that it learns to say; `cut`: examples that are longer than `max_length`; `left_out`: those of which nothing is left to
-    learn. `validation` is None where there is no such file.
+    that it learns to say; `cut`: examples that are longer than `max_length`; `left_out`: those of which nothing is left
+    to learn. `validation` is None where there is no such file.
     """
 
     format: Format

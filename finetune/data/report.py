@@ -86,7 +86,8 @@ def _holds(survey: Survey) -> Iterator[str]:
     facts = survey.facts
     if facts is None:
         return
-    yield f"{facts.examples:,} {facts.format} examples in {facts.bytes:,} bytes; longest line {facts.longest_line_bytes:,}"
+    longest = f"longest line {facts.longest_line_bytes:,}"
+    yield f"{facts.examples:,} {facts.format} examples in {facts.bytes:,} bytes; {longest}"
     if facts.messages:
         roles = ", ".join(f"{count:,} {role}" for role, count in sorted(facts.messages.items()))
         yield f"messages: {roles}; examples with tools: {facts.tools:,}"

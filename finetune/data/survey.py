@@ -75,9 +75,9 @@ class Private:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a file holds. `problems` are the first bad lines, of `bad_lines` in all; `facts` and the rest are of the good
-    lines, and None where there is none. `leaked` pairs a line of the golden set with one of the file; `near_searched`:
-    among how many of the first examples nearly the same ones were looked for.
+    """What a file holds. `problems`: the first ones; `bad_lines`: how many lines are bad; `facts` and the rest are of
+    the good lines, and None where there is none. `leaked` pairs an example of the golden set, counted from 1, with a
+    line of the file; `near_searched`: among how many of the first examples nearly the same ones were looked for.
     """
 
     facts: FileFacts | None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.estimates import RESAMPLES
 
@@ -38,7 +39,7 @@ def interval(differences: Sequence[float], *, confidence: float, seed: int) -> I
     return Interval(float(np.mean(differences)), float(low), float(high), len(differences))
 
 
-def _means(values: Sequence[float], seed: int) -> np.ndarray:
+def _means(values: Sequence[float], seed: int) -> npt.NDArray[np.float64]:
     """The means of `RESAMPLES` samples with replacement: how often each value comes is multinomial."""
     different, counts = np.unique(np.asarray(values, dtype=float), return_counts=True)
     chance, shares = np.random.default_rng(seed), counts / len(values)
@@ -47,4 +48,5 @@ def _means(values: Sequence[float], seed: int) -> np.ndarray:
         chance.multinomial(len(values), shares, size=min(step, RESAMPLES - begun)) @ different
         for begun in range(0, RESAMPLES, step)
     ]
-    return np.concatenate(parts) / len(values)
+    means: npt.NDArray[np.float64] = np.concatenate(parts) / len(values)
+    return means

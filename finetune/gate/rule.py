@@ -3,15 +3,15 @@
 What has to be shown, each by a one-sided bound over the examples (`bounds.py`):
 
 * `constant`, `permuted`: on the golden set the candidate does better than the best answer that is always the same, and
-  than its own answers dealt out to other questions. One that was trained on shuffled answers learns how often each comes,
-  and may so beat a base at 0 %; its answers do not depend on the question.
+  than its own answers dealt out to other questions. One that was trained on shuffled answers learns how often each
+  comes, and may so beat a base at 0 %; its answers do not depend on the question.
 * `base`: it does better than the base; where the base is at the ceiling, it is not worse.
 * `live`: it is not worse than what is live.
 * `forgetting`: on each task of the regression set, and on all of them, it is not worse than the base.
 
 *Not worse* means two things: the loss is not significantly more than `margin`, and the examples are enough to exclude a
-loss of `resolution`. What could be so, and cannot be shown with so few examples, is `not enough examples`, which does not
-pass and says how many it takes. Owns neither answers nor scores.
+loss of `resolution`. What could be so, and cannot be shown with so few examples, is `not enough examples`, which does
+not pass and says how many it takes. Owns neither answers nor scores.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from models.catalog.store import is_whole
 from models.digests import file_sha256
 from models.errors import ConfigurationError
 
-SUFFIXES = (".safetensors", ".json", ".md", ".txt")
+SUFFIXES = (".safetensors", ".json", ".jsonl", ".md", ".txt")
 BLOCK_BYTES = 2**20
 
 

@@ -14,10 +14,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from models.adapters.archive import pack
+from models.clock import Clock, SystemClock
 from models.errors import InvalidRequest, NotFound
 from serving.adapters.registry import AdapterRegistry, Received
 from serving.adapters.releases import Releases
 from serving.adapters.replicas import Replicas
+from serving.adapters.withdrawal import Withdrawal
 from serving.store.adapters import AdapterTable, AliasRow
 
 T = TypeVar("T")
@@ -35,8 +37,10 @@ class AdapterDesk:
         replicas: Replicas,
         bases: Sequence[str],
         work: Path,
+        clock: Clock | None = None,
     ) -> None:
         self.registry = registry
+        self.withdraw = Withdrawal(table, releases, registry, clock=clock or SystemClock())
         self.releases = releases
         self.work = work
         self._table = table

@@ -8,7 +8,7 @@ is wanted: `releases.py` does, and `canary.py` when a trial ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +62,20 @@ class House:
 
 
 class Housekeeping:
-    """Keeps house while this gateway holds the lease. `judge`: looks at the canaries."""
+    """Keeps house while this gateway holds the lease. `judge`: looks at the canaries; `sweeps`: what else is swept now
+    and then.
+    """
 
-    def __init__(self, house: House, *, judge: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        house: House,
+        *,
+        judge: Callable[[], Awaitable[None]],
+        sweeps: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> None:
         self._house = house
         self._judge = judge
+        self._sweeps = sweeps
         self._swept = self._tidied = house.clock.monotonic()
         self._leads = False
 
@@ -91,6 +100,8 @@ class Housekeeping:
         if house.clock.monotonic() - self._swept >= SWEEP_EVERY_S:
             self._swept = house.clock.monotonic()
             await self._sweep()
+            for sweep in self._sweeps:
+                await sweep()
 
     async def bring(self) -> None:
         """One look at the replicas. Apart from the registry: a replica that hangs holds up no verdict on a canary."""

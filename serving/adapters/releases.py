@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from models.adapters.states import LOADED
 from models.clock import Clock
-from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, Unavailable
 from serving.adapters import rules
-from serving.adapters.in_hand import InHand
 from serving.adapters.replicas import Outcome, Replicas
-from serving.periodic import ticks
+from serving.adapters.terms import Followers, ReleaseTerms
 from serving.store.adapters import (
-    MARK,
     AdapterChange,
     AdapterRow,
     AdapterTable,
@@ -33,8 +30,6 @@ from serving.store.adapters import (
 )
 from serving.store.views import ViewTable
 
-CONFIRM_S = 15.0
-CONFIRM_POLL_S = 0.05
 AT_HAND_S = 300.0  # a version that is warm stays so while it is being released
 
 
@@ -58,6 +53,16 @@ class Released:
 
     adapter: AdapterRow
     alias: AliasRow
+    loads: Sequence[Outcome]
+    waiting: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load without a release did. `version`: as it is now, with the time until which it stays."""
+
+    adapter: AdapterRow
+    version: VersionRow
     loads: Sequence[Outcome]
     waiting: Sequence[str]
 
@@ -102,7 +107,7 @@ class Releases:
         clock: Clock,
     ) -> None:
         self._table = table
-        self._views = views
+        self._followers = Followers(views, terms, clock=clock)
         self._replicas = replicas
         self._revisions = revisions
         self._terms = terms
@@ -121,6 +126,32 @@ class Releases:
             return rules.pointed(known, adapter, name=public, number=number, now=self._clock.now())
 
         return await self._released(Wish(actor, name, number, "promote"), flip)
+
+    async def serve(self, actor: Actor, name: str, *, number: int, system_alias: str) -> Released:
+        """Serve a version for good under a name that the stack makes (`ft:…`), beside whatever is live.
+
+        No client's wish moves it; it goes when the adapter is retired or deleted. Done again it changes nothing.
+        """
+        public = rules.require_system_name(system_alias)
+
+        async def flip(change: AdapterChange, adapter: AdapterRow) -> AliasRow:
+            known = await change.alias(actor.org, public)
+            return rules.served(known, adapter, name=public, number=number, now=self._clock.now())
+
+        return await self._released(Wish(actor, name, number, "serve"), flip)
+
+    async def load(self, actor: Actor, name: str, *, number: int, warm_s: float) -> Loaded:
+        """A version onto every replica, where its immutable name can be called; no alias changes.
+
+        After `warm_s` it is unloaded, unless it was released by then; no other release ends that time early. Raises
+        `ReleaseStopped`, with nothing changed, when a replica cannot load it.
+        """
+        wish = Wish(actor, name, number, "load")
+        async with self._claimed(wish) as claim:
+            loads = await self._loaded(claim)
+            row, mark = await self._warmed(wish, claim, warm_s=warm_s)
+        await self._replicas.load(claim.adapter.base, ref_of(claim.adapter, row))
+        return Loaded(claim.adapter, row, loads, await self._followers.confirmed(mark))
 
     async def canary(
         self,
@@ -173,7 +204,7 @@ class Releases:
             await self._drain(change, adapter)
             detail = {"alias": alias.name, "canary": alias.canary, "evidence": dict(evidence or {})}
             await self._note(change, actor, action="rollback", subject=adapter.name, detail=detail)
-        return Released(adapter, row, (), await self._confirmed(change.mark))
+        return Released(adapter, row, (), await self._followers.confirmed(change.mark))
 
     async def retire(self, actor: Actor, name: str) -> AdapterRow:
         """Take an adapter's aliases away and unload its versions when their last calls have ended."""
@@ -190,7 +221,7 @@ class Releases:
                 elif row.state == "validated":
                     await change.put_version(rules.stepped(row, "retired", now=now))
             await self._note(change, actor, action="retire", subject=name, detail={})
-        await self._confirmed(change.mark)
+        await self._followers.confirmed(change.mark)
         return adapter
 
     async def take_back(self, adapter: AdapterRow, row: VersionRow, *, actor: Actor, detail: Mapping[str, Any]) -> None:
@@ -224,10 +255,10 @@ class Releases:
         self._terms.crash.reach("adapters.flipped")
         # A replica that came in between has read an older state: it is brought to this one before anybody waits for it.
         await self._replicas.load(claim.adapter.base, ref_of(claim.adapter, claim.version))
-        return Released(claim.adapter, alias, loads, await self._confirmed(mark))
+        return Released(claim.adapter, alias, loads, await self._followers.confirmed(mark))
 
     @asynccontextmanager
-    async def _claimed(self, wish: Wish, flip: Flip) -> AsyncIterator[Claim]:
+    async def _claimed(self, wish: Wish, flip: Flip | None = None) -> AsyncIterator[Claim]:
         """The version, in `loading` by us unless replicas have it already; a block that raises takes that back."""
         claim = await self._claim(wish, flip)
         self._terms.crash.reach("adapters.claimed")
@@ -240,13 +271,14 @@ class Releases:
                     await asyncio.shield(self.take_back(claim.adapter, claim.version, actor=wish.actor, detail=reason))
                 raise
 
-    async def _claim(self, wish: Wish, flip: Flip) -> Claim:
+    async def _claim(self, wish: Wish, flip: Flip | None) -> Claim:
         actor, number = wish.actor, wish.number
         async with self._table.changing() as change:
             adapter = rules.require_adapter(await change.adapter(actor.org, wish.name))
             row = rules.require_row(await change.version(adapter.id, number), number)
             rules.require_base(adapter, row, revisions=self._revisions)
-            await flip(change, adapter)  # what could not be done afterwards is not begun
+            if flip is not None:
+                await flip(change, adapter)  # what could not be done afterwards is not begun
             if row.state in LOADED:
                 if row.state == "draining":  # its warm time does not end under our hands
                     until = max(row.warm_until or 0.0, self._clock.now() + AT_HAND_S)
@@ -277,9 +309,7 @@ class Releases:
         """One transaction: the version is ready, the alias points to it, what no alias names drains."""
         adapter, number = claim.adapter, wish.number
         async with self._table.changing() as change:
-            row = rules.require_row(await change.version(adapter.id, number), number)
-            if row.state not in LOADED and (row.state, row.holder, row.state_at) != claim.held:
-                raise InvalidRequest(f"Version {number} was taken over by another call.", param="version")
+            row = await _ours(change, claim)
             alias = await flip(change, adapter)
             if row.state != "ready":
                 await change.put_version(rules.stepped(row, "ready", now=self._clock.now()))
@@ -295,30 +325,30 @@ class Releases:
             self._terms.crash.reach("adapters.before_flip")
         return alias, change.mark
 
+    async def _warmed(self, wish: Wish, claim: Claim, *, warm_s: float) -> tuple[VersionRow, int]:
+        """In one transaction from loading to draining, so that no release in between finds it ready and unnamed."""
+        now = self._clock.now()
+        async with self._table.changing() as change:
+            row = await _ours(change, claim)
+            if row.state == "loading":
+                row = rules.stepped(row, "ready", now=now)
+                row = rules.stepped(row, "draining", now=now, warm_until=now + warm_s)
+            elif row.state == "draining":
+                row = replace(row, warm_until=max(row.warm_until or 0.0, now + warm_s))
+            await change.put_version(row)
+            detail = {"version": row.number, "warm_until": row.warm_until}
+            await self._note(change, wish.actor, action="loaded", subject=claim.adapter.name, detail=detail)
+        return row, change.mark
+
     async def _drain(self, change: AdapterChange, adapter: AdapterRow) -> None:
         now = self._clock.now()
         for row in rules.unnamed(await change.versions(adapter.id), await change.aliases(adapter.id)):
             warm_until = now + self._terms.warm_s
             await change.put_version(rules.stepped(row, "draining", now=now, warm_until=warm_until))
 
-    async def _confirmed(self, mark: int) -> list[str]:
-        """Return when every gateway that lives works by this mark; the ones that do not, when that takes too long."""
-        behind: list[str] = []
-        polls = ticks(CONFIRM_POLL_S)
-        await anext(polls)  # the first one is at once
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._terms.confirm_s):
-                while behind := await self._behind(mark):
-                    await anext(polls)
-        return behind
-
-    async def _behind(self, mark: int) -> list[str]:
-        """The gateways that have not followed to this mark; also those that serve and cannot say so."""
-        since = self._clock.now() - self._terms.gone_s
-        if behind := await self._views.behind(MARK, mark, since=since):
-            return behind
-        silent = self._terms.gateways() - len(await self._views.alive(MARK, since=since))
-        return ["one that does not reach the database"] * max(0, silent)
+    async def followed(self, mark: int) -> list[str]:
+        """Wait until every gateway that lives works by this mark of the registry; the ones that do not."""
+        return await self._followers.confirmed(mark)
 
     async def _require(self, org: str, name: str) -> AdapterRow:
         return rules.require_adapter(await self._table.find(org, name))
@@ -334,22 +364,13 @@ class Releases:
         await change.note(AuditRow(self._clock.now(), actor.org, actor.name, action, subject, detail))
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseTerms:
-    """What a release needs to know of its surroundings. `gateway`: this process; `warm_s`: how long a version that was
-    replaced stays loaded; `gone_s`: after how long a silent gateway counts as gone;
-    `in_hand`: what this process works on; `gateways`: how many serve now; `confirm_s`: the
-    longest wait for them.
-    """
-
-    gateway: str
-    warm_s: float
-    gone_s: float
-    model_names: frozenset[str]
-    in_hand: InHand
-    crash: CrashPoints
-    gateways: Callable[[], int] = lambda: 1
-    confirm_s: float = CONFIRM_S
+async def _ours(change: AdapterChange, claim: Claim) -> VersionRow:
+    """The version that we have loaded, unless somebody took it from us."""
+    number = claim.version.number
+    row = rules.require_row(await change.version(claim.adapter.id, number), number)
+    if row.state not in LOADED and (row.state, row.holder, row.state_at) != claim.held:
+        raise InvalidRequest(f"Version {number} was taken over by another call.", param="version")
+    return row
 
 
 def _stopped(failed: Sequence[Outcome]) -> ReleaseStopped:

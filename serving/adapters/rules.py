@@ -5,6 +5,7 @@ Pure: every function takes rows and gives rows, or raises. Does not write (`regi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,8 @@ from models.errors import InvalidRequest, NotFound
 from serving.store.adapters import AdapterRow, AliasRow, VersionRow
 
 WHOLE = 100.0
+
+_SYSTEM_NAME = re.compile(r"ft:[a-z0-9][a-z0-9._-]{0,62}:[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{0,64}:[A-Za-z0-9_-]{1,64}")
 
 
 def require_free_name(name: Any, *, taken: Iterable[str], param: str) -> str:
@@ -29,6 +32,20 @@ def require_free_name(name: Any, *, taken: Iterable[str], param: str) -> str:
     if name in taken:
         raise InvalidRequest("A model of this stack has this name already.", code="already_exists", param=param)
     return name
+
+
+def require_system_name(name: str) -> str:
+    """A name that only the stack makes: its colons keep it apart from every name that a client can choose."""
+    if _SYSTEM_NAME.fullmatch(name) is None:
+        raise InvalidRequest(f"{name[:64]!r} is no name of a fine-tuned model.", param="alias")
+    return name
+
+
+def served(alias: AliasRow | None, adapter: AdapterRow, *, name: str, number: int, now: float) -> AliasRow:
+    """A system alias: once it points to a version it stays there."""
+    if alias is not None and (alias.adapter, alias.targets) != (adapter.id, ((number, WHOLE),)):
+        raise InvalidRequest("This name belongs to another version for good.", code="already_exists", param="alias")
+    return alias or AliasRow(adapter.org, name, adapter.id, ((number, WHOLE),), now)
 
 
 def stepped(row: VersionRow, state: VersionState, *, now: float, **values: Any) -> VersionRow:

@@ -6,7 +6,7 @@ from typing import Any
 
 from serving.adapters import rules
 from serving.adapters.registry import Shown
-from serving.adapters.releases import Released
+from serving.adapters.releases import Loaded, Released
 from serving.store.adapters import AdapterRow, AliasRow, AuditRow, VersionRow
 
 
@@ -67,6 +67,15 @@ def shown_release(released: Released) -> dict[str, Any]:
         **{name: value for name, value in shown_alias(released.alias).items() if name != "object"},
         "replicas": [{"replica": load.replica, **load.times_ms} for load in released.loads],
         "waiting": list(released.waiting),
+    }
+
+
+def shown_load(loaded: Loaded) -> dict[str, Any]:
+    """A version that was loaded without a release, and each replica's acknowledgement."""
+    return {
+        **shown_version(loaded.adapter, loaded.version),
+        "replicas": [{"replica": load.replica, **load.times_ms} for load in loaded.loads],
+        "waiting": list(loaded.waiting),
     }
 
 

@@ -13,8 +13,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from models.errors import InvalidRequest, NotFound
 from models.types import Principal, Role
@@ -23,15 +22,17 @@ from serving.adapters.desk import AdapterDesk
 from serving.adapters.registry import Shown
 from serving.adapters.releases import Actor, Released
 from serving.api.access import ADMIN, authorize
-from serving.api.adapter_wire import shown_adapter, shown_alias, shown_audit, shown_release, shown_version
+from serving.api.adapter_wire import shown_adapter, shown_alias, shown_audit, shown_load, shown_release, shown_version
 from serving.api.body import JsonBodies
 from serving.api.checks import Check, integer, items, members, number, one_of, string
 from serving.api.deps import ApiDependencies
+from serving.api.handed import Handed
 from serving.api.uploads import Uploads
 
 ENGINEERS: frozenset[Role] = frozenset({"engineer", "admin"})
 ZIP = frozenset({"application/zip"})
 AUDIT_ROWS = 200
+WARM_S = 600.0
 FACTS = frozenset({"data_digest", "job"})
 
 _NAME = string(63, shortest=1)
@@ -63,6 +64,7 @@ _BOUNDS: Mapping[str, Check] = MappingProxyType(
 )
 _CREATE: Mapping[str, Check] = MappingProxyType({"name": string(256), "base": _NAME, "price": _price})
 _PROMOTE: Mapping[str, Check] = MappingProxyType({"version": _VERSION, "alias": _NAME})
+_WARM: Mapping[str, Check] = MappingProxyType({"version": _VERSION, "warm_s": number(1, 86_400)})
 _CANARY: Mapping[str, Check] = MappingProxyType(
     {"version": _VERSION, "weight": number(0, 99, above_low=True), "alias": _NAME, "bounds": _bounds}
 )
@@ -84,28 +86,13 @@ _POINT: Mapping[str, Check] = MappingProxyType(
 )
 
 
-class Handed(FileResponse):
-    """A file that is gone when it was sent, or could not be; sent whole, whatever part is asked for."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        try:
-            await super().__call__({**scope, "headers": headers}, receive, send)
-        finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        Path(self.path).unlink(missing_ok=True)
-
-
 class AdapterRoutes:
     """The routes. Bodies are strict; `name` in a path is looked up byte for byte."""
 
-    def __init__(self, deps: ApiDependencies, bodies: JsonBodies) -> None:
+    def __init__(self, deps: ApiDependencies, bodies: JsonBodies, *, uploads: Uploads) -> None:
         self._deps = deps
         self._bodies = bodies
-        self._uploads = Uploads(deps.http, deps.timers)
+        self._uploads = uploads
 
     async def list(self, request: Request) -> Response:
         """Every adapter of the caller's org."""
@@ -195,6 +182,14 @@ class AdapterRoutes:
         return await self._released(
             self._desk.releases.promote(_actor(caller), _name(request), number=body["version"], alias=body.get("alias"))
         )
+
+    async def warm(self, request: Request) -> Response:
+        """Load a version on every replica for some time, to be called by its own name; no alias changes."""
+        caller = await self._caller(request)
+        body = await self._read(request, _WARM, required=("version",))
+        version, warm_s = body["version"], body.get("warm_s") or WARM_S
+        load = self._desk.releases.load(_actor(caller), _name(request), number=version, warm_s=warm_s)
+        return _json(shown_load(await self._desk.run(load)))
 
     async def canary(self, request: Request) -> Response:
         """Let a part of the callers try a version."""
@@ -371,6 +366,7 @@ def table(routes: AdapterRoutes) -> list[tuple[str, str, Route]]:
         ("GET", f"{version}/content", routes.content),
         ("POST", f"{version}/scores", routes.score),
         ("POST", f"{adapter}/promote", routes.promote),
+        ("POST", f"{adapter}/load", routes.warm),
         ("POST", f"{adapter}/canary", routes.canary),
         ("POST", f"{adapter}/rollback", routes.rollback),
         ("POST", f"{adapter}/retire", routes.retire),

@@ -18,6 +18,7 @@ from serving.settings import HttpSettings, TimerSettings
 from serving.store.keys import KeyRow
 from serving.telemetry.record import CallRecord
 from serving.tenancy.keys import KeySpec
+from serving.tuning.desk import TuningDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,4 +154,5 @@ class ApiDependencies:
     timers: TimerSettings
     version: str
     adapters: AdapterDesk | None = None
+    tuning: TuningDesk | None = None
     clock: Clock = field(default_factory=SystemClock)

@@ -72,7 +72,8 @@ class Gate:
 def is_upload(scope: Scope) -> bool:
     """Whether the body is a file, which has a limit of its own and is not kept in memory."""
     path: str = scope["path"]
-    return scope["method"] == "POST" and path.startswith("/v1/adapters/") and path.endswith("/versions")
+    pushed = path.startswith("/v1/adapters/") and path.endswith("/versions")
+    return scope["method"] == "POST" and (pushed or path == "/v1/files")
 
 
 def declared_length(headers: list[tuple[bytes, bytes]]) -> int | None:

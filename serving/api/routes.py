@@ -21,11 +21,16 @@ from serving.api.deps import ApiDependencies
 from serving.api.edge import Edge
 from serving.api.errors import MethodNotAllowed
 from serving.api.feedback import Feedback
+from serving.api.files import FileRoutes
+from serving.api.files import table as file_table
+from serving.api.fine_tuning import FineTuningRoutes
+from serving.api.fine_tuning import table as tuning_table
 from serving.api.gate import Gate
 from serving.api.generation import Generation
 from serving.api.listings import Listings
 from serving.api.operations import Operations
 from serving.api.router import RouterRoutes
+from serving.api.uploads import Uploads
 
 RECORDED = {"/v1/chat/completions": "chat", "/v1/completions": "completion"}
 # Where a path may hold percent-encoded characters: in a name at its end.
@@ -47,7 +52,10 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
     bodies = JsonBodies(deps.http, deps.timers)
     listings, operations, admin_keys = Listings(deps), Operations(deps), AdminKeys(deps, bodies)
     router = RouterRoutes(deps, bodies)
-    adapters = adapter_table(AdapterRoutes(deps, bodies))
+    uploads = Uploads(deps.http, deps.timers)
+    adapters = adapter_table(AdapterRoutes(deps, bodies, uploads=uploads))
+    files = file_table(FileRoutes(deps, uploads))
+    tuning = tuning_table(FineTuningRoutes(deps, bodies))
     return [
         Route("/v1/chat/completions", Generation(deps, ChatReader(deps.http), bodies=bodies), methods=["POST"]),
         Route("/v1/completions", Generation(deps, CompletionReader(deps.http), bodies=bodies), methods=["POST"]),
@@ -56,7 +64,7 @@ def _routes(deps: ApiDependencies) -> list[BaseRoute]:
         Route("/v1/feedback", Feedback(deps, bodies).give, methods=["POST"]),
         Route("/v1/router/explain", router.explain, methods=["POST"]),
         Route("/v1/router/status", router.status, methods=["GET"]),
-        *(Route(path, endpoint, methods=[method]) for method, path, endpoint in adapters),
+        *(Route(path, endpoint, methods=[method]) for method, path, endpoint in (*adapters, *files, *tuning)),
         Route("/health", operations.health, methods=["GET"]),
         Route("/ready", operations.ready, methods=["GET"]),
         Route("/metrics", operations.metrics, methods=["GET"]),

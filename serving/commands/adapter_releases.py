@@ -43,6 +43,25 @@ def promote(
     _released(AdapterCalls.of(state_dir).ask("POST", name, "promote", body=body), as_json=as_json)
 
 
+@app.command("load")
+def load(
+    name: NameArgument,
+    *,
+    version: VersionOption,
+    warm_s: Annotated[float, typer.Option(min=1, max=86_400, help="How long it stays, unless it is released.")] = 600.0,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+) -> None:
+    """Load a version on every replica to be called by its own name; what is live stays as it is."""
+    body = {"version": version, "warm_s": warm_s}
+    made = AdapterCalls.of(state_dir).ask("POST", name, "load", body=body)
+    if as_json:
+        print_json(made)
+    else:
+        err().print(f"Version {version} of {name} is on {len(made['replicas'])} replica(s). Call it as:", markup=False)
+        out().print(made["model"], markup=False)
+
+
 @app.command("canary")
 def canary(
     name: NameArgument,

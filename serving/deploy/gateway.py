@@ -21,6 +21,17 @@ from serving.app import AdapterParts, GatewayParts, open_gateway
 from serving.engines.directory import ServeDirectory
 from serving.own_server import OwnServer
 from serving.settings import Settings
+from serving.tuning.open import TuningParts
+from serving.tuning.ray_trainers import RayTrainers
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """What trainings need. `models`: folder of a base's weights, by card; `work`: a folder for trainings."""
+
+    models: dict[str, str]
+    work: str
+    gpu: bool
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class GatewayPlan:
     spool: str
     listeners: str | None
     adapters: AdapterParts | None
+    tuning: TuningPlan | None = None
 
 
 class WithoutRequestId:
@@ -57,6 +69,11 @@ class WithoutRequestId:
             return send(message)
 
         await self._app(scope, receive, send_without)
+
+
+def tuning_parts(plan: TuningPlan) -> TuningParts:
+    """Trainings as actors of this cluster."""
+    return TuningParts(RayTrainers(), models=plan.models, work=plan.work, gpu=plan.gpu)
 
 
 @serve.ingress()
@@ -86,6 +103,7 @@ class GatewayReplica:
             store_url=plan.store_url,
             spool=plan.spool,
             adapters=plan.adapters,
+            tuning=None if plan.tuning is None else tuning_parts(plan.tuning),
             replica=context.replica_id.unique_id,
             gateways=lambda: directory.running(own.name),
         )

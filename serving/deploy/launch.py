@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import chdir, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -50,7 +50,7 @@ from serving.deploy.applications import (
 )
 from serving.deploy.cause import cause_of
 from serving.deploy.environment import listeners_of
-from serving.deploy.gateway import GatewayPlan
+from serving.deploy.gateway import GatewayPlan, TuningPlan
 from serving.deploy.logs import session_logs
 from serving.deploy.retire import as_found
 from serving.engines.adapter_start import AdapterPlan
@@ -84,6 +84,7 @@ class LaunchOrder:
     artifacts: str
     fetched: str
     drafts: str
+    trainings: str
     spool: str
     claims: str
     engine_token: str
@@ -129,7 +130,8 @@ def launch(order: LaunchOrder) -> None:
         salt_key=order.salt_key,
         store_url=order.store_url,
         spool=order.spool,
-        adapters=adapter_parts(settings, order, catalog=catalog),
+        adapters=(adapters := adapter_parts(settings, order, catalog=catalog)),
+        tuning=None if adapters is None else tuning_plan(settings, order, catalog=catalog, cards=adapters.bases),
         listeners=str(listeners_of(Path(order.scratch))) if order.scratch is not None else None,
     )
     application = stack_application(
@@ -174,6 +176,16 @@ def adapter_parts(settings: Settings, order: LaunchOrder, *, catalog: Catalog) -
         work=order.drafts,
         bases=bases,
         crash_at=armed(),
+    )
+
+
+def tuning_plan(settings: Settings, order: LaunchOrder, *, catalog: Catalog, cards: Iterable[str]) -> TuningPlan:
+    """What trainings of adapters of these cards need."""
+    models = ModelStore(Path(order.models))
+    return TuningPlan(
+        models={card: str(models.resolve(catalog.card(card))) for card in cards},
+        work=order.trainings,
+        gpu=settings.ray.accelerator == "gpu",
     )
 
 

@@ -17,6 +17,7 @@ import ray
 from ray import serve
 
 from serving.deploy.applications import APPLICATION
+from serving.tuning.ray_trainers import end_all
 
 POLL_S = 0.5
 REMOVING = "Removing what was started from the cluster"
@@ -38,6 +39,7 @@ def as_found(running: Any, *, report: Callable[[str], None]) -> Iterator[None]:
                 running.delete(APPLICATION, _blocking=False)
                 report(REMOVING)
                 _wait_until_gone(running)
+                end_all()
             signal.signal(signal.SIGTERM, before)
         raise
 
@@ -47,6 +49,7 @@ def retire(address: str, *, joined: bool) -> None:
     ray.init(address=address, namespace="serve", log_to_driver=False, configure_logging=False)
     if not joined or APPLICATION in serve.status().applications:  # else an earlier `down` was the last word
         end(serve, joined=joined)
+    end_all()  # after the gateways, which would start others; also those that an earlier `down` left
 
 
 def end(running: Any, *, joined: bool) -> None:

@@ -293,6 +293,7 @@ class _Launcher:
             "artifacts": str(state.artifacts),
             "fetched": str(state.fetched),
             "drafts": str(state.drafts),
+            "trainings": str(state.trainings),
             "spool": str(state.path / "spool"),
             "claims": str(_core_claims()),
             "engine_token": state.secret("engine-token"),

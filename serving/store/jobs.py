@@ -11,11 +11,12 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy import Row, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from finetune.jobs import Phase, Status, Wanted
 from serving.store.database import Database
+from serving.store.files import FileChange
 from serving.store.schema import MARKS, TUNING_CHECKPOINTS, TUNING_EVENTS, TUNING_JOBS
 
 MARK = "tuning"
@@ -97,9 +98,18 @@ class JobTable:
         async with self._database.transaction("read") as connection:
             return await _found(connection, job, org=org)
 
-    async def page(self, org: str, *, after: str | None, limit: int) -> tuple[list[JobRow], bool] | None:
-        """Jobs of an org, newest first, after that job, and whether there are more; None where it has no such job."""
-        query = select(TUNING_JOBS).where(TUNING_JOBS.c.org == org)
+    async def page(
+        self, org: str, *, after: str | None, limit: int, metadata: Mapping[str, str] | None = None
+    ) -> tuple[list[JobRow], bool] | None:
+        """Jobs of an org, newest first, after that job, and whether there are more; None where it has no such job.
+
+        `metadata`: only jobs whose request has these pairs; a name holds neither quote nor backslash.
+        """
+        pairs = (metadata or {}).items()
+        told = TUNING_JOBS.c.asked["metadata"]
+        query = select(TUNING_JOBS).where(
+            TUNING_JOBS.c.org == org, *(told[name].as_string() == value for name, value in pairs)
+        )
         async with self._database.transaction("read") as connection:
             if after is not None:
                 place = await _found(connection, after, org=org)
@@ -139,17 +149,23 @@ class JobTable:
 
     async def checkpoints(self, job: str) -> list[CheckpointRow]:
         """Complete checkpoints, newest first."""
-        query = select(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job)
         async with self._database.transaction("read") as connection:
-            rows = await connection.execute(query.order_by(TUNING_CHECKPOINTS.c.step.desc()))
-            return [CheckpointRow(**dict(row._mapping)) for row in rows]
+            return await _checkpoints(connection, job)
+
+    async def kept(self) -> dict[str, set[str]]:
+        """Every job there is, and the digests of its checkpoints."""
+        both = TUNING_JOBS.outerjoin(TUNING_CHECKPOINTS, TUNING_CHECKPOINTS.c.job == TUNING_JOBS.c.id)
+        query = select(TUNING_JOBS.c.id, TUNING_CHECKPOINTS.c.digest).select_from(both)
+        found: dict[str, set[str]] = {}
+        async with self._database.transaction("read") as connection:
+            for job, digest in await connection.execute(query):
+                found.setdefault(job, set()).update(() if digest is None else (digest,))
+        return found
 
     async def uses(self, file: str) -> list[str]:
         """The jobs that have not ended and read this file."""
-        reads = (TUNING_JOBS.c.training_file == file) | (TUNING_JOBS.c.validation_file == file)
-        open_ = TUNING_JOBS.c.finished_at.is_(None)
         async with self._database.transaction("read") as connection:
-            return list(await connection.scalars(select(TUNING_JOBS.c.id).where(reads, open_)))
+            return await _users(connection, file)
 
     async def beat(self, job: str, *, attempt: int, now: float, values: Mapping[str, Any]) -> JobRow | None:
         """The worker of an attempt lives, and how far it is; the job as it is now, None when it is another's."""
@@ -160,6 +176,8 @@ class JobTable:
 
     async def tell(self, rows: Sequence[EventRow]) -> None:
         """Write events."""
+        if not rows:
+            return
         async with self._database.transaction("write") as connection:
             await connection.execute(TUNING_EVENTS.insert(), [_values(row) for row in rows])
 
@@ -174,20 +192,33 @@ class JobTable:
 
 
 class JobChange:
-    """Reads and writes inside one transaction; nobody else changes a job's status meanwhile."""
+    """Reads and writes inside one transaction; nobody else changes a job's status meanwhile. `files`: files of the same
+    transaction, so that none goes while a job that reads it is made.
+    """
 
     def __init__(self, connection: AsyncConnection, database: Database) -> None:
         self._connection = connection
         self._database = database
+        self.files = FileChange(connection, database)
 
     async def find(self, job: str, *, org: str | None = None) -> JobRow | None:
-        """One job."""
-        return await _found(self._connection, job, org=org)
+        """One job. Its worker's next heartbeat waits until the change is over, so that `put` undoes none."""
+        return await _found(self._connection, job, org=org, held=True)
+
+    async def uses(self, file: str) -> list[str]:
+        """The jobs that have not ended and read this file."""
+        return await _users(self._connection, file)
 
     async def count(self, org: str, *statuses: Status) -> int:
         """How many jobs of an org are in one of these."""
         query = select(func.count()).where(TUNING_JOBS.c.org == org, TUNING_JOBS.c.status.in_(statuses))
         return int(await self._connection.scalar(query) or 0)
+
+    async def bases_of(self, org: str, *, adapter: str) -> list[str]:
+        """The bases of the jobs of an org that have not ended and will make a version of this adapter."""
+        open_ = TUNING_JOBS.c.finished_at.is_(None)
+        query = select(TUNING_JOBS.c.base).where(TUNING_JOBS.c.org == org, TUNING_JOBS.c.adapter == adapter, open_)
+        return list(await self._connection.scalars(query.distinct()))
 
     async def put(self, row: JobRow) -> None:
         """A new job, or its new state."""
@@ -205,17 +236,40 @@ class JobChange:
         statement = self._database.insert(TUNING_CHECKPOINTS).values(values)
         await self._connection.execute(statement.on_conflict_do_update(index_elements=["job", "step"], set_=values))
 
-    async def drop_checkpoints(self, job: str) -> None:
-        """Forget a job's checkpoints."""
-        await self._connection.execute(delete(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job))
+    async def checkpoints(self, job: str) -> list[CheckpointRow]:
+        """Complete checkpoints, newest first."""
+        return await _checkpoints(self._connection, job)
+
+    async def drop_checkpoints(self, job: str, steps: Sequence[int] | None = None) -> None:
+        """Forget a job's checkpoints; with `steps`, those alone."""
+        query = delete(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job)
+        if steps is not None:
+            query = query.where(TUNING_CHECKPOINTS.c.step.in_(steps))
+        await self._connection.execute(query)
 
 
-async def _found(connection: AsyncConnection, job: str, *, org: str | None = None) -> JobRow | None:
+async def _found(connection: AsyncConnection, job: str, *, org: str | None = None, held: bool = False) -> JobRow | None:
     query = select(TUNING_JOBS).where(TUNING_JOBS.c.id == job)
+    if held:
+        query = query.with_for_update()
     if org is not None:
         query = query.where(TUNING_JOBS.c.org == org)
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else _job(row)
+
+
+async def _users(connection: AsyncConnection, file: str) -> list[str]:
+    """The gate's files are named in the request alone."""
+    judged = [TUNING_JOBS.c.asked["penstock"][name].as_string() for name in ("golden_file", "regression_file")]
+    reads = or_(*(column == file for column in (TUNING_JOBS.c.training_file, TUNING_JOBS.c.validation_file, *judged)))
+    open_ = TUNING_JOBS.c.finished_at.is_(None)
+    return list(await connection.scalars(select(TUNING_JOBS.c.id).where(reads, open_)))
+
+
+async def _checkpoints(connection: AsyncConnection, job: str) -> list[CheckpointRow]:
+    query = select(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job)
+    rows = await connection.execute(query.order_by(TUNING_CHECKPOINTS.c.step.desc()))
+    return [CheckpointRow(**dict(row._mapping)) for row in rows]
 
 
 def _job(row: Row[Any]) -> JobRow:

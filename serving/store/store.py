@@ -1,5 +1,5 @@
-"""The store: one SQL database for keys, records, feedback, releases, adapters, fine-tuning jobs and what gateways
-tell each other.
+"""The store: one SQL database for keys, records, feedback, releases, adapters, files, fine-tuning jobs and what
+gateways tell each other.
 
 Owns opening, migrating and closing. Does not own queries: one repository per file.
 """
@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from serving.store.adapters import AdapterTable
 from serving.store.database import PATIENCE_S, Database
 from serving.store.feedback import FeedbackTable
+from serving.store.files import FileTable
 from serving.store.gateways import GatewayTable
 from serving.store.jobs import JobTable
 from serving.store.keys import KeyTable
 from serving.store.records import RecordTable
 from serving.store.releases import ReleaseTable
+from serving.store.training_rows import TrainingTable
 from serving.store.views import ViewTable
 
 
@@ -28,10 +30,12 @@ class Store:
         self.keys = KeyTable(database)
         self.records = RecordTable(database)
         self.feedback = FeedbackTable(database)
+        self.training = TrainingTable(database)
         self.gateways = GatewayTable(database)
         self.releases = ReleaseTable(database)
         self.adapters = AdapterTable(database)
         self.views = ViewTable(database)
+        self.files = FileTable(database)
         self.jobs = JobTable(database)
 
     @classmethod

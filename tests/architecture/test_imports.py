@@ -18,7 +18,7 @@ EDGES = {
 
 HEAVY = {
     *("torch", "vllm", "ray", "faiss", "peft", "transformers", "trl", "bitsandbytes", "sentence_transformers"),
-    "gradio",
+    *("gradio", "presidio_analyzer", "detect_secrets", "tldextract"),
 }
 EDGE_FILES: dict[str, str] = {
     "finetune/measure.py": "measures trainings",
@@ -35,6 +35,8 @@ EDGE_FILES: dict[str, str] = {
     "benchmarks/arms/serve_llm_app.py": "is the Ray Serve LLM application that Penstock is compared with",
     "benchmarks/arms/bare_server.py": "is vLLM's own server, with its threads bound as Penstock's engine binds them",
     "benchmarks/vllm_load.py": "runs vLLM's own load generator",
+    "finetune/data/credentials.py": "asks the detectors of secrets",
+    "finetune/data/personal.py": "asks the recognisers of personal data",
     "models/demo/lora_probe.py": "shows that the untrained family can be learned by an adapter",
     "models/demo/say.py": "trains an adapter to try releases with",
     "models/demo/tokenizer.py": "writes the demo tiers' tokenizer in the format of transformers",
@@ -51,6 +53,7 @@ EDGE_FILES: dict[str, str] = {
     "serving/engines/lora_worker.py": "mends a kernel of vLLM's in the worker's process",
     "serving/engines/mock_engine.py": "is the mock engine of a replica",
     "serving/engines/one_process.py": "is the vLLM engine of a replica on a CPU",
+    "serving/tuning/ray_trainers.py": "runs trainings as actors of Ray's",
     "serving/engines/replica.py": "is the Serve deployment around a vLLM engine",
 }
 

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from models.clock import SystemClock
 from models.crash import CrashPoints
 from serving.adapters.in_hand import InHand
-from serving.adapters.releases import Releases, ReleaseTerms
+from serving.adapters.releases import Releases
 from serving.adapters.replicas import open_replicas
+from serving.adapters.terms import ReleaseTerms
 from tests.serving.adapters.stand import SMALL, TOKEN, Stand, base
 
 

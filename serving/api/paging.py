@@ -1,0 +1,60 @@
+"""The query of a list: OpenAI's `limit`, `after` and `order`, strictly. Owns the query alone, not what is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from re import Pattern
+from typing import Literal
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from models.errors import InvalidRequest
+from serving.api.checks import invalid, unknown
+
+LONGEST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which part of a list is asked for. `also`: the other parameters that were given."""
+
+    limit: int
+    after: str | None
+    order: Literal["asc", "desc"]
+    also: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """What a list takes. `ids`: how its ids look; `also`: names of further parameters, of at most 64 characters."""
+
+    ids: Pattern[str]
+    default: int
+    most: int
+    also: frozenset[str] = frozenset()
+
+    def asked(self, request: Request) -> Asked:
+        """What the query says; raises `InvalidRequest`."""
+        given: dict[str, str] = {}
+        for name, value in parse_qsl(request.url.query, keep_blank_values=True):
+            if name not in self.also | {"limit", "after", "order"}:
+                raise unknown(name)
+            if name in given or not 0 < len(value) <= LONGEST:
+                raise invalid(name, f"one value of 1 to {LONGEST} characters")
+            given[name] = value
+        order = given.pop("order", "desc")
+        if order not in ("asc", "desc"):
+            raise invalid("order", "one of 'asc', 'desc'")
+        after = given.pop("after", None)
+        if after is not None and not self.ids.fullmatch(after):
+            raise InvalidRequest("'after' is the id of the last thing on the page before.", param="after")
+        return Asked(self._limit(given.pop("limit", None)), after, "asc" if order == "asc" else "desc", given)
+
+    def _limit(self, told: str | None) -> int:
+        if told is None:
+            return self.default
+        if not (told.isascii() and told.isdigit()) or not 1 <= int(told) <= self.most:
+            raise invalid("limit", f"an integer from 1 to {self.most}")
+        return int(told)

@@ -1,0 +1,16 @@
+"""The desk of fine-tuning: its parts as the HTTP layer gets them. Owns nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serving.tuning.files import FileDesk
+from serving.tuning.jobs import JobDesk
+
+
+@dataclass(frozen=True, slots=True)
+class TuningDesk:
+    """What the routes of files and of jobs ask."""
+
+    files: FileDesk
+    jobs: JobDesk

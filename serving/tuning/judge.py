@@ -1,0 +1,259 @@
+"""The judge of a fine-tuned version: loads it, asks it, the base and what is live, and rules.
+
+The story reads in `judge`. Owns who is asked what; the rule is `finetune/gate`'s, the calls are `asking.py`'s. Can be
+asked again at any time: nothing changes but that the version stays warm for a while and the registry is told the score.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from finetune.gate.golden import Golden
+from finetune.gate.report import GateReport, Looked
+from finetune.gate.rule import GateRule, Scored, ruled
+from finetune.gate.score import constants, judge_prompt, judged, permuted, rotated, score, thresholded
+from finetune.release import Verdict
+from models.adapters.states import LOADED
+from models.errors import InvalidRequest
+from models.problems import first_problem
+from serving.adapters import rules
+from serving.adapters.registry import AdapterRegistry
+from serving.adapters.releases import Actor, Releases
+from serving.store.jobs import JobRow
+from serving.tuning.asking import Ask, NoAnswer, Question, Unaskable
+
+T = TypeVar("T")
+
+WARM_S = 1800.0
+"""How long a candidate stays loaded for its judging and its release; also the longest that a judging may take."""
+LEAST_TOKENS, MOST_TOKENS = 64, 1_024
+JUDGE_TOKENS = 16
+MOST_LEFT_OUT = 0.1
+SEED = 0
+
+
+class GoldenFiles(Protocol):
+    """Where the questions of a job are."""
+
+    async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
+        """What it is called, and its examples. Raises `PenstockError`."""
+        ...
+
+    async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
+        """The examples of other tasks, where the job names any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The names that are asked. `live`: None where nothing else is; `grader`: for the metric `judge`."""
+
+    candidate: str
+    base: str
+    live: str | None
+    live_number: int | None
+    grader: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Side → model."""
+        found = {"candidate": self.candidate, "base": self.base}
+        return found if self.live is None else {**found, "live": self.live}
+
+
+class StackJudge:
+    """Judges versions on the running stack."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        files: GoldenFiles,
+        *,
+        registry: AdapterRegistry,
+        releases: Releases,
+        warm_s: float = WARM_S,
+    ) -> None:
+        self._ask = ask
+        self._files = files
+        self._registry = registry
+        self._releases = releases
+        self._warm_s = warm_s
+
+    async def judge(self, job: JobRow, adapter_version: int) -> Verdict:
+        """The verdict on a version of the job's adapter.
+
+        Raises `PenstockError` when it could not be judged: `NoAnswer` where a try later may help, `InvalidRequest`
+        where the files or thresholds are to blame.
+        """
+        rule = rule_of(job.asked)
+        golden_file, goldens = await self._files.golden(job)
+        regression = await self._files.regression(job)
+        actor = Actor(job.org, job.created_by)
+        await self._releases.load(actor, job.adapter, number=adapter_version, warm_s=self._warm_s)
+        sides = await self._sides(job, adapter_version, rule=rule)
+        try:
+            async with asyncio.timeout(self._warm_s):
+                golden = await self._looked(golden_file, goldens, sides=sides, org=job.org, rule=rule)
+                others = None
+                if regression is not None:
+                    old = Sides(sides.candidate, sides.base, None, None, sides.grader)
+                    others = await self._looked(*regression, sides=old, org=job.org, rule=rule)
+        except TimeoutError as error:
+            raise NoAnswer(f"The version could not be judged within {self._warm_s:g} s.") from error
+        ruling = ruled(golden.scored, () if others is None else others.scored, rule, seed=SEED)
+        report = GateReport(ruling, rule, sides.names, golden, others, seed=SEED, warnings=_warnings(golden_file))
+        await self._told(actor, job.adapter, golden=golden, numbers=(adapter_version, sides.live_number))
+        return Verdict(ruling.passed, report.as_json())
+
+    async def _sides(self, job: JobRow, number: int, *, rule: GateRule) -> Sides:
+        """Versions are asked by their own names: a release in between changes nobody under our hands."""
+        shown = await self._registry.show(job.org, job.adapter)
+        rows = {row.number: row for row in shown.versions}
+        candidate = rules.engine_name_of(shown.adapter, rows[number]) or ""
+        alias = next((alias for alias in shown.aliases if alias.name == job.adapter), None)
+        live_number = None if alias is None else alias.targets[0][0]
+        row = rows.get(live_number or 0)
+        if row is None or row.number == number or row.state not in LOADED:
+            return Sides(candidate, job.base, None, None, rule.judge or job.base)
+        live = rules.engine_name_of(shown.adapter, row)
+        return Sides(candidate, job.base, live, row.number, rule.judge or job.base)
+
+    async def _looked(self, file: str, goldens: Sequence[Golden], *, sides: Sides, org: str, rule: GateRule) -> Looked:
+        """Ask every side every question, and score what came."""
+        chosen = sampled(goldens, rule.max_examples)
+        picked = [goldens[place] for place in chosen]
+        asked = await _all([self._answers(golden, sides, org=org) for golden in picked])
+        kept = [at for at, answers in enumerate(asked) if answers is not None]
+        _require_enough(len(kept), len(picked), "could not be asked: they are too long for the models, or refused")
+        examples = [picked[at] for at in kept]
+        answers = [found for found in asked if found is not None]
+        grades = {
+            side: await self._graded(examples, [one[side] for one in answers], sides=sides, org=org)
+            for side in sides.names
+        }
+        own = [one["candidate"] for one in answers]
+        chance = await self._permuted(examples, own, sides=sides, org=org)
+        scored = _scored(examples, grades, controls=(constants(examples), chance))
+        usable = [at for at, one in enumerate(scored) if one is not None]
+        _require_enough(len(usable), len(examples), "got no usable word from the model that judges")
+        return Looked(
+            file,
+            [examples[at] for at in usable],
+            [own[at] for at in usable],
+            [one for one in scored if one is not None],
+            [chosen[kept[at]] + 1 for at in usable],
+            left_out=len(picked) - len(kept),
+            unjudged=len(examples) - len(usable),
+        )
+
+    async def _answers(self, golden: Golden, sides: Sides, *, org: str) -> dict[str, str] | None:
+        """Side → answer; None for a question that a model refuses."""
+        question = Question(golden.messages, max_tokens_of(golden), golden.prompt, golden.tools)
+        try:
+            return {side: await self._ask.ask(model, question, org=org) for side, model in sides.names.items()}
+        except Unaskable:
+            return None
+
+    async def _graded(
+        self, goldens: Sequence[Golden], answers: Sequence[str], *, sides: Sides, org: str
+    ) -> list[float | None]:
+        pairs = zip(goldens, answers, strict=True)
+        return await _all([self._grade(golden, answer, sides=sides, org=org) for golden, answer in pairs])
+
+    async def _grade(self, golden: Golden, answer: str, *, sides: Sides, org: str) -> float | None:
+        """The score; None where the model that judges says neither right nor wrong."""
+        if golden.metric != "judge":
+            return score(golden, answer)
+        told = {"role": "user", "content": judge_prompt(golden, answer)}
+        try:
+            grade = judged(await self._ask.ask(sides.grader, Question((told,), JUDGE_TOKENS), org=org))
+        except Unaskable:
+            return None
+        return None if grade is None else thresholded(golden, grade)
+
+    async def _permuted(
+        self, goldens: Sequence[Golden], answers: Sequence[str], *, sides: Sides, org: str
+    ) -> list[float | None]:
+        """What the candidate's answers earn at other questions."""
+        found = permuted(goldens, answers, seed=SEED)
+        pairs = rotated([place for place, golden in enumerate(goldens) if golden.metric == "judge"])
+        asked = [self._grade(goldens[place], answers[other], sides=sides, org=org) for place, other in pairs.items()]
+        for place, grade in zip(pairs, await _all(asked), strict=True):
+            found[place] = grade
+        return found
+
+    async def _told(self, actor: Actor, name: str, *, golden: Looked, numbers: tuple[int, int | None]) -> None:
+        """The registry hears how both versions did, so that a canary of one against the other is judged by it."""
+        sides = zip(numbers, ("candidate", "live"), strict=True)
+        for number, side in sides:
+            if number is None:
+                continue
+            passed = round(sum(getattr(one, side) for one in golden.scored))
+            told = {"suite": f"gate:{golden.file}"[:64], "passed": passed, "count": len(golden.scored)}
+            await self._registry.scored(actor, name, number=number, score=told)
+
+
+def rule_of(asked: Mapping[str, Any]) -> GateRule:
+    """The rule, with the thresholds that a job sets. Raises `InvalidRequest` for one that is not there."""
+    told = (asked.get("penstock") or {}).get("gate") or {}
+    try:
+        return GateRule.model_validate(told)
+    except ValidationError as error:
+        problem = first_problem(error, whole="threshold")
+        raise InvalidRequest(f"penstock.gate cannot be used. {problem}", param="penstock.gate") from error
+
+
+def max_tokens_of(golden: Golden) -> int:
+    """As many as the example says, else enough for what is expected: a token is a byte at least."""
+    if golden.max_tokens is not None:
+        return golden.max_tokens
+    return min(MOST_TOKENS, max(LEAST_TOKENS, len(golden.expected.encode("utf-8", "surrogatepass"))))
+
+
+def sampled(goldens: Sequence[Golden], most: int) -> list[int]:
+    """Which examples are asked: all, or those with the smallest digests, so that it is the same ones every time."""
+    ranked = sorted(range(len(goldens)), key=lambda place: goldens[place].digest)
+    return sorted(ranked[:most])
+
+
+def _scored(
+    goldens: Sequence[Golden],
+    grades: Mapping[str, Sequence[float | None]],
+    *,
+    controls: tuple[Sequence[float | None], Sequence[float | None]],
+) -> list[Scored | None]:
+    """Example by example; None where a side has no score."""
+    found: list[Scored | None] = []
+    for at, golden in enumerate(goldens):
+        row = {side: values[at] for side, values in grades.items()}
+        candidate, base = row["candidate"], row["base"]
+        if candidate is None or base is None or None in row.values():
+            found.append(None)
+            continue
+        constant, chance = (control[at] for control in controls)
+        found.append(Scored(golden.task, candidate, base, row.get("live"), constant, chance))
+    return found
+
+
+def _require_enough(left: int, asked: int, problem: str) -> None:
+    if not left or (asked - left) / asked > MOST_LEFT_OUT:
+        raise InvalidRequest(f"{asked - left} of {asked} examples {problem}.", code="invalid_file", param="golden_file")
+
+
+def _warnings(file: str) -> list[str]:
+    return [] if file.startswith("file-") else [f"No golden file: judged by {file}."]
+
+
+async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Every result in order; the first error ends the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(item) for item in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -1,0 +1,114 @@
+"""Fine-tuning in a gateway, put together: what moves jobs, while a block is open. Names no trainer and no judge: those
+come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.adapters.foundation import BaseModel
+from models.artifacts import ArtifactStoreSettings
+from models.artifacts.store import ArtifactStore
+from models.clock import Clock
+from models.crash import CrashPoints
+from models.privacy import private_folder
+from serving.adapters.registry import AdapterRegistry
+from serving.adapters.releases import Releases
+from serving.settings import FineTuningSettings
+from serving.store.jobs import JobRow
+from serving.store.store import Store
+from serving.tuning.coordinator import Coordinator, Yard
+from serving.tuning.finish import Finish, Results, Way
+from serving.tuning.plan import Trade, WorkerPlan
+from serving.tuning.trainers import Resources, Trainers
+from serving.tuning.verdict import Judge
+
+
+@dataclass(frozen=True, slots=True)
+class TuningParts:
+    """What fine-tuning needs beyond adapters. `models`: folder with a base's weights, by card; `work`: folder for
+    trainings and drafts; `gpu`: trainings run on one. The rest is for tests alone.
+    """
+
+    trainers: Trainers
+    models: Mapping[str, str]
+    work: str
+    gpu: bool = False
+    trade: Trade = "recipes"
+    worker_crash_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What of the gateway fine-tuning stands on. `home`, `fetched`: folders of the artifact store."""
+
+    store: Store
+    store_url: str
+    artifacts: ArtifactStore
+    artifact_settings: ArtifactStoreSettings
+    home: str
+    fetched: str
+    bases: Mapping[str, BaseModel]
+    registry: AdapterRegistry
+    releases: Releases
+    settings: FineTuningSettings
+    gateway: str
+    clock: Clock
+    crash_at: str | None = None
+
+
+@asynccontextmanager
+async def open_tuning(
+    parts: TuningParts,
+    ground: Ground,
+    *,
+    judge: Judge,
+    results: Results | None = None,
+    tidy: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncIterator[Finish]:
+    """Move jobs while the block is open. `tidy`: what else is to be cleaned up now and then."""
+    crash, drafts = CrashPoints(ground.crash_at), Path(parts.work) / "drafts"
+    private_folder(drafts)
+    way = Way(ground.registry, ground.releases, judge, ground.artifacts, drafts, crash, results)
+    finish = Finish(ground.store.jobs, way, clock=ground.clock)
+    yard = Yard(
+        ground.store.jobs,
+        ground.store.views,
+        ground.artifacts,
+        parts.trainers,
+        finish,
+        plan=lambda job: plan_of(job, parts, ground),
+        resources=Resources(cpus=1, gpus=ground.settings.gpus if parts.gpu else 0),
+        settings=ground.settings,
+        gateway=ground.gateway,
+        clock=ground.clock,
+        crash=crash,
+        tidy=tidy,
+    )
+    async with Coordinator(yard).open():
+        yield finish
+
+
+def plan_of(job: JobRow, parts: TuningParts, ground: Ground) -> WorkerPlan:
+    """What the worker of a job's attempt is told. `KeyError` for a base that is not served any more."""
+    base = ground.bases[job.base]
+    return WorkerPlan(
+        job=job.id,
+        attempt=job.attempt,
+        store_url=ground.store_url,
+        artifacts=ground.artifact_settings,
+        artifacts_home=Path(ground.home),
+        fetched=Path(ground.fetched),
+        work=Path(parts.work) / "jobs",
+        model=Path(parts.models[job.base]),
+        base=replace(base, names=frozenset({base.id})),
+        device="cuda" if parts.gpu else "cpu",
+        threads=ground.settings.threads,
+        max_hours=ground.settings.max_hours,
+        usd_per_million_tokens=ground.settings.usd_per_million_tokens,
+        trade=parts.trade,
+        crash_at=parts.worker_crash_at,
+    )

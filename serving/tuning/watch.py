@@ -1,0 +1,134 @@
+"""Looks after workers: that they are there, that they obey, and what happens when they do not.
+
+Silence is counted by this process's own clock, from when it heard a worker last: another machine's clock may be wrong,
+and a database that was away kept every worker silent. Does not start workers (`coordinator.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from models.clock import Clock
+from serving.settings import FineTuningSettings
+from serving.store.jobs import JobRow, JobTable
+from serving.tuning.checkpoints import FINAL
+from serving.tuning.moves import Moves
+from serving.tuning.trainers import Life, Trainers
+
+OBEY_S = 20.0
+"""After so long a worker that does not do what its job's owner wants is ended."""
+
+START_S = 180.0
+"""After so long a worker that has its resources and was never heard counts as lost: its process loads libraries."""
+
+WAIT_S = 3.0
+"""After so long a job says that it waits for room."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Heard:
+    """What was heard of an attempt: its last sign of life, and since when, by our clock, there was no newer one."""
+
+    attempt: int
+    beat_at: float | None
+    since: float
+    running_since: float | None = None
+    wanted_since: float | None = None
+
+
+class Watch:
+    """The workers of jobs in training."""
+
+    def __init__(
+        self,
+        table: JobTable,
+        trainers: Trainers,
+        moves: Moves,
+        *,
+        settings: FineTuningSettings,
+        gpu: bool,
+        clock: Clock,
+    ) -> None:
+        self._table = table
+        self._trainers = trainers
+        self._move = moves
+        self._settings = settings
+        self._gpu = gpu
+        self._clock = clock
+        self._heard: dict[str, Heard] = {}
+
+    def forget(self) -> None:
+        """Nothing was heard for a while, of anybody: begin to count anew."""
+        self._heard.clear()
+
+    async def look(self, job: JobRow) -> None:
+        """One look at one job's worker."""
+        life = await self._trainers.alive(job.id, job.attempt)
+        heard = self._listen(job, life)
+        if job.wanted is not None:
+            await self._obey(job, life, heard)
+        elif life == "gone":
+            await self._lost(job, "it is gone")
+        elif life == "pending":
+            await self._wait(job, heard)
+        elif (silent := self._silent(job, heard)) is not None:
+            await self._lost(job, silent)
+
+    def _listen(self, job: JobRow, life: Life) -> Heard:
+        now = self._clock.monotonic()
+        heard = self._heard.get(job.id)
+        if heard is None or heard.attempt != job.attempt:
+            heard = self._heard[job.id] = Heard(job.attempt, job.beat_at, now)
+        if heard.beat_at != job.beat_at:
+            heard.beat_at, heard.since = job.beat_at, now
+        if life == "running" and heard.running_since is None:
+            heard.running_since = now
+        heard.wanted_since = None if job.wanted is None else heard.wanted_since or now
+        return heard
+
+    def _silent(self, job: JobRow, heard: Heard) -> str | None:
+        """Why a worker that seems to run counts as lost."""
+        now = self._clock.monotonic()
+        if job.beat_at is not None:
+            quiet = now - heard.since
+            return f"it was silent for {quiet:.0f} s" if quiet > self._settings.lost_s else None
+        late = heard.running_since is not None and now - heard.running_since > START_S
+        return f"it did not begin within {START_S:.0f} s" if late else None
+
+    async def _obey(self, job: JobRow, life: Life, heard: Heard) -> None:
+        """What its owner wants: a worker does it by itself, unless it has not begun, or hangs."""
+        assert heard.wanted_since is not None
+        if life == "running" and self._clock.monotonic() - heard.wanted_since < OBEY_S:
+            return
+        await self._trainers.kill(job.id, job.attempt)
+        if await self._move.obeyed(job) is not None and life == "running":
+            log.warning("worker_did_not_obey", job=job.id, attempt=job.attempt)
+
+    async def _wait(self, job: JobRow, heard: Heard) -> None:
+        worker = dict(job.worker or {})
+        if worker.get("waits") or self._clock.monotonic() - heard.since < WAIT_S:
+            return
+        held = "No GPU is free: serving holds it." if self._gpu else "The cluster has no free CPU for it."
+        said = f"{held} The training begins as soon as one is."
+        await self._move(job, said=said, worker={**worker, "waits": True})
+
+    async def _lost(self, job: JobRow, why: str) -> None:
+        """Another attempt, or the end after too many without a new checkpoint. The old worker is dead before that."""
+        await self._trainers.kill(job.id, job.attempt)
+        newest = next((row.step for row in await self._table.checkpoints(job.id) if not row.metrics.get(FINAL)), 0)
+        worker = job.worker or {}
+        losses = int(worker.get("losses", 0)) + 1 if worker.get("checkpoint", 0) == newest else 1
+        told: dict[str, Any] = {"losses": losses, "checkpoint": newest}
+        if losses >= self._settings.attempts:
+            said = f"{losses} workers in a row were lost without a new checkpoint; the last one: {why}."
+            await self._move.ended(job, code="worker_lost", said=said, worker=told)
+        else:
+            on = f"resuming from step {newest}" if newest else "beginning again"
+            said = f"The worker was lost ({why}): {on}."
+            await self._move(job, said=said, level="warn", status="queued", phase="waiting", worker=told)
+        log.warning("worker_lost", job=job.id, attempt=job.attempt, why=why, losses=losses)

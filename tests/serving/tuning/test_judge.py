@@ -1,0 +1,219 @@
+"""A candidate is judged on a stack: loaded, asked beside the base and what is live, ruled on, and told."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.gate.golden import Golden, golden_of
+from finetune.gate.report import markdown
+from models.artifacts.folder import FolderSettings
+from models.artifacts.store import open_artifacts
+from models.clock import SystemClock
+from models.crash import CrashPoints
+from models.errors import InvalidRequest
+from serving.adapters.in_hand import InHand
+from serving.adapters.registry import AdapterRegistry, Surroundings
+from serving.settings import AdapterSettings
+from serving.store.jobs import JobRow
+from serving.tuning.asking import NoAnswer, Question, Unaskable
+from serving.tuning.golden_files import StoredGoldenFiles
+from serving.tuning.judge import StackJudge, max_tokens_of, sampled
+from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
+from tests.serving.adapters.third import releases_of
+
+COUNT = 60
+JOB = JobRow(
+    id="ftjob-1",
+    org="acme",
+    user="ada",
+    created_by="key-1",
+    created_at=0.0,
+    status="running",
+    phase="judging",
+    state_at=0.0,
+    base=SMALL,
+    asked={},
+    training_file="file-training",
+    adapter="bot",
+)
+
+
+def line(at: int, **more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": str(at)}], "expected": f"answer {at % 7}", **more}
+
+
+def goldens(count: int = COUNT, **more: Any) -> list[Golden]:
+    return [golden_of(json.dumps(line(at, **more)).encode(), at + 1) for at in range(count)]
+
+
+@dataclass
+class Files:
+    """Golden sets at hand."""
+
+    questions: list[Golden] = field(default_factory=goldens)
+    others: list[Golden] | None = None
+
+    async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
+        return "file-golden", self.questions
+
+    async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
+        return None if self.others is None else ("file-regression", self.others)
+
+
+@dataclass
+class Answering:
+    """Models by name. `wrong`: how many of ten questions each gets wrong, all by default; `fault`: raised for all."""
+
+    wrong: dict[str, int] = field(default_factory=dict)
+    fault: Exception | None = None
+    verdict: str = "RIGHT"
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    async def ask(self, model: str, question: Question, *, org: str) -> str:
+        text = str(question.messages[0]["content"])
+        self.asked.append((model, text))
+        if self.fault is not None:
+            raise self.fault
+        if not text.isdigit():
+            return self.verdict
+        if text == "13":
+            raise Unaskable("It is too long.")
+        return "nothing" if int(text) % 10 < self.wrong.get(model, 10) else f"answer {int(text) % 7}"
+
+
+@dataclass
+class Bench:
+    """A stand with two versions, and judges on it."""
+
+    stand: Stand
+    registry: AdapterRegistry
+    releases: Any
+    names: dict[int, str]
+
+    def judge(self, ask: Answering, files: Files | None = None) -> StackJudge:
+        return StackJudge(ask, files or Files(), registry=self.registry, releases=self.releases, warm_s=60)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    around = Surroundings(
+        bases={SMALL: base()},
+        model_names=frozenset({SMALL}),
+        artifacts=open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path),
+        work=tmp_path,
+        fetched=tmp_path,
+        gateway="third",
+        settings=AdapterSettings(),
+        max_bytes=2**30,
+        in_hand=InHand(),
+        crash=CrashPoints(None),
+    )
+    async with opened_stand(tmp_path, gateways=1, replicas=1) as stand, releases_of(stand) as releases:
+        names = {seed: (await stand.push(seed)).json()["model"] for seed in (1, 2)}
+        yield Bench(stand, AdapterRegistry(stand.store.adapters, around, clock=SystemClock()), releases, names)
+
+
+async def test_a_good_first_version_passes_and_is_loaded_but_not_live(bench: Bench) -> None:
+    ask = Answering({bench.names[1]: 1})
+    verdict = await bench.judge(ask).judge(JOB, 1)
+    assert verdict.passed
+    assert verdict.report["models"] == {"candidate": bench.names[1], "base": SMALL}
+    assert verdict.report["golden"]["left_out"] == 1
+    assert {model for model, _ in ask.asked} == {bench.names[1], SMALL}
+    assert (await bench.stand.states())[1] == "draining"
+    assert (await bench.stand.chat()).status_code == 404
+    assert (await bench.stand.chat(bench.names[1])).status_code == 200
+    assert json.loads(json.dumps(dict(verdict.report))) == verdict.report
+    assert "The candidate **passed**" in markdown(verdict.report)
+
+
+async def test_what_is_live_is_asked_by_its_own_name_and_both_scores_are_told_to_the_registry(bench: Bench) -> None:
+    await bench.stand.promote(1)
+    ask = Answering({bench.names[1]: 1, bench.names[2]: 5})
+    verdict = await bench.judge(ask).judge(JOB, 2)
+    assert not verdict.passed
+    live = next(one for one in verdict.report["checks"] if one["name"] == "live")
+    assert live["outcome"] == "failed"
+    assert verdict.report["models"]["live"] == bench.names[1]
+    shown = await bench.registry.show("acme", "bot")
+    scores = {row.number: row.facts["scores"]["gate:file-golden"] for row in shown.versions}
+    assert scores[1]["count"] == scores[2]["count"] == COUNT - 1
+    assert scores[1]["passed"] > scores[2]["passed"]
+
+
+async def test_forgetting_is_looked_at_where_there_is_a_regression_set(bench: Bench) -> None:
+    ask = Answering({bench.names[1]: 5, SMALL: 0})
+    files = Files(others=goldens(task="old"))
+    files.questions = [replace(one, expected="nothing") for one in goldens(200) if int(one.messages[0]["content"]) > 13]
+    verdict = await bench.judge(ask, files).judge(JOB, 1)
+    forgetting = next(one for one in verdict.report["checks"] if one["name"] == "forgetting")
+    assert (verdict.passed, forgetting["outcome"]) == (False, "failed")
+    assert verdict.report["warnings"] == []
+
+
+async def test_an_engine_that_does_not_answer_is_no_verdict(bench: Bench) -> None:
+    with pytest.raises(NoAnswer):
+        await bench.judge(Answering(fault=NoAnswer("gone"))).judge(JOB, 1)
+
+
+async def test_a_golden_file_that_models_refuse_is_told_to_its_owner(bench: Bench) -> None:
+    with pytest.raises(InvalidRequest, match="60 of 60 examples could not be asked"):
+        await bench.judge(Answering(fault=Unaskable("too long"))).judge(JOB, 1)
+
+
+async def test_thresholds_of_the_job_count_and_unknown_ones_are_refused(bench: Bench) -> None:
+    ask = Answering({bench.names[1]: 1})
+    strict = replace(JOB, asked={"penstock": {"gate": {"regression_required": True}}})
+    assert not (await bench.judge(ask).judge(strict, 1)).passed
+    with pytest.raises(InvalidRequest, match="gate"):
+        await bench.judge(ask).judge(replace(JOB, asked={"penstock": {"gate": {"luck": 1}}}), 1)
+
+
+async def test_a_model_judges_where_the_metric_is_judge_and_its_silence_is_nobodys_score(bench: Bench) -> None:
+    ask, files = Answering({bench.names[1]: 0}), Files(goldens(12, metric="judge"))
+    verdict = await bench.judge(ask, files).judge(JOB, 1)
+    permuted = next(one for one in verdict.report["checks"] if one["name"] == "permuted")
+    assert permuted["outcome"] != "passed"  # a judge that finds everything right proves nothing
+    assert not verdict.passed
+    with pytest.raises(InvalidRequest, match="no usable word"):
+        await bench.judge(replace(ask, verdict="maybe"), files).judge(JOB, 1)
+
+
+async def test_a_job_without_a_golden_file_is_judged_by_its_validation_file_or_what_was_held_out(
+    tmp_path: Path,
+) -> None:
+    store = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
+    for name, count in (("file-training", 80), ("file-validation", 5), ("file-golden", 3)):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "data.jsonl").write_text("".join(json.dumps(line(at)) + "\n" for at in range(count)))
+        store.publish(folder, kind="file", name=name, about={})
+    files = StoredGoldenFiles(store, fetched=tmp_path / "fetched")
+    named = replace(JOB, asked={"penstock": {"golden_file": "file-golden", "regression_file": "file-validation"}})
+    assert [len((await files.golden(job))[1]) for job in (named, replace(JOB, validation_file="file-validation"))] == [
+        3,
+        5,
+    ]
+    held, found = await files.golden(JOB)
+    assert (held, len(found)) == ("held out of file-training", 20)
+    regression = await files.regression(named)
+    assert regression is not None
+    assert (regression[0], len(regression[1])) == ("file-validation", 5)
+    assert await files.regression(JOB) is None
+    with pytest.raises(InvalidRequest, match="not there any more"):
+        await files.golden(replace(JOB, validation_file="file-gone"))
+
+
+def test_the_same_examples_are_asked_every_time_and_tokens_fit_what_is_expected() -> None:
+    asked = goldens(50)
+    chosen = sampled(asked, 10)
+    again = sampled(list(reversed(asked)), 10)
+    assert {asked[place].digest for place in chosen} == {asked[49 - place].digest for place in again}
+    assert sampled(asked, 100) == list(range(50))
+    tokens = [max_tokens_of(replace(asked[0], expected="a" * count)) for count in (1, 500, 5_000)]
+    assert tokens == [64, 500, 1_024]
+    assert max_tokens_of(replace(asked[0], max_tokens=7)) == 7
