@@ -55,7 +55,7 @@ class StepTrainer:
 
     def __init__(self, **parts: Any) -> None:
         steps = parts.pop("train_dataset")
-        super().__init__(data_collator=_only, train_dataset=Dataset.from_dict(SHOWN), **parts)
+        super().__init__(**parts, data_collator=_only, train_dataset=Dataset.from_dict(SHOWN))  # type: ignore[call-arg]
         self.train_dataset = steps
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
 
@@ -67,7 +67,7 @@ class StepTrainer:
         """Figures of a look beside the loss, summed over the micro batch."""
         raise NotImplementedError
 
-    def training_step(self, model: Any, batch: Batch, _: Any = None) -> Tensor:
+    def training_step(self, model: Any, batch: Batch, *_: Any) -> Tensor:
         """One optimizer step's gradients. `TrainingFailed` (diverged) before they can reach the weights."""
         started = time.perf_counter()
         model.train()
@@ -109,7 +109,7 @@ class StepTrainer:
         """The plan's steps in their order."""
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, _: Any) -> tuple[list[Any], None]:
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, *_: Any) -> tuple[list[Any], None]:
         """One step; what it counts is in it."""
         return [next(epoch_iterator) for _ in range(num_batches)], None
 
@@ -150,7 +150,7 @@ class ExampleTrainer(StepTrainer, SFTTrainer):  # type: ignore[misc]
 
     def loss_of(self, micro: Micro, weight: int) -> Tensor:
         """TRL's sum over the learned tokens, by all of the step's."""
-        return self.compute_loss(self.model, micro, num_items_in_batch=weight)  # type: ignore[no-any-return]
+        return self.compute_loss(self.model, micro, num_items_in_batch=weight)
 
     def measured(self, micro: Micro) -> Mapping[str, Tensor]:  # noqa: ARG002
         """Nothing beside the loss."""
