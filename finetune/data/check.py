@@ -22,7 +22,7 @@ from finetune.data.examples import BOM, Completion, Example, Format, InvalidLine
 from models.errors import InvalidRequest
 
 WORK_S, REST_S = 0.005, 0.001
-TELL_EVERY_BYTES = 2**20
+TELL_EVERY_BYTES = 2**17
 
 Heard = Callable[[int], None]
 """Told now and then how many bytes are read. What it raises ends the check."""

@@ -95,8 +95,13 @@ class _Rule:
         for pattern in self.detector.denylist:
             for match in pattern.finditer(text):
                 start, end = match.span(0 if self.whole or not match.lastindex else match.lastindex)
-                if not self.whole or (_begins(text, start) and _has_digit(text[start:end])):
+                if self._meant(text, start, end=end):
                     yield Finding(self.kind, start, end)
+
+    def _meant(self, text: str, start: int, *, end: int) -> bool:
+        if self.whole:
+            return _begins(text, start) and _has_digit(text[start:end])
+        return not is_templated_secret(text[start:end])
 
 
 class Credentials:

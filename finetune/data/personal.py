@@ -45,6 +45,7 @@ SIGNS: dict[Kind, re.Pattern[str]] = {
     "PHONE": re.compile(r"[+(]{0,2}\d(?:[ ().\-/]{0,3}\d){7,}"),
 }
 DATE = re.compile(r"(?:19|20)\d\d[-/. ](?:0?[1-9]|1[0-2])\b|\b\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d\d")
+CARD = re.compile(r"3[47]\d{13}|3[068]\d{12}|(?:4\d|5[1-5]|6[024-9]|35)\d{14}")  # who gives out which numbers
 DOTTED = re.compile(r"\d+\.\d+\.\d+\.\d+")
 VERSIONED = re.compile(
     r"(?:\b(?:versions?|ver|release|firmware|build|driver|upgraded? to|downgraded? to)[ :]*\S{0,3}|[vV/@=<>~^-] ?)$"
@@ -93,7 +94,9 @@ class PersonalData:
                 return _is_phone(value) and not NUMBERED.search(before) and not _runs_on(text, span)
             case "SSN":
                 return "-" in value and not _runs_on(text, span)
-            case "MAC" | "CARD":
+            case "CARD":
+                return bool(CARD.fullmatch(re.sub(r"[- ]", "", value))) and not _runs_on(text, span)
+            case "MAC":
                 return not _runs_on(text, span)
             case _:
                 return True

@@ -16,6 +16,7 @@ from finetune.data.report import Estimate, as_json, sentences
 from finetune.data.survey import Finder, Survey, Wanted, survey
 from models.catalog import Catalog, ModelStore
 from models.errors import ConfigurationError
+from serving.commands.data_records import app as from_records
 from serving.commands.options import JsonOption, ProfileOption, StateOption, finite, profile_of, state_of
 from serving.commands.terminal import err, out, print_json, print_problem
 from serving.settings import load_settings
@@ -23,6 +24,7 @@ from serving.settings import load_settings
 SHOW_FROM_BYTES = 2**20
 
 app = typer.Typer(help="Training files: what they hold and teach.", no_args_is_help=True)
+app.add_typer(from_records)
 
 
 @app.callback()

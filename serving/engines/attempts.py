@@ -23,6 +23,7 @@ from serving.engines.relay import CLIENT_GONE, Call, Relay
 from serving.engines.upstream import Upstream, read_all
 from serving.engines.wire import Reply
 from serving.settings import TimerSettings
+from serving.telemetry.prompt import kept_messages
 from serving.telemetry.record import CallRecord
 
 REPLICAS_PER_CARD = 2
@@ -68,7 +69,7 @@ class EngineClient:
         the request has brought on itself, and the error of the first failure when nothing is left to try.
         """
         if caller.keep_text:
-            record.prompt_text = request.text
+            record.prompt_text, record.prompt_messages = request.text, kept_messages(request)
         first: Failure | None = None
         body, card = b"", ""
         for attempt, slot in self._slots(plan, request, record=record):

@@ -94,6 +94,7 @@ RECORDS = Table(
     Column("traceparent", String),
     Column("prompt_text", Text),
     Column("answer_text", Text),
+    Column("prompt_messages", JSON(none_as_null=True)),
     Column("uid", String, primary_key=True),
     Index("records_by_id", "id"),
     Index("records_by_time", "started_at"),

@@ -18,6 +18,7 @@ from serving.store.jobs import JobTable
 from serving.store.keys import KeyTable
 from serving.store.records import RecordTable
 from serving.store.releases import ReleaseTable
+from serving.store.training_rows import TrainingTable
 from serving.store.views import ViewTable
 
 
@@ -29,6 +30,7 @@ class Store:
         self.keys = KeyTable(database)
         self.records = RecordTable(database)
         self.feedback = FeedbackTable(database)
+        self.training = TrainingTable(database)
         self.gateways = GatewayTable(database)
         self.releases = ReleaseTable(database)
         self.adapters = AdapterTable(database)

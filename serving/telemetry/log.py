@@ -18,7 +18,7 @@ from serving.telemetry.record import CallRecord, record_values
 MARK = "sk-penstock-"
 KEY = re.compile(MARK + r"[A-Za-z0-9_-]+")
 BLACK = f"{MARK}…"
-TEXTS = ("prompt_text", "answer_text")
+TEXTS = ("prompt_text", "answer_text", "prompt_messages")
 
 
 def configure_log(*, level: str = "info", stream: TextIO | None = None) -> None:

@@ -27,6 +27,7 @@ class CallRecord:
 
     `id` is the request id, which a client may choose, and choose twice; `uid` is ours and makes the row. `tier` is the
     one that answered, `routed_tier` the one that the router chose; `session` is a digest, not the client's word.
+    `prompt_messages` is the chat as it came (`prompt.kept_messages`), of orgs that keep texts.
     `adapter` is its name, `cohort` why this version of it answered: `live`, `canary` or `pinned`.
     """
 
@@ -70,6 +71,7 @@ class CallRecord:
     traceparent: str | None = None
     prompt_text: str | None = None
     answer_text: str | None = None
+    prompt_messages: dict[str, Any] | None = None
     uid: str = field(default_factory=lambda: secrets.token_hex(16))
 
 

@@ -83,6 +83,7 @@ BENIGN = [
     "Forgot your password? Click on 'Reset password' and choose a new password of 12 characters.",
     "The secret is to knead it for 10 minutes. The password is case-sensitive.",
     "git clone git@github.com:org/name.git and npm install lodash@4.17.21, @types/node@20.1.2",
+    "https://user:<password>@host/path, tracking 607066894517968 and 13387707569139",
     "127.0.0.1, 10.0.0.12, 192.168.1.20 and 0.0.0.0 are addresses of nobody; localhost:8000/v1",
     "The printer is at 192.168.100.200, the router at 172.16.254.100.",
     "ISBN 978-3-16-148410-0, part 12-3456-789, model SK-1234, room A-113, flight LH2034",

@@ -83,3 +83,11 @@ def test_what_cannot_be_counted_is_refused_with_the_next_step(
     done = penstock("data", "check", str(file), "--no-private", *arguments)
     assert done.exit_code == 1
     assert sentence in done.stderr
+
+
+def test_secrets_are_counted_by_kind_and_never_shown(penstock: Run, file: Path) -> None:
+    file.write_bytes(b"".join(LINES) + line(messages=said("Who?", "Write to ada.lovelace@example.com.")))
+    done = penstock("data", "check", str(file))
+    assert done.exit_code == 0, done.output
+    assert "EMAIL: 1 (lines 13)" in done.stdout
+    assert "lovelace" not in done.output
