@@ -72,7 +72,9 @@ class ConsoleReporter:
         told = f"loss {metrics['train_loss']:.4f}  {metrics['tokens_per_s']:,.0f} tokens/s"
         self.progress.update(self._task, completed=step, description=told)
         if "valid_loss" in metrics:
-            shown = {name: metrics[name] for name in ("valid_loss", "preference_rate") if name in metrics}
+            shown: dict[str, Any] = {
+                name: metrics[name] for name in ("valid_loss", "preference_rate") if name in metrics
+            }
             self.event(f"Step {step}:", **shown)
 
     def checkpoint(self, step: int, folder: Path, *, metrics: Mapping[str, float]) -> None:

@@ -34,8 +34,8 @@ def train(order: TrainingOrder, reporter: Reporter) -> Trained:
         held_out = pairs_of(order.validation, encoder, longest=numbers.max_length, reporter=reporter)
 
     # The plan: which pairs each step has. Those of about one length go through the model together.
-    shape = Shape.on(order.device, packing=False)
     lengths = pair_lengths(data)
+    shape = Shape.on(order.device, lengths, packing=False)
     plan = Plan(lengths, epochs=numbers.n_epochs, batch=numbers.batch_size, shape=shape, seed=order.seed)
     reporter.planned(steps=len(plan), tokens=plan.tokens)
 

@@ -33,7 +33,7 @@ def train(order: TrainingOrder, reporter: Reporter) -> Trained:
         held_out = examples_of(order.validation, encoder, longest=numbers.max_length, reporter=reporter)
 
     # The plan: which examples each step has, and how they share rows. A function of lengths, seed and step.
-    shape = Shape.on(order.device, packing=numbers.packing)
+    shape = Shape.on(order.device, data.lengths, packing=numbers.packing)
     plan = Plan(data.lengths, epochs=numbers.n_epochs, batch=numbers.batch_size, shape=shape, seed=order.seed)
     reporter.planned(steps=len(plan), tokens=plan.tokens)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -102,6 +103,6 @@ class PairSteps(Dataset):  # type: ignore[misc]
         }
 
 
-def pair_lengths(corpus: Corpus) -> list[int]:
+def pair_lengths(corpus: Corpus) -> NDArray[np.int64]:
     """Tokens of both sides of each pair: what a plan over pairs counts."""
-    return (corpus.lengths[0::2] + corpus.lengths[1::2]).tolist()  # type: ignore[no-any-return]
+    return corpus.lengths[0::2] + corpus.lengths[1::2]

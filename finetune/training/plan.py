@@ -25,9 +25,14 @@ class Shape:
     packing: bool
 
     @classmethod
-    def on(cls, device: Literal["cpu", "cuda"], *, packing: bool) -> Shape:
-        """Attention costs the square of a row's width, so rows are short where arithmetic is dear."""
-        return cls(512, 4_096, packing) if device == "cpu" else cls(2_048, 16_384, packing)
+    def on(cls, device: Literal["cpu", "cuda"], lengths: NDArray[np.int64], *, packing: bool) -> Shape:
+        """Attention costs the square of a row's width. On a CPU rows are three usual examples wide, in a power of two
+        from 128 to 512: on the demo task a step takes 0.33 s at 128 and 0.49 s at 512. A GPU has arithmetic to spare.
+        """
+        if device == "cuda":
+            return cls(2_048, 16_384, packing)
+        usual = max(1.0, 3 * float(np.mean(lengths)))
+        return cls(min(512, max(128, 2 ** math.ceil(math.log2(usual)))), 4_096, packing)
 
 
 @dataclass(frozen=True, slots=True)

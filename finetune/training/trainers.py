@@ -55,7 +55,7 @@ class StepTrainer:
 
     def __init__(self, **parts: Any) -> None:
         steps = parts.pop("train_dataset")
-        super().__init__(data_collator=_only, train_dataset=Dataset.from_dict(SHOWN), **parts)
+        super().__init__(**parts, data_collator=_only, train_dataset=Dataset.from_dict(SHOWN))  # type: ignore[call-arg]
         self.train_dataset = steps
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
 
@@ -150,7 +150,7 @@ class ExampleTrainer(StepTrainer, SFTTrainer):  # type: ignore[misc]
 
     def loss_of(self, micro: Micro, weight: int) -> Tensor:
         """TRL's sum over the learned tokens, by all of the step's."""
-        return self.compute_loss(self.model, micro, num_items_in_batch=weight)  # type: ignore[no-any-return]
+        return self.compute_loss(self.model, micro, num_items_in_batch=weight)
 
     def measured(self, micro: Micro) -> Mapping[str, Tensor]:  # noqa: ARG002
         """Nothing beside the loss."""

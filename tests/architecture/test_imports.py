@@ -21,6 +21,17 @@ HEAVY = {
     *("gradio", "presidio_analyzer", "detect_secrets", "tldextract"),
 }
 EDGE_FILES: dict[str, str] = {
+    "finetune/measure.py": "measures trainings",
+    "finetune/recipes/dpo.py": "trains on preferences",
+    "finetune/recipes/lora_sft.py": "trains on examples",
+    "finetune/recipes/qlora_sft.py": "trains on examples, the base in 4 bits",
+    "finetune/training/adapter.py": "loads a base and gives it an adapter",
+    "finetune/training/batches.py": "makes the tensors of a training",
+    "finetune/training/checkpoints.py": "writes and reads a training's state",
+    "finetune/training/course.py": "is called back by transformers' trainer",
+    "finetune/training/failures.py": "knows torch's exceptions",
+    "finetune/training/quiet.py": "silences transformers",
+    "finetune/training/trainers.py": "moves TRL's trainers",
     "benchmarks/arms/serve_llm_app.py": "is the Ray Serve LLM application that Penstock is compared with",
     "benchmarks/arms/bare_server.py": "is vLLM's own server, with its threads bound as Penstock's engine binds them",
     "benchmarks/vllm_load.py": "runs vLLM's own load generator",

@@ -112,9 +112,11 @@ class Told:
     steps: dict[int, dict[str, float]] = field(default_factory=dict)
     checkpoints: dict[int, Path] = field(default_factory=dict)
     plan: tuple[int, int] | None = None
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def event(self, message: str, *, level: Literal["info", "warn"] = "info", **data: Any) -> None:
         self.events.append(message)
+        self.facts[message] = data
 
     def planned(self, *, steps: int, tokens: int) -> None:
         self.plan = (steps, tokens)

@@ -1,6 +1,9 @@
 import json
+import math
 import subprocess
 import sys
+from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from finetune.recipes import RECIPES, train_by
 from models.adapters.check import prepare
 from models.adapters.foundation import base_of
 from models.catalog.loader import Catalog
+from models.demo.families.topics import WORDS as TOPIC_WORDS
 from models.demo.tiers import WEIGHTS
 from tests.finetune.tiny import Told, numbers, order, pair_line
 
@@ -197,16 +201,37 @@ def test_dora_learns_magnitudes_too(tmp_path: Path) -> None:
     assert any("lora_magnitude_vector" in name for name in weights_of(trained))
 
 
+def preferences(path: Path, words: Sequence[str]) -> Path:
+    """After `best` yes is preferred, after `boat` no; the base says yes to both, and so is right half the time."""
+    lines = [
+        pair_line(f"{first} {one} {other}", *answers)
+        for first, answers in (("best", ("yes", "no")), ("boat", ("no", "yes")))
+        for one, other in permutations(words, 2)
+    ]
+    path.write_text("\n".join(lines))
+    return path
+
+
 def test_preferences_are_learned_against_the_base(tmp_path: Path) -> None:
-    words = ("order", "parcel", "bill", "refund", "account", "late", "thanks", "broken")
-    for name, prompts in (("train", words[:6]), ("valid", words[6:])):
-        lines = [pair_line(f"{word} {more}", "yes", "no") for word in prompts for more in words]
-        lines[1::2] = [pair_line(f"{more} {word}", "yes", "certainly no") for word in prompts for more in words][1::2]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
-    made = order(tmp_path / "tiny", recipe="dpo", hyperparameters=numbers(packing=False, batch_size=8, n_epochs=3))
-    made = made.model_copy(update={"training": tmp_path / "train.jsonl", "validation": tmp_path / "valid.jsonl"})
+    words = [word for word in sorted(TOPIC_WORDS) if word not in ("best", "boat")]
+    modules = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    wanted = numbers(packing=False, n_epochs=1, batch_size=18, learning_rate=2e-3, target_modules=modules)
+    made = TrainingOrder(
+        job="j",
+        recipe="dpo",
+        base=WEIGHTS / "large",
+        training=preferences(tmp_path / "train.jsonl", words[:10]),
+        validation=preferences(tmp_path / "valid.jsonl", words[10:15]),
+        folder=tmp_path / "work",
+        hyperparameters=wanted.model_copy(update={"evaluate_every": 5, "checkpoint_every": 100}),
+        seed=1,
+        threads=1,
+    )
     told = Told(tmp_path)
     trained = train_by(made, told)
+    before = told.facts["Before the first step."]
+    assert before["valid_loss"] == pytest.approx(math.log(2), abs=1e-3)  # the policy is the reference
+    assert 0.3 <= before["preference_rate"] <= 0.7
     assert trained.metrics["preference_rate"] >= 0.9
 
 
