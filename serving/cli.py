@@ -30,6 +30,7 @@ COMMANDS = {
     "models": "serving.commands.models",
     "adapters": "serving.commands.adapters",
     "files": "serving.commands.files",
+    "finetune": "serving.commands.finetune",
     "router": "serving.commands.router",
     "config": "serving.commands.config",
     "demo": "serving.commands.demo",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from models.errors import InvalidRequest
 from serving.adapters.registry import Received
 from serving.api.checks import missing, unknown
 from serving.api.errors import echo
+from serving.api.gate import declared_length
 from serving.api.uploads import Uploads, content_type, draft, incomplete, write_all
 
 FORM = "multipart/form-data"
@@ -68,11 +69,11 @@ class FormReader:
             boundary,
             {
                 "on_part_begin": self._begin,
-                "on_header_field": self._header_came,
-                "on_header_value": self._value_came,
+                "on_header_field": _whole(self._header_came),
+                "on_header_value": _whole(self._value_came),
                 "on_header_end": self._header_ended,
                 "on_headers_finished": self._named,
-                "on_part_data": self._data,
+                "on_part_data": _whole(self._data),
                 "on_part_end": self._ended,
                 "on_end": self._all_came,
             },
@@ -98,11 +99,11 @@ class FormReader:
     def _begin(self) -> None:
         self._part = _Part()
 
-    def _header_came(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
+    def _header_came(self, data: memoryview) -> None:
+        self._header += data
 
-    def _value_came(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+    def _value_came(self, data: memoryview) -> None:
+        self._value += data
 
     def _header_ended(self) -> None:
         header = self._header.lower()
@@ -130,14 +131,14 @@ class FormReader:
         if part.is_file:
             self.name = _file_name(options.get(b"filename"))
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def _data(self, data: memoryview) -> None:
         if self._part.is_file:
-            self.size += end - start
+            self.size += len(data)
             if self.size > self._most:
                 raise file_too_large(self._most)
-            write_all(self._target, memoryview(data)[start:end])
+            write_all(self._target, data)
             return
-        self._part.text += data[start:end]
+        self._part.text += data
         if len(self._part.text) > LONGEST_FIELD_BYTES:
             raise InvalidRequest(
                 f"A field of the form has at most {LONGEST_FIELD_BYTES:,} bytes.", param=self._part.name
@@ -149,6 +150,11 @@ class FormReader:
 
     def _all_came(self) -> None:
         self._whole = True
+
+
+def _whole(taken: Callable[[memoryview], None]) -> Callable[[bytes, int, int], None]:
+    """As the parser calls: with a block, and where in it what came begins and ends."""
+    return lambda block, start, end: taken(memoryview(block)[start:end])
 
 
 class Forms:
@@ -164,6 +170,8 @@ class Forms:
     ) -> AsyncIterator[Form]:
         """The form, whose file is gone when the block ends. `known`: fields beside the file; `work`: where it lies."""
         boundary = _boundary(scope)
+        if (declared_length(scope["headers"]) or 0) > self._most + AROUND_BYTES:
+            raise file_too_large(self._most)
         with self._uploads.place(), draft(work) as (path, target):
             reader = FormReader(boundary, target, known=known, most=self._most)
             async for block in self._uploads.blocks(scope, receive, most=self._most + AROUND_BYTES):

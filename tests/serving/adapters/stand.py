@@ -139,7 +139,7 @@ async def opened_stand(
     artifacts: ArtifactStoreSettings | None = None,
     **settings: Any,
 ) -> AsyncIterator[Stand]:
-    """`artifacts`: another store than a folder; `settings`: of the section `adapters`."""
+    """`artifacts`: another store than a folder; `settings`: of the section `adapters`, and `fine_tuning` of its own."""
     loaded = settings_of(folder, **settings)
     url = url or f"sqlite+aiosqlite:///{folder / 'penstock.db'}"
     artifacts = artifacts or FolderSettings(path=folder / "artifacts")
@@ -159,9 +159,10 @@ async def opened_stand(
 
 
 def settings_of(folder: Path, **adapters: Any) -> Settings:
-    """`adapters`: of that section."""
+    """`adapters`: of that section; `fine_tuning` among them: of that one."""
+    tuning = adapters.pop("fine_tuning", {})
     (folder / "profile.yaml").write_text(PROFILE)
-    return load_settings(str(folder / "profile.yaml"), {"adapters": {"warm_s": 30, **adapters}})
+    return load_settings(str(folder / "profile.yaml"), {"adapters": {"warm_s": 30, **adapters}, "fine_tuning": tuning})
 
 
 def parts_of(

@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,7 +160,20 @@ async def test_the_sweep_takes_what_no_row_speaks_of_and_spares_another_stacks(s
     assert len(artifacts.versions(KIND, "adp-of-another-stack")) == 1
 
 
-async def sweep(stand: Stand, artifacts: ArtifactStore, *, work: Path) -> None:
+async def test_what_else_is_kept_is_swept_in_the_same_round(stand: Stand, tmp_path: Path) -> None:
+    swept: list[str] = []
+
+    async def others() -> None:
+        swept.append("files")
+
+    artifacts = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
+    await sweep(stand, artifacts, work=tmp_path / "drafts", also=others)
+    assert swept == ["files"]
+
+
+async def sweep(
+    stand: Stand, artifacts: ArtifactStore, *, work: Path, also: Callable[[], Awaitable[None]] | None = None
+) -> None:
     """A round of a gateway that has lived for an hour."""
     clock = ManualClock(time.time() + 7200)
     async with releases_of(stand) as releases, open_replicas(stand.directory, token=TOKEN, load_s=10) as replicas:
@@ -177,7 +190,7 @@ async def sweep(stand: Stand, artifacts: ArtifactStore, *, work: Path) -> None:
             gone_s=5.0,
             clock=clock,
         )
-        keeping = Housekeeping(house, judge=lambda: asyncio.sleep(0))
+        keeping = Housekeeping(house, judge=lambda: asyncio.sleep(0), sweeps=[] if also is None else [also])
         clock.at += SWEEP_EVERY_S
         await keeping.round()
 

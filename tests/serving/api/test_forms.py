@@ -59,9 +59,11 @@ async def read(
     kind: bytes = b"multipart/form-data; boundary=x-boundary",
     most: int = 2**20,
     at_once: int = 2**16,
+    length: int | None = None,
 ) -> tuple[Form, bytes]:
     """The form and its file's bytes; whatever happens, no draft stays."""
-    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}
+    headers = [(b"content-type", kind)] + ([] if length is None else [(b"content-length", str(length).encode())])
+    scope = {"type": "http", "method": "POST", "headers": headers}
     forms = Forms(Uploads(HttpSettings(), TimerSettings()), most_bytes=most)
     try:
         async with forms.received(scope, sent(body, at_once), known=KNOWN, work=work) as form:
@@ -116,6 +118,11 @@ async def test_a_file_that_is_too_long_is_refused_before_its_end(tmp_path: Path)
     error = await refused(tmp_path, part(b"x" * (2**20 + 1)) + b"no end at all")
     assert (error.code, error.param) == ("request_too_large", "file")
     assert (await refused(tmp_path, part(b"x" * 2**22))).code == "request_too_large"
+
+
+async def test_a_body_that_is_declared_too_long_is_not_read_at_all(tmp_path: Path) -> None:
+    error = await refused(tmp_path, b"never read", length=2**21)
+    assert (error.code, error.param) == ("request_too_large", "file")
 
 
 async def test_fields_are_few_short_known_and_there_once(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import gzip
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.serving.adapters.stand import Stand, until
+from tests.serving.adapters.stand import Stand, opened_stand, until
 from tests.serving.tuning.samples import chats, golden
 
 
@@ -228,3 +229,35 @@ async def test_a_chunked_body_that_ends_early_is_incomplete(stand: Stand, tmp_pa
     )
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "upload_incomplete")
     await nothing_stays(stand, tmp_path)
+
+
+async def test_a_file_that_is_too_long_is_refused_while_it_comes(tmp_path: Path) -> None:
+    """The client goes on and on: nobody reads it to its end."""
+    async with opened_stand(tmp_path, gateways=1, replicas=0, fine_tuning={"max_file_bytes": 3 * 2**20}) as stand:
+        fits = await upload(stand, chats() + b" " * (3 * 2**20 - len(chats())))
+        assert fits.json()["bytes"] == 3 * 2**20
+        await stand.ask("DELETE", f"/v1/files/{fits.json()['id']}")
+        answer, sent = await asyncio.to_thread(endless, stand)
+        assert answer.startswith("HTTP/1.1 413 ")
+        assert '"code":"request_too_large"' in answer
+        assert sent < 2**28
+        await nothing_stays(stand, tmp_path)
+
+
+def endless(stand: Stand) -> tuple[str, int]:
+    """What a client that sends a file without an end is told, and how much it could send."""
+    host, _, port = stand.urls[0].removeprefix("http://").partition(":")
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {stand.keys['engineer']}\r\n"
+        "content-type: multipart/form-data; boundary=b\r\ntransfer-encoding: chunked\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a.jsonl"\r\n\r\n'
+    )
+    start, _, part = head.partition("\r\n\r\n")
+    sent = 0
+    with socket.create_connection((host, int(port)), timeout=20) as wire:
+        wire.sendall(f"{start}\r\n\r\n{len(part):x}\r\n{part}\r\n".encode())
+        with suppress(ConnectionError):
+            while sent < 2**30:
+                wire.sendall(b"40000\r\n" + b"x" * 2**18 + b"\r\n")
+                sent += 2**18
+        return wire.recv(2**16).decode(), sent
