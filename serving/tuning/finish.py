@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
+from finetune.release import CANARY_WEIGHT, Release, Verdict, released
 from models.adapters.archive import pack
 from models.artifacts.store import ArtifactStore
 from models.clock import Clock
@@ -21,7 +22,7 @@ from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, Unavailable
 from models.privacy import private_folder
 from serving.adapters.registry import AdapterRegistry, Received
-from serving.adapters.releases import Actor, Released, Releases
+from serving.adapters.releases import Actor, Releases
 from serving.store.jobs import CheckpointRow, JobRow, JobTable
 from serving.tuning.checkpoints import FINAL, Checkpoints
 from serving.tuning.inputs import digest_of
@@ -30,7 +31,6 @@ from serving.tuning.moves import Moves
 from serving.tuning.verdict import Judge
 
 GATE_FAILED = "gate_failed"
-CANARY_WEIGHT = 10.0
 
 
 class Results(Protocol):
@@ -137,10 +137,11 @@ class Finish:
         """The name that is the job's own, then what its owner wanted of the adapter's; the model's name comes last."""
         assert job.adapter_version is not None
         name, actor = public_name(job), Actor(job.org, job.created_by)
+        decided = await self._decided(job, name)
         try:
             await self._way.releases.serve(actor, job.adapter, number=job.adapter_version, system_alias=name)
             self._way.crash.reach("tuning.named")
-            await self._promote(job, actor)
+            await self._promote(job, actor, decided)
         except (InvalidRequest, NotFound) as error:
             return await self._move.ended(job, code=error.code, said=error.public)
         self._way.crash.reach("tuning.released")
@@ -152,19 +153,26 @@ class Finish:
         }
         return await self._move(job, said=f"The job succeeded: {name!r} is served.", fine_tuned_model=name, **over)
 
-    async def _promote(self, job: JobRow, actor: Actor) -> Released | None:
+    async def _decided(self, job: JobRow, name: str) -> Release:
+        shown = await self._way.registry.show(job.org, job.adapter)
+        live = next((alias.targets[0][0] for alias in shown.aliases if alias.name == job.adapter), None)
         asked = job.asked.get("penstock") or {}
+        return released(
+            Verdict(True, job.report or {}),
+            alias=name,
+            wish=asked.get("auto_promote") or "none",
+            canary_weight=asked.get("canary_weight"),
+            has_live=live not in (None, job.adapter_version),
+        )
+
+    async def _promote(self, job: JobRow, actor: Actor, decided: Release) -> None:
         number, releases = int(job.adapter_version or 0), self._way.releases
-        match asked.get("auto_promote"):
-            case "promote":
-                return await releases.promote(actor, job.adapter, number=number)
-            case "canary":
-                weight = float(asked.get("canary_weight") or CANARY_WEIGHT)
-                try:
-                    return await releases.canary(actor, job.adapter, number=number, weight=weight)
-                except InvalidRequest as error:  # nothing is live yet, or this version is
-                    await self._move.say(job, f"No canary was begun: {error.public}", level="warn")
-        return None
+        if decided.act == "promote":
+            await releases.promote(actor, job.adapter, number=number)
+        elif decided.act == "canary":
+            weight = CANARY_WEIGHT if decided.canary_weight is None else decided.canary_weight
+            await releases.canary(actor, job.adapter, number=number, weight=weight)
+        await self._move.say(job, decided.sentence)
 
 
 def _packed(folder: Path, archive: Path) -> Received:
