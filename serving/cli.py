@@ -34,6 +34,7 @@ COMMANDS = {
     "config": "serving.commands.config",
     "demo": "serving.commands.demo",
     "bench": "serving.commands.bench",
+    "data": "serving.commands.data",
 }
 """Subcommand → its module, which holds a function of that name, or `app` with commands of its own."""
 

@@ -1,1 +1,1 @@
-"""Training data: what a line may hold, what a file must be, and what a model is taught by it."""
+"""Training data: what a line may hold, what a file must be, what a model is taught by it, and what is taken out."""

@@ -3,7 +3,7 @@
 Owns the reading line by line, in memory for one line, and what is refused before any line is: other encodings, packed
 files, too few examples. Does not own what a line may hold (`examples`), nor what a model makes of it (`count`).
 
-The check runs in a thread of a gateway, whose loop wants the interpreter meanwhile. No single step keeps it long: a line
+The check runs in a thread of a gateway, whose loop wants the interpreter meanwhile. No step keeps it long: a line
 is at most 1 MiB, of which `models.strict_json` says the same; between lines the thread rests for `REST_S` whenever
 it has worked for `WORK_S`, so that the loop need not wait for a switch each time.
 """

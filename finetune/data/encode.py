@@ -121,17 +121,29 @@ class Encoder:
         return Encoded(list(encoding.ids), trained)
 
     def _completion(self, example: Completion) -> Encoded:
-        """Prompt, completion and the token that ends a text; before them what the tokenizer itself puts there."""
+        """Prompt, completion and the token that ends a text; before them what the tokenizer itself puts there.
+
+        Where one token would hold the end of the prompt and the beginning of the completion, they are tokenised apart:
+        the model is asked with the prompt alone.
+        """
         if self._eos is None:
             raise ConfigurationError("The model names no 'eos_token', so that a completion has no end: use chat lines.")
-        whole = example.prompt + example.completion
-        found = self._marked(whole, [(len(example.prompt), len(whole))])
-        ids, trained = found.ids, found.trained
+        ids, trained = self._continued(example)
         if self._bos is not None and ids[:1] != [self._bos]:
             ids, trained = [self._bos, *ids], [False, *trained]
         if ids[-1:] != [self._eos]:
             ids, trained = [*ids, self._eos], [*trained, True]
         return Encoded(ids, trained)
+
+    def _continued(self, example: Completion) -> tuple[list[int], list[bool]]:
+        edge, whole = len(example.prompt), example.prompt + example.completion
+        encoding = self._tokenizer.encode(whole, add_special_tokens=False)
+        if not any(begin < edge < end for begin, end in encoding.offsets):
+            return list(encoding.ids), [begin >= edge for begin, _ in encoding.offsets]
+        prompt, said = (
+            self._tokenizer.encode(text, add_special_tokens=False).ids for text in (example.prompt, example.completion)
+        )
+        return [*prompt, *said], [False] * len(prompt) + [True] * len(said)
 
     def _side(self, example: Preference, answer: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
         encoded = self._chat(Chat((*example.messages, *answer), example.tools))

@@ -88,7 +88,10 @@ class Edge:
         if call.responded:
             Connection(send).abort()
         else:
-            await refusal(error, close=self._gate.closes(error, scope))(scope, receive, send)
+            response = refusal(error, close=self._gate.closes(error, scope))
+            if call.record is not None and call.record.adapter_version is not None:  # also a failure is a version's
+                response.headers["x-penstock-adapter-version"] = str(call.record.adapter_version)
+            await response(scope, receive, send)
 
     def _finish(self, call: Call) -> None:
         if call.record is not None:

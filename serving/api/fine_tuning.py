@@ -138,7 +138,7 @@ class FineTuningRoutes:
 
     @property
     def _jobs(self) -> JobDesk:
-        if self._deps.tuning is None or self._deps.tuning.jobs is None:
+        if self._deps.tuning is None:
             raise NotFound("This stack does not fine-tune: no engine of it loads adapters.")
         return self._deps.tuning.jobs
 

@@ -114,10 +114,12 @@ class FormReader:
     def _named(self) -> None:
         """The headers of a part are there: which field it is, and whether it is a file."""
         part = self._part
-        kind, options = parse_options_header(part.headers.get(b"content-disposition", b"").decode("latin-1"))
+        told = part.headers.get(b"content-disposition", b"")
+        kind, options = parse_options_header(told.decode("latin-1"))
         name = _text(options.get(b"name", b""), param="name")
-        if kind != b"form-data" or not name:
-            raise InvalidRequest("A part of the form has no name.")
+        closed = told.replace(b'\\"', b"").count(b'"') % 2 == 0  # or a line end in a name made a header of its rest
+        if kind != b"form-data" or not name or not closed:
+            raise InvalidRequest("A part of the form has no name, or one that does not end.")
         if part.headers.get(b"content-transfer-encoding", b"binary").strip().lower() not in PLAIN_ENCODINGS:
             raise InvalidRequest("A part of the form is encoded: send its bytes as they are.", param=name)
         if name != FILE and name not in self._known:

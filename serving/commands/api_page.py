@@ -16,6 +16,8 @@ from serving.api.errors import CODES, GENERIC
 from serving.commands.api_adapters import FIELDS as ADAPTER_FIELDS
 from serving.commands.api_adapters import PATHS as ADAPTER_PATHS
 from serving.commands.api_fields import WHAT, FieldRow, field_rows
+from serving.commands.api_files import FIELDS as FILE_FIELDS
+from serving.commands.api_files import PATHS as FILE_PATHS
 from serving.commands.docs import table
 from serving.settings import HttpSettings, TimerSettings
 
@@ -34,6 +36,7 @@ PATHS = (
         "The learned router: what is live, what it decided lately, drift, warnings.",
     ),
     *ADAPTER_PATHS,
+    *FILE_PATHS,
     ("GET", "/admin/keys", ADMIN, "Every key, without secrets."),
     ("POST", "/admin/keys", ADMIN, "Make a key: 201, its secret in `key`, this once."),
     ("DELETE", "/admin/keys/{id}", ADMIN, "Revoke a key: refused within a second on every gateway."),
@@ -97,7 +100,7 @@ MEANINGS = MappingProxyType(
         "context_length_exceeded": "Prompt and answer are longer than the model's context.",
         "adapter_invalid": "What was sent cannot be an adapter of its base; `param` names the file, field or tensor.",
         "already_exists": "The name is taken, or the same thing is being done by another call.",
-        "file_in_use": "Replicas hold it: retire it first.",
+        "file_in_use": "Replicas hold the adapter: retire it first. Or a job reads the file.",
         "upload_incomplete": "The body did not arrive in time, or not all of it.",
         "ambiguous_credentials": "Two credentials.",
         "invalid_host": "No Host, two, a malformed one, or one that is not served here.",
@@ -123,7 +126,7 @@ IN_STREAMS = ("upstream_lost", "upstream_stalled")
 """Codes that come in an error frame only: the status has left already."""
 
 NOT_YET = (
-    *("/v1/embeddings", "/v1/responses", "/v1/files", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/vector_stores"),
+    *("/v1/embeddings", "/v1/responses", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/vector_stores"),
     *("/v1/moderations", "/v1/rerank", "/v1/score", "/tokenize"),
 )
 """Paths that are planned and answer `unknown_url`."""
@@ -183,6 +186,13 @@ is not found. [adapters.md](adapters.md) tells the story.
 
 {adapters}
 
+### Files
+
+JSON lines for fine-tuning: OpenAI's `file`. A file has at most `fine_tuning.max_file_bytes`; the name is kept as text.
+What is wrong is told by the number of its line, never by its text.
+
+{files}
+
 ### Keys
 
 {keys}
@@ -235,6 +245,7 @@ def api_page(http: HttpSettings | None = None, timers: TimerSettings | None = No
         completions=_fields(row for row in completions if row not in chat),
         feedback=_given(FEEDBACK),
         adapters=table(("path", "its body"), ((f"`{path}`", body) for path, body in ADAPTER_FIELDS)),
+        files=table(("path", "its body or query"), ((f"`{path}`", body) for path, body in FILE_FIELDS)),
         keys=_given(KEYS),
         headers=table(("header", "of", "what it is"), ((f"`{name}`", *cells) for name, *cells in HEADERS)),
         keep_alive=timers.keep_alive_s,

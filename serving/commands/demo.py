@@ -1,5 +1,5 @@
 """`penstock demo`: the demo tiers' table, measured through a running stack on prompts never trained on; and an adapter
-for them to try releases with.
+and data to try releases and fine-tuning with.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rich.progress import Progress
 
 from models.demo.evaluate import EvaluationReport, evaluate
 from models.demo.families import FAMILIES
+from models.demo.lessons import lessons
 from models.errors import ConfigurationError, PenstockError
 from models.types import Tier
 from serving.commands.options import JsonOption, StateOption, environment, state_of
@@ -77,6 +78,24 @@ def adapter(
         )
     err().print(f"Loss {loss:.3f}. Keep it: penstock adapters push NAME {folder} --base demo-{tier}", markup=False)
     out().print(str(folder), markup=False)
+
+
+@app.command("lessons")
+def lessons_command(
+    folder: Annotated[Path, typer.Argument(help="New folder for the files.", show_default=False)],
+    *,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Write files to try fine-tuning with: a task that no tier knows, and questions about it and the old ones."""
+    if folder.exists():
+        raise ConfigurationError(f"{str(folder)!r} is there already: name a new folder.")
+    written = lessons(folder, seed=seed)
+    if as_json:
+        print_json({"folder": str(folder), "lines": dict(written)})
+        return
+    for name, lines in written.items():
+        out().print(f"{folder / name}: {lines:,} lines", markup=False, highlight=False)
 
 
 def _training() -> Any:

@@ -40,7 +40,8 @@ VARIABLES = (
     ),
     (
         "PENSTOCK_PROFILE",
-        "`up`, `doctor`, `config show`, `router explain`, `router publish`, `router versions`, `bench compare`",
+        "`up`, `doctor`, `config show`, `router explain`, `router publish`, `router versions`, `bench compare`, "
+        "`data check`",
         "The profile, as `--profile`.",
     ),
     (

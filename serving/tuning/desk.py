@@ -1,4 +1,4 @@
-"""The desk: everything of fine-tuning that the HTTP layer needs, put together. Owns nothing else."""
+"""The desk of fine-tuning: its parts as the HTTP layer gets them. Owns nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serving.tuning.jobs import JobDesk
 
 @dataclass(frozen=True, slots=True)
 class TuningDesk:
-    """What routes ask; None: not of this stack."""
+    """What the routes of files and of jobs ask."""
 
-    files: FileDesk | None = None
-    jobs: JobDesk | None = None
+    files: FileDesk
+    jobs: JobDesk

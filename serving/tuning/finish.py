@@ -125,7 +125,10 @@ class Finish:
     async def _judge(self, job: JobRow) -> JobRow | None:
         """The verdict, which is kept whatever it is."""
         assert job.adapter_version is not None
-        verdict = await self._way.judge.judge(job, job.adapter_version)
+        try:
+            verdict = await self._way.judge.judge(job, job.adapter_version)
+        except InvalidRequest as error:
+            return await self._move.ended(job, code=error.code, said=error.public, param=error.param)
         self._way.crash.reach("tuning.judged")
         report = dict(verdict.report)
         if verdict.passed:

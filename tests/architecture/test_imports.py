@@ -18,12 +18,14 @@ EDGES = {
 
 HEAVY = {
     *("torch", "vllm", "ray", "faiss", "peft", "transformers", "trl", "bitsandbytes", "sentence_transformers"),
-    "gradio",
+    *("gradio", "presidio_analyzer", "detect_secrets", "tldextract"),
 }
 EDGE_FILES: dict[str, str] = {
     "benchmarks/arms/serve_llm_app.py": "is the Ray Serve LLM application that Penstock is compared with",
     "benchmarks/arms/bare_server.py": "is vLLM's own server, with its threads bound as Penstock's engine binds them",
     "benchmarks/vllm_load.py": "runs vLLM's own load generator",
+    "finetune/data/credentials.py": "asks the detectors of secrets",
+    "finetune/data/personal.py": "asks the recognisers of personal data",
     "models/demo/lora_probe.py": "shows that the untrained family can be learned by an adapter",
     "models/demo/say.py": "trains an adapter to try releases with",
     "models/demo/tokenizer.py": "writes the demo tiers' tokenizer in the format of transformers",

@@ -26,7 +26,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from tests.e2e.conftest import PROVE, Stack, listeners
-from tests.e2e.processes import replicas_of, wait_until
+from tests.e2e.processes import actors_of, replicas_of, wait_until
+from tests.e2e.proof import proved
 from tests.models.adapters.broken import broken_adapters
 
 LARGE = "demo-large"
@@ -189,8 +190,7 @@ async def test_a_stream_ends_on_the_version_that_it_began_with(bot: Bot, there: 
 @pytest.mark.timeout(3600)
 async def test_cycles_of_load_promote_rollback_and_unload_lose_no_call_and_no_memory(bot: Bot, there: Stack) -> None:
     bot.promote(1)
-    wait = asyncio.to_thread
-    sizes = []
+    wait, sizes, started = asyncio.to_thread, [], time.time()
     async with (
         traffic(bot, there.key, workers=1) as seen,
         httpx2.AsyncClient(base_url=there.url, headers={"Authorization": f"Bearer {there.key}"}, timeout=120) as client,
@@ -213,12 +213,17 @@ async def test_cycles_of_load_promote_rollback_and_unload_lose_no_call_and_no_me
     assert len(seen.answers) >= CYCLES
     for process, before in sizes[0].items():
         assert sizes[1].get(process, 0) - before <= FLAT_BYTES, (process, before, sizes[1])
+    grown = {process: sizes[1][process] - before for process, before in sizes[0].items()}
+    facts = {"failed": len(seen.failures), "wrong": len(seen.wrong()), "grown_bytes_in_the_second_half": grown}
+    proved("adapter_cycles", facts, counts={"cycles": CYCLES, "answers": len(seen.answers)}, started=started)
 
 
-def memory(stack: Stack) -> dict[int, int]:
+def memory(stack: Stack) -> dict[str, int]:
     """Resident bytes of each engine of the large tier, and of each gateway."""
-    engines = [replica.core.pid for replica in replicas_of(stack.state_dir, LARGE)]
-    return {pid: psutil.Process(pid).memory_info().rss for pid in engines}
+    engines = [(f"engine {replica.core.pid}", replica.core.pid) for replica in replicas_of(stack.state_dir, LARGE)]
+    gateways = [(f"gateway {pid}", pid) for pid in actors_of(stack.state_dir, "gateway")]
+    assert (len(engines), len(gateways)) == (2, 2)
+    return {name: psutil.Process(pid).memory_info().rss for name, pid in (*engines, *gateways)}
 
 
 @pytest.mark.timeout(600)

@@ -147,6 +147,14 @@ def test_a_completion_of_a_model_without_bos_begins_with_its_prompt() -> None:
     assert encoded.ids == [*AutoTokenizer.from_pretrained(DEMO)("ab cd").input_ids, 1]
 
 
+def test_a_token_never_holds_the_end_of_a_prompt_and_the_beginning_of_its_completion() -> None:
+    theirs = AutoTokenizer.from_pretrained(DEMO)
+    encoded = Encoder.of(DEMO).encode(Completion("a", "b"))
+    assert len(theirs("ab").input_ids) == 1
+    assert encoded.ids == [*theirs("a").input_ids, *theirs("b").input_ids, 1]
+    assert encoded.trained == [False, True, True]
+
+
 def test_both_answers_of_a_pair_follow_the_same_prompt(model: Path) -> None:
     example = Preference(tuple(said("Hi.")), tuple(said("", "Good day.")[1:]), tuple(said("", "What?")[1:]))
     encoder = Encoder.of(model)

@@ -291,3 +291,12 @@ async def test_a_replica_that_starts_has_what_is_live_before_anybody_asks(stand:
         stand.directory.base_urls[SMALL] = [late.url]
         assert version_of(await stand.chat()) == "2"
         assert late.lora.added == [name for name in late.lora.added if name in late.lora.names]
+
+
+async def test_a_call_that_fails_names_the_version_too(tmp_path: Path) -> None:
+    async with opened_stand(tmp_path, gateways=1, replicas=1) as stand:
+        await stand.push(1)
+        await stand.promote(1)
+        stand.directory.base_urls[SMALL] = []
+        answer = await stand.chat()
+        assert (answer.status_code, answer.headers["x-penstock-adapter-version"]) == (503, "1")

@@ -57,8 +57,9 @@ async def test_a_client_that_sends_a_byte_now_and_then_does_not_keep_its_place(t
     assert lying(tmp_path) == 0
 
 
+@pytest.mark.parametrize("path", ["/v1/adapters/bot/versions", "/v1/files"])
 @pytest.mark.parametrize(("length", "closes"), [(2**30, True), (1000, False)])
-def test_a_long_file_that_is_refused_is_not_read_to_its_end(length: int, closes: bool) -> None:
+def test_a_long_file_that_is_refused_is_not_read_to_its_end(path: str, length: int, closes: bool) -> None:
     headers = [(b"content-length", str(length).encode())]
-    scope = {"type": "http", "method": "POST", "path": "/v1/adapters/bot/versions", "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
     assert Gate(HttpSettings()).closes(InvalidRequest("no", code="invalid_api_key"), scope) is closes

@@ -38,6 +38,9 @@ def test_help_lists_every_command(penstock: Run) -> None:
         "config",
         "demo",
         "router",
+        "adapters",
+        "files",
+        "data",
     ):
         assert f"│ {name} " in text
 
@@ -63,7 +66,15 @@ def takers() -> dict[str, set[str]]:
 def test_every_command_that_works_on_a_stack_takes_the_state_folder(takers: dict[str, set[str]]) -> None:
     assert {"up", "keys revoke", "config show", "router explain", "demo evaluate"} < takers["*"]
     assert len(takers["*"]) >= 17
-    without = {"config docs", "bench suites", "bench gate", "bench report", "bench cost", "demo adapter"}
+    without = {
+        "config docs",
+        "bench suites",
+        "bench gate",
+        "bench report",
+        "bench cost",
+        "demo adapter",
+        "demo lessons",
+    }
     assert takers["*"] - takers["--state-dir"] == without
 
 

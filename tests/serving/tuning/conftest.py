@@ -1,4 +1,4 @@
-"""A stand for the tests of this folder: one gateway, one replica, and an org with a training file."""
+"""Stands with one gateway and one replica for the tests of this folder: an empty one, and one with a training file."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +13,11 @@ from tests.serving.tuning.rows import put_file
 @pytest.fixture
 async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
     async with opened_stand(tmp_path, gateways=1, replicas=1) as made:
-        await put_file(made.store)
         yield made
     structlog.reset_defaults()
+
+
+@pytest.fixture
+async def desk(stand: Stand) -> Stand:
+    await put_file(stand.store)
+    return stand

@@ -15,32 +15,32 @@ MISSING = f"{JOBS}/ftjob-{'0' * 24}"
 ASKED = {"model": SMALL, "training_file": "file-train"}
 
 
-async def create(stand: Stand, key: str = "engineer", **fields: Any) -> httpx2.Response:
-    return await stand.ask("POST", JOBS, key=key, json={**ASKED, **fields})
+async def create(desk: Stand, key: str = "engineer", **fields: Any) -> httpx2.Response:
+    return await desk.ask("POST", JOBS, key=key, json={**ASKED, **fields})
 
 
-async def created(stand: Stand, **fields: Any) -> str:
-    answer = await create(stand, **fields)
+async def created(desk: Stand, **fields: Any) -> str:
+    answer = await create(desk, **fields)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
 
 
-async def test_a_new_job_waits_for_its_files_and_tells_so(stand: Stand) -> None:
-    told = (await create(stand, suffix="support", metadata={"team": "a"}, seed=7)).json()
+async def test_a_new_job_waits_for_its_files_and_tells_so(desk: Stand) -> None:
+    told = (await create(desk, suffix="support", metadata={"team": "a"}, seed=7)).json()
     assert (told["status"], told["model"], told["seed"], told["suffix"]) == ("validating_files", SMALL, 7, "support")
     assert (told["error"], told["fine_tuned_model"], told["integrations"]) == (None, None, [])
     assert told["hyperparameters"] == dict.fromkeys(told["hyperparameters"], "auto")
     assert told["penstock"]["adapter"] == "support"
-    events = (await stand.ask("GET", f"{JOBS}/{told['id']}/events")).json()["data"]
+    events = (await desk.ask("GET", f"{JOBS}/{told['id']}/events")).json()["data"]
     assert [event["message"] for event in events] == ["The job is created; its files are checked next."]
-    row = await stand.store.jobs.find(told["id"])
+    row = await desk.store.jobs.find(told["id"])
     assert row is not None
     assert (row.org, row.user, row.asked["seed"]) == ("acme", "engineer", 7)
 
 
-async def test_a_job_without_a_seed_gets_one_that_it_keeps(stand: Stand) -> None:
-    told = (await create(stand)).json()
-    again = (await stand.ask("GET", f"{JOBS}/{told['id']}")).json()
+async def test_a_job_without_a_seed_gets_one_that_it_keeps(desk: Stand) -> None:
+    told = (await create(desk)).json()
+    again = (await desk.ask("GET", f"{JOBS}/{told['id']}")).json()
     assert told["seed"] == again["seed"]
     assert 0 <= told["seed"] < 2**31
 
@@ -88,75 +88,75 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-async def test_a_job_that_cannot_be_is_refused_and_leaves_no_row(stand: Stand) -> None:
+async def test_a_job_that_cannot_be_is_refused_and_leaves_no_row(desk: Stand) -> None:
     for fields, code, param in REFUSED:
-        assert_error(await create(stand, **fields), 400, code, param)
-    assert await stand.store.jobs.in_status("validating_files") == []
+        assert_error(await create(desk, **fields), 400, code, param)
+    assert await desk.store.jobs.in_status("validating_files") == []
 
 
-async def test_hyperparameters_within_the_method_are_named_where_they_stand(stand: Stand) -> None:
+async def test_hyperparameters_within_the_method_are_named_where_they_stand(desk: Stand) -> None:
     method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 0}}}
-    assert_error(await create(stand, method=method), 400, "invalid_value", "method.supervised.hyperparameters.n_epochs")
+    assert_error(await create(desk, method=method), 400, "invalid_value", "method.supervised.hyperparameters.n_epochs")
 
 
-async def test_another_orgs_file_is_as_good_as_none(stand: Stand) -> None:
-    await put_file(stand.store, "file-rival", org="rival")
-    theirs = await create(stand, training_file="file-rival")
-    missing = await create(stand, training_file="file-missing")
+async def test_another_orgs_file_is_as_good_as_none(desk: Stand) -> None:
+    await put_file(desk.store, "file-rival", org="rival")
+    theirs = await create(desk, training_file="file-rival")
+    missing = await create(desk, training_file="file-missing")
     assert_error(theirs, 404, "not_found", "training_file")
     assert theirs.content == missing.content
-    assert_error(await create(stand, validation_file="file-rival"), 404, "not_found", "validation_file")
-    golden = await create(stand, penstock={"golden_file": "file-rival"})
+    assert_error(await create(desk, validation_file="file-rival"), 404, "not_found", "validation_file")
+    golden = await create(desk, penstock={"golden_file": "file-rival"})
     assert_error(golden, 404, "not_found", "penstock.golden_file")
 
 
-async def test_preferences_are_for_dpo_alone(stand: Stand) -> None:
-    await put_file(stand.store, "file-pairs", format="preference")
-    assert_error(await create(stand, training_file="file-pairs"), 400, "invalid_value", "training_file")
-    assert (await create(stand, training_file="file-pairs", method={"type": "dpo"})).status_code == 200
+async def test_preferences_are_for_dpo_alone(desk: Stand) -> None:
+    await put_file(desk.store, "file-pairs", format="preference")
+    assert_error(await create(desk, training_file="file-pairs"), 400, "invalid_value", "training_file")
+    assert (await create(desk, training_file="file-pairs", method={"type": "dpo"})).status_code == 200
 
 
-async def test_a_name_on_another_base_is_taken_by_an_adapter_and_by_a_job(stand: Stand) -> None:
-    await created(stand, suffix="first")
-    assert_error(await create(stand, suffix="first", model="demo-large"), 400, "already_exists", "suffix")
-    await created(stand, suffix="first")
-    await stand.push(1, "bot")
-    assert_error(await create(stand, suffix="bot", model="demo-large"), 400, "already_exists", "suffix")
-    assert_error(await create(stand, model="bot"), 400, "invalid_value", "model")
+async def test_a_name_on_another_base_is_taken_by_an_adapter_and_by_a_job(desk: Stand) -> None:
+    await created(desk, suffix="first")
+    assert_error(await create(desk, suffix="first", model="demo-large"), 400, "already_exists", "suffix")
+    await created(desk, suffix="first")
+    await desk.push(1, "bot")
+    assert_error(await create(desk, suffix="bot", model="demo-large"), 400, "already_exists", "suffix")
+    assert_error(await create(desk, model="bot"), 400, "invalid_value", "model")
 
 
-async def test_an_org_has_no_more_open_jobs_than_it_may(stand: Stand) -> None:
-    first = await created(stand)
-    row = await stand.store.jobs.find(first)
+async def test_an_org_has_no_more_open_jobs_than_it_may(desk: Stand) -> None:
+    first = await created(desk)
+    row = await desk.store.jobs.find(first)
     assert row is not None
-    async with stand.store.jobs.changing() as change:
+    async with desk.store.jobs.changing() as change:
         for at in range(99):
             await change.put(replace(row, id=f"ftjob-{at:024x}", adapter=f"a{at}"))
-    assert_error(await create(stand), 400, "invalid_value")
-    await stand.ask("POST", f"{JOBS}/{first}/cancel")
-    await created(stand)
+    assert_error(await create(desk), 400, "invalid_value")
+    await desk.ask("POST", f"{JOBS}/{first}/cancel")
+    await created(desk)
 
 
-async def test_another_orgs_job_answers_with_the_bytes_of_a_missing_one(stand: Stand) -> None:
-    job = f"{JOBS}/{await created(stand)}"
+async def test_another_orgs_job_answers_with_the_bytes_of_a_missing_one(desk: Stand) -> None:
+    job = f"{JOBS}/{await created(desk)}"
     for method, tail in (
         *(("GET", tail) for tail in ("", "/events", "/checkpoints", "/report")),
         *(("POST", tail) for tail in ("/cancel", "/pause", "/resume")),
     ):
-        theirs = await stand.ask(method, f"{job}{tail}", key="rival")
-        missing = await stand.ask(method, f"{MISSING}{tail}", key="rival")
+        theirs = await desk.ask(method, f"{job}{tail}", key="rival")
+        missing = await desk.ask(method, f"{MISSING}{tail}", key="rival")
         assert_error(theirs, 404, "not_found")
         assert theirs.content == missing.content
-    theirs = await stand.ask("GET", JOBS, key="rival", params={"after": job.rpartition("/")[2]})
-    missing = await stand.ask("GET", JOBS, key="rival", params={"after": MISSING.rpartition("/")[2]})
+    theirs = await desk.ask("GET", JOBS, key="rival", params={"after": job.rpartition("/")[2]})
+    missing = await desk.ask("GET", JOBS, key="rival", params={"after": MISSING.rpartition("/")[2]})
     assert_error(theirs, 404, "not_found", "after")
     assert theirs.content == missing.content
-    assert (await stand.ask("GET", JOBS, key="rival")).json()["data"] == []
+    assert (await desk.ask("GET", JOBS, key="rival")).json()["data"] == []
 
 
-async def test_only_engineers_and_admins_tune(stand: Stand) -> None:
-    assert_error(await create(stand, key="user"), 403, "insufficient_permissions")
-    async with httpx2.AsyncClient(base_url=stand.urls[0]) as client:
+async def test_only_engineers_and_admins_tune(desk: Stand) -> None:
+    assert_error(await create(desk, key="user"), 403, "insufficient_permissions")
+    async with httpx2.AsyncClient(base_url=desk.urls[0]) as client:
         assert_error(await client.post(f"{MISSING}/cancel"), 401, "invalid_api_key")
 
 
@@ -176,79 +176,79 @@ LISTS: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-async def test_a_list_is_asked_for_within_its_bounds(stand: Stand) -> None:
-    job = await created(stand)
+async def test_a_list_is_asked_for_within_its_bounds(desk: Stand) -> None:
+    job = await created(desk)
     for tail, query, param in LISTS:
         path = f"{JOBS}/{job}{tail}" if tail else JOBS
         code = "unknown_parameter" if param == "x" or '"' in param else "invalid_value"
-        assert_error(await stand.ask("GET", path, params=query), 400, code, param)
+        assert_error(await desk.ask("GET", path, params=query), 400, code, param)
 
 
-async def test_lists_go_from_page_to_page_and_are_filtered_by_metadata(stand: Stand) -> None:
-    ids = [await created(stand, metadata={"team": "ab"[at % 2]}) for at in range(5)]
-    first = (await stand.ask("GET", JOBS, params={"limit": 2})).json()
+async def test_lists_go_from_page_to_page_and_are_filtered_by_metadata(desk: Stand) -> None:
+    ids = [await created(desk, metadata={"team": "ab"[at % 2]}) for at in range(5)]
+    first = (await desk.ask("GET", JOBS, params={"limit": 2})).json()
     assert ([job["id"] for job in first["data"]], first["has_more"]) == (ids[:-3:-1], True)
-    rest = (await stand.ask("GET", JOBS, params={"after": first["last_id"]})).json()
+    rest = (await desk.ask("GET", JOBS, params={"after": first["last_id"]})).json()
     assert ([job["id"] for job in rest["data"]], rest["has_more"]) == (ids[2::-1], False)
-    found = (await stand.ask("GET", JOBS, params={"metadata[team]": "b"})).json()["data"]
+    found = (await desk.ask("GET", JOBS, params={"metadata[team]": "b"})).json()["data"]
     assert [job["id"] for job in found] == [ids[3], ids[1]]
 
 
-async def test_two_cancels_are_one_and_a_finished_job_is_not_cancelled(stand: Stand) -> None:
-    job = await created(stand)
-    answers = [await stand.ask("POST", f"{JOBS}/{job}/cancel") for _ in range(2)]
+async def test_two_cancels_are_one_and_a_finished_job_is_not_cancelled(desk: Stand) -> None:
+    job = await created(desk)
+    answers = [await desk.ask("POST", f"{JOBS}/{job}/cancel") for _ in range(2)]
     assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [(200, "cancelled")] * 2
     assert answers[0].content == answers[1].content
-    done = await created(stand)
-    await move(stand.store, done, status="succeeded", phase="done", finished_at=5.0)
+    done = await created(desk)
+    await move(desk.store, done, status="succeeded", phase="done", finished_at=5.0)
     for wish in ("cancel", "pause", "resume"):
-        assert_error(await stand.ask("POST", f"{JOBS}/{done}/{wish}"), 400, "invalid_value")
+        assert_error(await desk.ask("POST", f"{JOBS}/{done}/{wish}"), 400, "invalid_value")
 
 
-async def test_cancels_at_once_tell_one_event(stand: Stand) -> None:
-    job = await created(stand)
-    await move(stand.store, job, status="running", phase="training", attempt=1)
-    answers = await asyncio.gather(*(stand.ask("POST", f"{JOBS}/{job}/cancel") for _ in range(8)))
+async def test_cancels_at_once_tell_one_event(desk: Stand) -> None:
+    job = await created(desk)
+    await move(desk.store, job, status="running", phase="training", attempt=1)
+    answers = await asyncio.gather(*(desk.ask("POST", f"{JOBS}/{job}/cancel") for _ in range(8)))
     assert {(answer.status_code, answer.json()["status"]) for answer in answers} == {(200, "running")}
-    row = await stand.store.jobs.find(job)
+    row = await desk.store.jobs.find(job)
     assert row is not None
     assert row.wanted == "cancel"
-    assert len(await stand.store.jobs.events(job, limit=99)) == 2
+    assert len(await desk.store.jobs.events(job, limit=99)) == 2
 
 
-async def test_a_cancel_and_the_end_of_a_job_do_not_overwrite_each_other(stand: Stand) -> None:
+async def test_a_cancel_and_the_end_of_a_job_do_not_overwrite_each_other(desk: Stand) -> None:
     for _ in range(5):
-        job = await created(stand)
-        await move(stand.store, job, status="running", phase="releasing", attempt=1)
+        job = await created(desk)
+        await move(desk.store, job, status="running", phase="releasing", attempt=1)
         over = {"status": "succeeded", "phase": "done", "finished_at": 5.0, "wanted": None}
         answer, _ = await asyncio.gather(
-            stand.ask("POST", f"{JOBS}/{job}/cancel"), move(stand.store, job, say="done", **over)
+            desk.ask("POST", f"{JOBS}/{job}/cancel"), move(desk.store, job, say="done", **over)
         )
-        row = await stand.store.jobs.find(job)
+        row = await desk.store.jobs.find(job)
         assert row is not None
         assert (row.status, row.wanted, row.finished_at) == ("succeeded", None, 5.0)
         assert answer.status_code in (200, 400)
-        assert len(await stand.store.jobs.events(job, limit=99)) == (3 if answer.status_code == 200 else 2)
+        assert len(await desk.store.jobs.events(job, limit=99)) == (3 if answer.status_code == 200 else 2)
 
 
-async def test_a_failed_job_is_resumed_while_its_files_are_there(stand: Stand) -> None:
-    job = await created(stand)
+async def test_a_failed_job_is_resumed_while_its_files_are_there(desk: Stand) -> None:
+    job = await created(desk)
     error = {"code": "worker_lost", "message": "Its workers were lost.", "param": None}
-    await move(stand.store, job, status="failed", phase="done", finished_at=5.0, error=error, step=3, attempt=3)
-    assert (await stand.ask("GET", f"{JOBS}/{job}")).json()["error"] == error
-    told = (await stand.ask("POST", f"{JOBS}/{job}/resume")).json()
+    await move(desk.store, job, status="failed", phase="done", finished_at=5.0, error=error, step=3, attempt=3)
+    assert (await desk.ask("GET", f"{JOBS}/{job}")).json()["error"] == error
+    told = (await desk.ask("POST", f"{JOBS}/{job}/resume")).json()
     assert (told["status"], told["error"], told["penstock"]["queue_position"]) == ("queued", None, 1)
-    await move(stand.store, job, status="failed", phase="done", finished_at=6.0, error=error)
-    await stand.store.files.drop("file-train")
-    assert_error(await stand.ask("POST", f"{JOBS}/{job}/resume"), 404, "not_found", "training_file")
+    await move(desk.store, job, status="failed", phase="done", finished_at=6.0, error=error)
+    await desk.store.files.drop("file-train")
+    assert_error(await desk.ask("POST", f"{JOBS}/{job}/resume"), 404, "not_found", "training_file")
 
 
-async def test_a_running_job_tells_how_far_it_is_and_what_it_costs(stand: Stand) -> None:
-    job = await created(stand)
+async def test_a_running_job_tells_how_far_it_is_and_what_it_costs(desk: Stand) -> None:
+    job = await created(desk)
     order = {"recipe": "lora_sft", "hyperparameters": {"n_epochs": 3, "batch_size": 4, "lora_rank": 8}}
     values = {"step": 5, "steps": 10, "trained_s": 10.0, "trained_tokens": 1000, "order": order}
-    await move(stand.store, job, status="running", phase="training", attempt=2, started_at=1.0, **values)
-    told = (await stand.ask("GET", f"{JOBS}/{job}")).json()
+    await move(desk.store, job, status="running", phase="training", attempt=2, started_at=1.0, **values)
+    told = (await desk.ask("GET", f"{JOBS}/{job}")).json()
     assert told["estimated_finish"] > told["created_at"]
     assert told["trained_tokens"] is None
     assert told["hyperparameters"] == {"n_epochs": 3, "batch_size": 4, "learning_rate_multiplier": "auto"}
@@ -257,14 +257,14 @@ async def test_a_running_job_tells_how_far_it_is_and_what_it_costs(stand: Stand)
     assert (shown["step"], shown["steps"], shown["attempt"], shown["trained_tokens"]) == (5, 10, 2, 1000)
 
 
-async def test_a_report_is_json_or_a_page_and_is_not_there_before_the_gate_has_spoken(stand: Stand) -> None:
-    job = await created(stand)
-    assert_error(await stand.ask("GET", f"{JOBS}/{job}/report"), 404, "not_found")
+async def test_a_report_is_json_or_a_page_and_is_not_there_before_the_gate_has_spoken(desk: Stand) -> None:
+    job = await created(desk)
+    assert_error(await desk.ask("GET", f"{JOBS}/{job}/report"), 404, "not_found")
     report = {"passed": False, "tasks": [{"task": "a|b", "score": 0.51234}], "bounds": {"least": 0.5}}
-    await move(stand.store, job, status="failed", phase="done", finished_at=5.0, report=report)
-    assert (await stand.ask("GET", f"{JOBS}/{job}/report")).json() == report
-    page = await stand.ask("GET", f"{JOBS}/{job}/report", params={"format": "markdown"})
+    await move(desk.store, job, status="failed", phase="done", finished_at=5.0, report=report)
+    assert (await desk.ask("GET", f"{JOBS}/{job}/report")).json() == report
+    page = await desk.ask("GET", f"{JOBS}/{job}/report", params={"format": "markdown"})
     assert page.headers["content-type"].startswith("text/markdown")
     assert "* passed: no" in page.text
     assert "| a\\|b | 0.5123 |" in page.text
-    assert (await stand.ask("GET", f"{JOBS}/{job}")).json()["penstock"]["report"] == {"passed": False}
+    assert (await desk.ask("GET", f"{JOBS}/{job}")).json()["penstock"]["report"] == {"passed": False}

@@ -1,0 +1,1 @@
+"""The parts that recipes are made of: examples as arrays, packing, the plan of steps, trainers, checkpoints."""

@@ -1,0 +1,213 @@
+"""README: from a JSONL file to a gated, served adapter, with the unpatched OpenAI SDK, on the stack's own machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from openai import OpenAI
+from openai.types.fine_tuning import FineTuningJob
+
+from models.demo.families import Split, draw, triage
+from models.demo.grade import is_exact
+from models.demo.lessons import Sizes, lessons
+from tests.e2e.conftest import PROVE, Stack
+from tests.e2e.processes import wait_until
+from tests.e2e.proof import proved
+
+BASE = "demo-large"
+TRAINED_WITHIN_S = 900
+ENDED = ("succeeded", "failed", "cancelled")
+SHORT = Sizes(new=120, replay=40, questions=20, old_questions=3, pairs=40)
+KILLS = 20 if PROVE else 2
+
+
+@dataclass(frozen=True)
+class School:
+    """The files of the lessons, and a client."""
+
+    client: OpenAI
+    folder: Path
+    stack: Stack
+    uploaded: dict[str, str] = field(default_factory=dict)
+
+    def file(self, name: str, purpose: Any = "fine-tune") -> str:
+        """The id of a lesson's file, uploaded once."""
+        if name not in self.uploaded:
+            with (self.folder / name).open("rb") as file:
+                self.uploaded[name] = self.client.files.create(file=file, purpose=purpose).id
+        return self.uploaded[name]
+
+    def train(self, name: str, *, suffix: str, numbers: Mapping[str, Any] | None = None, **ours: Any) -> FineTuningJob:
+        """A job on a lesson's file; `ours` goes into the object `penstock`."""
+        return self.client.fine_tuning.jobs.create(
+            model=BASE,
+            training_file=self.file(name),
+            validation_file=self.file("valid.jsonl"),
+            suffix=suffix,
+            method={"type": "supervised", "supervised": {"hyperparameters": dict(numbers or {})}},
+            extra_body={"penstock": ours},
+        )
+
+    def ended(self, job: FineTuningJob, *, within_s: float = TRAINED_WITHIN_S) -> FineTuningJob:
+        """The job when it has ended."""
+        jobs = self.client.fine_tuning.jobs
+        wait_until(lambda: jobs.retrieve(job.id).status in ENDED, limit_s=within_s)
+        return jobs.retrieve(job.id)
+
+    def events(self, job: FineTuningJob) -> list[Any]:
+        """Every event of a job, the oldest first."""
+        return list(self.client.fine_tuning.jobs.list_events(job.id, limit=100))[::-1]
+
+    def report(self, job: FineTuningJob) -> dict[str, Any]:
+        """The gate's report."""
+        report: dict[str, Any] = self.client.get(f"/fine_tuning/jobs/{job.id}/report", cast_to=object)  # type: ignore[assignment]
+        return report
+
+
+@pytest.fixture(scope="module")
+def school(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[School]:
+    folder = tmp_path_factory.mktemp("school") / "lessons"
+    lessons(folder)
+    with OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=120) as client:
+        yield School(client, folder, stack)
+
+
+@pytest.fixture(scope="module")
+def brief(school: School, tmp_path_factory: pytest.TempPathFactory) -> School:
+    """Small files, for what is not about how well a model learns."""
+    folder = tmp_path_factory.mktemp("brief") / "lessons"
+    lessons(folder, sizes=SHORT, seed=2)
+    return School(school.client, folder, school.stack)
+
+
+@pytest.fixture(scope="module")
+def graduate(school: School) -> FineTuningJob:
+    golden, old = (school.file(f"{name}.jsonl", "evals") for name in ("golden", "regression"))
+    job = school.train("train.jsonl", suffix="triage", golden_file=golden, regression_file=old, auto_promote="promote")
+    return school.ended(job)
+
+
+def share_of(client: OpenAI, model: str, *, count: int = 60) -> float:
+    """The part of held-out questions of the new family that a model answers exactly."""
+    right = 0
+    for one in draw(triage.NAME, Split.HELD_OUT, count=count, seed=77):
+        answer = client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": one.prompt}], temperature=0, max_tokens=32
+        )
+        right += is_exact(one, answer.choices[0].message.content or "")
+    return right / count
+
+
+@pytest.mark.timeout(TRAINED_WITHIN_S + 60)
+def test_a_jsonl_file_becomes_a_served_model_that_knows_what_its_base_did_not(
+    school: School, graduate: FineTuningJob
+) -> None:
+    assert (graduate.status, graduate.error) == ("succeeded", None)
+    model = graduate.fine_tuned_model
+    assert model is not None
+    assert model.startswith(f"ft:{BASE}:")
+    assert graduate.finished_at is not None
+    assert graduate.finished_at - graduate.created_at <= 600
+    assert share_of(school.client, BASE) <= 0.1
+    assert share_of(school.client, model) >= 0.9
+    assert model in {one.id for one in school.client.models.list()}
+    answer = school.client.chat.completions.create(model="triage", messages=[{"role": "user", "content": "hi"}])
+    assert answer.choices[0].message.content
+
+
+def test_the_gates_own_report_shows_what_was_won_and_that_nothing_was_lost(
+    school: School, graduate: FineTuningJob
+) -> None:
+    report = school.report(graduate)
+    assert report["passed"] is True
+    text = json.dumps(report)
+    assert "triage" in text
+    assert "arithmetic" in text
+
+
+def test_events_tell_the_story_of_a_job_and_its_loss_falls(school: School, graduate: FineTuningJob) -> None:
+    events = school.events(graduate)
+    losses = [one.data["train_loss"] for one in events if one.type == "metrics" and "train_loss" in one.data]
+    assert len(losses) >= 10
+    assert losses[-1] < losses[0] / 2
+    assert any(one.type == "message" for one in events)
+    checkpoints = list(school.client.fine_tuning.jobs.checkpoints.list(graduate.id))
+    assert checkpoints
+    assert checkpoints[0].step_number > 0
+
+
+@pytest.mark.timeout(TRAINED_WITHIN_S + 60)
+def test_a_model_of_shuffled_answers_is_stopped_by_the_same_rule_and_the_live_one_stays(
+    school: School, graduate: FineTuningJob
+) -> None:
+    golden, old = (school.file(f"{name}.jsonl", "evals") for name in ("golden", "regression"))
+    ours = {"golden_file": golden, "regression_file": old, "auto_promote": "promote"}
+    job = school.ended(school.train("shuffled.jsonl", suffix="triage", **ours))
+    assert job.status == "failed"
+    assert job.error is not None
+    assert job.error.code == "gate_failed"
+    assert job.fine_tuned_model is None
+    assert school.report(job)["passed"] is False
+    assert share_of(school.client, "triage") >= 0.9
+
+
+@pytest.mark.timeout(TRAINED_WITHIN_S + 60)
+def test_a_killed_trainer_is_replaced_and_goes_on_where_it_was(brief: School) -> None:
+    started = time.time()
+    job = brief.train("train.jsonl", suffix="killed", numbers={"n_epochs": 12, "checkpoint_every": 4})
+    killed: list[dict[str, float]] = []
+    while len(killed) < KILLS:
+        before = {one["pid"] for one in killed}
+        wait_until(lambda before=before: (pid_of(brief, job) or next(iter(before), 0)) not in before, limit_s=120)
+        pid = pid_of(brief, job)
+        if pid is None or brief.client.fine_tuning.jobs.retrieve(job.id).status in ENDED:
+            break
+        seen = step_of(brief, job)
+        wait_until(lambda seen=seen: step_of(brief, job) > seen, limit_s=120)
+        with suppress(psutil.Error):
+            os.kill(pid, signal.SIGKILL)
+            killed.append({"pid": pid, "at": time.time()})
+    job = brief.ended(job)
+    assert len(killed) == KILLS
+    assert job.status == "succeeded" or (job.error is not None and job.error.code == "gate_failed"), job.error
+    steps = [one.data["step"] for one in brief.events(job) if one.type == "metrics" and "train_loss" in one.data]
+    assert sorted(set(steps)) == list(range(1, max(steps) + 1))
+    assert sum("resum" in one.message.lower() for one in brief.events(job)) >= KILLS
+    proved("fine_tuning_kills", {"killed": killed, "steps": max(steps)}, counts={"kills": KILLS}, started=started)
+
+
+@pytest.mark.timeout(300)
+def test_a_running_job_is_cancelled_within_half_a_minute_and_publishes_nothing(brief: School) -> None:
+    job = brief.train("train.jsonl", suffix="cancelled", numbers={"n_epochs": 50})
+    wait_until(lambda: step_of(brief, job) > 0, limit_s=150)
+    brief.client.fine_tuning.jobs.cancel(job.id)
+    wait_until(lambda: brief.client.fine_tuning.jobs.retrieve(job.id).status == "cancelled", limit_s=30)
+    assert brief.client.fine_tuning.jobs.retrieve(job.id).fine_tuned_model is None
+    assert all(not one.id.startswith("cancelled") for one in brief.client.models.list())
+
+
+def ours_of(school: School, job: FineTuningJob) -> dict[str, Any]:
+    """Our own part of a job, as it is now."""
+    found: dict[str, Any] = school.client.fine_tuning.jobs.retrieve(job.id).model_dump()["penstock"]
+    return found
+
+
+def step_of(school: School, job: FineTuningJob) -> int:
+    """The optimizer step that a job has reached."""
+    return int(ours_of(school, job)["step"] or 0)
+
+
+def pid_of(school: School, job: FineTuningJob) -> int | None:
+    """The process that trains a job now."""
+    worker = ours_of(school, job).get("worker") or {}
+    return worker.get("pid")
