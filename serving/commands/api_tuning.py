@@ -30,7 +30,11 @@ FIELDS = (
     ),
     ("hyperparameters", "an object", "The older place for them."),
     ("seed", "an integer from 0 to 2147483647", "Drawn, and told, unless set."),
-    ("suffix", "1 to 63 of a-z, 0-9, `.`, `_`, `-`", "The adapter's name. OpenAI allows 64 characters, and upper case."),
+    (
+        "suffix",
+        "1 to 63 of a-z, 0-9, `.`, `_`, `-`",
+        "The adapter's name. OpenAI allows 64 characters, and upper case.",
+    ),
     ("metadata", "at most 16 pairs of 64 and 512 characters", "Jobs are found by it."),
     ("integrations", "`[]`", "This stack calls nobody."),
     ("penstock.recipe", "one of 'lora_sft', 'qlora_sft', 'dpo'", "The method's own unless set."),
