@@ -149,7 +149,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
         pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
         ask = GatewayAsk(pipeline, recorder, clock=clock)
-        await opened.enter_async_context(_tuning(parts, store, adapters, ask=ask))
+        await opened.enter_async_context(_tuning(parts, store, adapters=adapters, ask=ask))
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -239,11 +239,13 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan), artifacts)
+        yield OpenAdapters(
+            book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan=plan), artifacts
+        )
 
 
 @asynccontextmanager
-async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None, *, ask: Ask) -> AsyncIterator[None]:
+async def _tuning(parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None, ask: Ask) -> AsyncIterator[None]:
     """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
     if parts.tuning is None or parts.adapters is None or adapters is None:
         structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
@@ -273,7 +275,7 @@ async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | No
         yield
 
 
-def _jobs(parts: GatewayParts, store: Store, plan: AdapterParts) -> JobDesk:
+def _jobs(parts: GatewayParts, store: Store, *, plan: AdapterParts) -> JobDesk:
     terms = JobTerms(plan.bases, _model_names(parts), parts.settings.fine_tuning)
     return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,12 +104,12 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-async def ground(store: Store, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Ground]:
+async def ground(store: Store, clock: ManualClock, tmp_path: Path) -> Ground:
     artifacts = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path, clock=clock)
     publish_lines(artifacts, tmp_path, "file-1", [{}])
     trainers, finish = FakeTrainers(), NoFinish()
     made = coordinator_of(store, artifacts, clock, trainers=trainers, finish=finish, gpus=1)
-    yield Ground(store, clock, trainers, artifacts, tmp_path, finish, made)
+    return Ground(store, clock, trainers, artifacts, tmp_path, finish, made)
 
 
 async def test_an_org_with_many_jobs_does_not_keep_another_waiting(ground: Ground) -> None:
