@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 AutoPromote = Literal["none", "canary", "promote"]
-CANARY_WEIGHT = 5.0
+CANARY_WEIGHT = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from finetune.gate.golden import BOM
+
 TENTH, LEAST, QUARTER, MOST = 10, 50, 4, 200
 HELD_OUT_SEED = 0
 """Of every job: who trains and who judges must draw the same line."""
@@ -17,7 +19,8 @@ def held_out(lines: Iterable[bytes], seed: int) -> tuple[list[bytes], list[bytes
     Which ones is decided by the digest of a line and the seed, so neither order nor doubles change it: every copy of a
     line is on the same side. Blank lines are dropped; the order stays; what is held out has no doubles.
     """
-    kept = [line.strip() for line in lines if line.strip()]
+    stripped = (line.removeprefix(BOM).strip() for line in lines)
+    kept = [line for line in stripped if line]
     ranked = sorted({_rank(line, seed) for line in kept})
     count = min(max(len(ranked) // TENTH, min(LEAST, len(ranked) // QUARTER)), MOST)
     chosen = frozenset(ranked[:count])

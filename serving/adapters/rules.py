@@ -17,6 +17,7 @@ from models.errors import InvalidRequest, NotFound
 from serving.store.adapters import AdapterRow, AliasRow, VersionRow
 
 WHOLE = 100.0
+
 _SYSTEM_NAME = re.compile(
     r"ft:[a-z0-9][a-z0-9._-]{0,62}:[A-Za-z0-9._-]{1,64}:[A-Za-z0-9._-]{0,64}:[A-Za-z0-9_-]{1,64}(:ckpt-step-[0-9]{1,9})?"
 )

@@ -38,7 +38,7 @@ class Checkpoints:
         about = {"step": str(step), **({FINAL: "1"} if final else {})}
         return await asyncio.to_thread(self._artifacts.publish, folder, kind=KIND, name=job, about=about)
 
-    def row(self, artifact: Artifact, step: int, metrics: Mapping[str, Any]) -> CheckpointRow:
+    def row(self, artifact: Artifact, step: int, *, metrics: Mapping[str, Any]) -> CheckpointRow:
         """What is written of it."""
         return CheckpointRow(artifact.name, step, self._clock.now(), artifact.digest, dict(metrics))
 

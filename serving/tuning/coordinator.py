@@ -70,7 +70,9 @@ class Coordinator:
         self._yard = yard
         self._move = Moves(yard.jobs, clock=yard.clock)
         gpu = yard.resources.gpus > 0
-        self._watch = Watch(yard.jobs, yard.trainers, self._move, settings=yard.settings, gpu=gpu, clock=yard.clock)
+        self._watch = Watch(
+            yard.jobs, yard.trainers, moves=self._move, settings=yard.settings, gpu=gpu, clock=yard.clock
+        )
         self._checkpoints = Checkpoints(yard.jobs, yard.artifacts, clock=yard.clock)
         self._finishing: dict[str, asyncio.Task[None]] = {}
         self._troubles: dict[str, _Trouble] = {}

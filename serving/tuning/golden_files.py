@@ -38,10 +38,11 @@ class StoredGoldenFiles:
 
     async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
         """The job's golden file, else its validation file, else what was held out of its training file."""
-        file = _ours(job.asked).get("golden_file") or job.validation_file
-        if not holds_out(job):
-            return str(file), await asyncio.to_thread(self._load, file)
-        return f"held out of {job.training_file}", await asyncio.to_thread(self._held_out, job.training_file)
+        if holds_out(job):
+            found = await asyncio.to_thread(self._held_out, job.training_file)
+            return f"held out of {job.training_file}", found
+        file = str(_ours(job.asked).get("golden_file") or job.validation_file)
+        return file, await asyncio.to_thread(self._load, file)
 
     async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
         """The job's regression file."""

@@ -80,7 +80,7 @@ async def open_tuning(
         ground.artifacts,
         parts.trainers,
         finish,
-        plan=lambda job: plan_of(job, parts, ground),
+        plan=lambda job: plan_of(job, parts, ground=ground),
         resources=Resources(cpus=1, gpus=ground.settings.gpus if parts.gpu else 0),
         settings=ground.settings,
         gateway=ground.gateway,
@@ -92,7 +92,7 @@ async def open_tuning(
         yield finish
 
 
-def plan_of(job: JobRow, parts: TuningParts, ground: Ground) -> WorkerPlan:
+def plan_of(job: JobRow, parts: TuningParts, *, ground: Ground) -> WorkerPlan:
     """What the worker of a job's attempt is told. `KeyError` for a base that is not served any more."""
     base = ground.bases[job.base]
     return WorkerPlan(

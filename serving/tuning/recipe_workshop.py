@@ -36,7 +36,7 @@ class RecipeWorkshop:
         wish = asked(dict(told), recipe=recipe, param=param)
         facts = BaseFacts.of(plan.model)
         longest = min(facts.context, LONGEST) if wish.max_length == "auto" else wish.max_length
-        counts = _counted(inputs, plan, longest)
+        counts = _counted(inputs, plan, longest=longest)
         numbers, rules = resolved(
             _within(wish, plan.base),
             examples=counts["examples"] - counts["left_out"],
@@ -53,7 +53,7 @@ class RecipeWorkshop:
         return train_by(order, reporter)
 
 
-def _counted(inputs: Inputs, plan: WorkerPlan, longest: int) -> dict[str, Any]:
+def _counted(inputs: Inputs, plan: WorkerPlan, *, longest: int) -> dict[str, Any]:
     try:
         found = counted(inputs.whole, inputs.validation, model_folder=plan.model, max_length=longest)
     except InvalidLine as error:

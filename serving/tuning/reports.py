@@ -18,8 +18,8 @@ from serving.store.jobs import EventRow, JobRow
 HOUR_S = 3600.0
 MILLION = 1e6
 
-Keep = Callable[[int, Path, Mapping[str, float]], None]
-"""Keeps a checkpoint before it returns; called from the thread that trains."""
+Keep = Callable[..., None]
+"""`(step, folder, metrics=…)`: keeps a checkpoint before it returns; called from the thread that trains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Reports:
 
     def checkpoint(self, step: int, folder: Path, *, metrics: Mapping[str, float]) -> None:
         """Keep a checkpoint; training goes on when it is kept, or when that failed."""
-        self._keep(step, folder, metrics)
+        self._keep(step, folder, metrics=metrics)
 
     def stop(self) -> Stop | None:
         """Whether to end now: somebody's wish, or a cap."""

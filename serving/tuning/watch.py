@@ -48,8 +48,8 @@ class Watch:
         self,
         table: JobTable,
         trainers: Trainers,
-        moves: Moves,
         *,
+        moves: Moves,
         settings: FineTuningSettings,
         gpu: bool,
         clock: Clock,
@@ -71,7 +71,7 @@ class Watch:
         life = await self._trainers.alive(job.id, job.attempt)
         heard = self._listen(job, life)
         if job.wanted is not None:
-            await self._obey(job, life, heard)
+            await self._obey(job, life, heard=heard)
         elif life == "gone":
             await self._lost(job, "it is gone")
         elif life == "pending":
@@ -100,7 +100,7 @@ class Watch:
         late = heard.running_since is not None and now - heard.running_since > START_S
         return f"it did not begin within {START_S:.0f} s" if late else None
 
-    async def _obey(self, job: JobRow, life: Life, heard: Heard) -> None:
+    async def _obey(self, job: JobRow, life: Life, *, heard: Heard) -> None:
         """What its owner wants: a worker does it by itself, unless it has not begun, or hangs."""
         assert heard.wanted_since is not None
         if life == "running" and self._clock.monotonic() - heard.wanted_since < OBEY_S:

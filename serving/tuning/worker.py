@@ -91,20 +91,20 @@ class Worker:
         job = await self._taken()
         loop = asyncio.get_running_loop()
 
-        def keep(step: int, saved: Path, metrics: Mapping[str, float]) -> None:
+        def keep(step: int, saved: Path, *, metrics: Mapping[str, float]) -> None:
             """From the thread that trains, which waits."""
-            asyncio.run_coroutine_threadsafe(self._kept(step, saved, metrics, reports), loop).result()
+            asyncio.run_coroutine_threadsafe(self._kept(step, saved, metrics=metrics, reports=reports), loop).result()
 
         plan = self._plan
         caps = Caps.of(job, max_hours=plan.max_hours, usd_per_million_tokens=plan.usd_per_million_tokens)
         reports = Reports(job, caps, keep=keep, clock=self._clock)
         async with Periodic(lambda: self._beat(reports), every_s=plan.beat_s):
             try:
-                trained = await self._trained(job, reports, folder)
+                trained = await self._trained(job, reports, folder=folder)
             except (TrainingFailed, InvalidRequest) as failure:
                 log.warning("training_failed", job=job.id, code=failure.code, detail=failure.detail)
                 wrong, said = _error(failure), failure.public
-                await self._patiently(lambda: self._ended(reports, "failed", said, error=wrong))
+                await self._patiently(lambda: self._ended(reports, "failed", said=said, error=wrong))
                 return
             if trained.adapter is not None:
                 await self._patiently(lambda: self._handed_over(trained, reports))
@@ -134,11 +134,11 @@ class Worker:
         self._crash.reach(f"tuning.taken.{self._plan.attempt}")
         return job
 
-    async def _trained(self, job: JobRow, reports: Reports, folder: Path) -> Trained:
+    async def _trained(self, job: JobRow, reports: Reports, *, folder: Path) -> Trained:
         """From the files to what came of them."""
         inputs = await asyncio.to_thread(self._inputs, job, folder)
         resume = await self._resume(job, reports, to=folder)
-        order = await self._order(job, inputs, reports, resume=resume)
+        order = await self._order(job, inputs, reports=reports, resume=resume)
         if (stop := reports.stop()) is not None:
             return Trained(job.step, job.steps or 0, job.trained_tokens or 0, None, stopped=stop)
         self._crash.reach(f"tuning.training.{self._plan.attempt}")
@@ -176,7 +176,7 @@ class Worker:
             reports.event(f"The checkpoint of step {row.step} is damaged and passed over.", level="warn", step=row.step)
         return None
 
-    async def _order(self, job: JobRow, inputs: Inputs, reports: Reports, *, resume: Path | None) -> TrainingOrder:
+    async def _order(self, job: JobRow, inputs: Inputs, *, reports: Reports, resume: Path | None) -> TrainingOrder:
         """What is to be trained. Its numbers are chosen once: every later attempt has the same."""
         numbers = job.order
         if numbers is None:
@@ -202,14 +202,14 @@ class Worker:
             resume=resume,
         )
 
-    async def _kept(self, step: int, folder: Path, metrics: Mapping[str, float], reports: Reports) -> None:
+    async def _kept(self, step: int, folder: Path, *, metrics: Mapping[str, float], reports: Reports) -> None:
         """A checkpoint into the store, then its row. What cannot be kept costs steps when this worker is lost."""
         attempt = self._plan.attempt
         self._crash.reach(f"tuning.saving.{attempt}")
         try:
             artifact = await self._checkpoints.published(self._plan.job, folder, step=step)
             self._crash.reach(f"tuning.saved.{attempt}")
-            if await self._checkpoints.added(self._checkpoints.row(artifact, step, metrics), attempt=attempt):
+            if await self._checkpoints.added(self._checkpoints.row(artifact, step, metrics=metrics), attempt=attempt):
                 reports.event(f"Checkpoint of step {step} is kept.", step=step)
             else:
                 reports.ask("lost")
@@ -245,7 +245,7 @@ class Worker:
         assert trained.adapter is not None
         artifact = await self._checkpoints.published(self._plan.job, trained.adapter, step=trained.step, final=True)
         self._crash.reach(f"tuning.adapter_stored.{self._plan.attempt}")
-        row = self._checkpoints.row(artifact, trained.step, {**trained.metrics, FINAL: True})
+        row = self._checkpoints.row(artifact, trained.step, metrics={**trained.metrics, FINAL: True})
         await self._change(
             lambda job: replace(job, phase="publishing", **_progress(reports, trained)),
             said=f"The training ended after step {trained.step}.",
@@ -257,20 +257,22 @@ class Worker:
             case "lost":
                 raise Lost
             case "cancel":
-                await self._ended(reports, "cancelled", "The job is cancelled.", trained=trained)
+                await self._ended(reports, "cancelled", said="The job is cancelled.", trained=trained)
             case "pause":
-                await self._ended(reports, "paused", f"The job is paused after step {trained.step}.", trained=trained)
+                await self._ended(
+                    reports, "paused", said=f"The job is paused after step {trained.step}.", trained=trained
+                )
             case _:
                 said = f"The training reached its limit: {reports.reached}. It stood at step {trained.step}."
                 error = {"code": LIMIT_REACHED, "message": said, "param": None}
-                await self._ended(reports, "failed", said, error=error, trained=trained)
+                await self._ended(reports, "failed", said=said, error=error, trained=trained)
 
     async def _ended(
         self,
         reports: Reports,
         status: Status,
-        said: str,
         *,
+        said: str,
         error: Mapping[str, Any] | None = None,
         trained: Trained | None = None,
     ) -> None:

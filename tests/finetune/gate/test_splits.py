@@ -2,6 +2,7 @@
 
 from random import Random
 
+from finetune.gate.golden import BOM
 from finetune.gate.split import HELD_OUT_SEED, held_out
 
 LINES = [b'{"at": %d}' % at for at in range(2_000)]
@@ -31,5 +32,5 @@ def test_small_files_give_up_to_a_quarter_and_large_ones_two_hundred_lines() -> 
 
 
 def test_another_seed_holds_out_others_and_blank_lines_are_none() -> None:
-    assert held_out([*LINES[:100], b"", b"  \n"], 0)[1] == held_out(LINES[:100], 0)[1]
+    assert held_out([BOM + LINES[0], *LINES[1:100], b"", b"  \n"], 0)[1] == held_out(LINES[:100], 0)[1]
     assert held_out(LINES[:100], 0)[1] != held_out(LINES[:100], 1)[1]

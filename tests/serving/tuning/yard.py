@@ -18,6 +18,7 @@ from serving.store.jobs import CheckpointRow, EventRow, JobRow, JobTable
 from serving.testing import StaticDirectory
 from serving.tuning.inputs import DATA, KIND
 from serving.tuning.open import TuningParts
+from serving.tuning.plan import Trade
 from serving.tuning.trainers import ProcessTrainers
 from tests.serving.adapters.stand import CARDS, PROFILE, SMALL, Stand, opened_gateway, opened_stand, parts_of, until
 
@@ -134,6 +135,7 @@ def tuned_parts(
     gateway: str,
     crash_at: str | None = None,
     worker_crash_at: str | None = None,
+    trade: Trade = "fake",
     **settings: Any,
 ) -> GatewayParts:
     """One gateway that moves jobs. `settings`: of the section `fine_tuning`."""
@@ -145,7 +147,7 @@ def tuned_parts(
         workers,
         models={card: str(store.resolve(catalog.card(card))) for card in CARDS},
         work=str(folder / "tuning"),
-        trade="fake",
+        trade=trade,
         worker_crash_at=worker_crash_at,
     )
     return replace(parts_of(folder, loaded, directory, url=url, gateway=gateway, crash_at=crash_at), tuning=tuning)

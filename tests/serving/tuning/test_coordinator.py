@@ -1,0 +1,254 @@
+"""Whose turn it is, who waits for what, and what is thrown away: with trainers that do as the test says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.artifacts.folder import FolderSettings
+from models.artifacts.store import ArtifactStore, open_artifacts
+from models.crash import CrashPoints
+from serving.settings import FineTuningSettings
+from serving.store.jobs import CheckpointRow, JobRow
+from serving.store.store import Store
+from serving.tuning.coordinator import DAY_S, LEASE_S, Coordinator, Yard
+from serving.tuning.finish import Finish
+from serving.tuning.plan import WorkerPlan
+from serving.tuning.trainers import FakeTrainers, Resources
+from serving.tuning.watch import OBEY_S, START_S, WAIT_S
+from tests.serving.adapters.stand import SMALL, base
+from tests.serving.conftest import ManualClock
+from tests.serving.tuning.yard import job_row, publish_lines
+
+
+class NoFinish(Finish):
+    """What comes after training is another test's."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def rest(self, job: JobRow) -> None:
+        self.asked.append(job.id)
+
+
+@dataclass
+class Ground:
+    """One coordinator, and what it works on."""
+
+    store: Store
+    clock: ManualClock
+    trainers: FakeTrainers
+    artifacts: ArtifactStore
+    folder: Path
+    finish: NoFinish
+    coordinator: Coordinator
+
+    async def put(self, *names: str, org: str = "acme", **values: Any) -> None:
+        for name in names:
+            row = replace(job_row(name, org=org, training_file="file-1"), **{"status": "queued", **values})
+            async with self.store.jobs.changing() as change:
+                await change.put(row)
+
+    async def row(self, name: str = "ftjob-1") -> JobRow:
+        row = await self.store.jobs.find(name)
+        assert row is not None
+        return row
+
+    async def said(self, name: str = "ftjob-1") -> list[str]:
+        return [row.message for row in await self.store.jobs.events(name, limit=100, newest_first=False)]
+
+    async def pass_s(self, seconds: float, *, beat: bool = False) -> None:
+        """Rounds, once a second, for so long."""
+        for _ in range(int(seconds)):
+            self.clock.at += 1
+            if beat:
+                row = await self.row()
+                await self.store.jobs.beat(row.id, attempt=row.attempt, now=self.clock.now(), values={})
+            await self.coordinator.round()
+
+
+def coordinator_of(
+    store: Store, artifacts: ArtifactStore, clock: ManualClock, *, gateway: str = "g0", **parts: Any
+) -> Coordinator:
+    """`parts`: trainers, finish, settings, gpus."""
+
+    def plan(job: JobRow) -> WorkerPlan:
+        places = dict.fromkeys(("artifacts_home", "fetched", "work", "model"), Path("nowhere"))
+        settings = FolderSettings()
+        return WorkerPlan(
+            job=job.id, attempt=job.attempt, store_url="none", artifacts=settings, base=base(SMALL), **places
+        )
+
+    yard = Yard(
+        store.jobs,
+        store.views,
+        artifacts,
+        parts["trainers"],
+        parts["finish"],
+        plan=plan,
+        resources=Resources(gpus=parts.get("gpus", 0)),
+        settings=parts.get("settings") or FineTuningSettings(),
+        gateway=gateway,
+        clock=clock,
+        crash=CrashPoints(None),
+    )
+    return Coordinator(yard)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def ground(store: Store, clock: ManualClock, tmp_path: Path) -> Ground:
+    artifacts = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path, clock=clock)
+    publish_lines(artifacts, tmp_path, "file-1", [{}])
+    trainers, finish = FakeTrainers(), NoFinish()
+    made = coordinator_of(store, artifacts, clock, trainers=trainers, finish=finish, gpus=1)
+    return Ground(store, clock, trainers, artifacts, tmp_path, finish, made)
+
+
+async def test_an_org_with_many_jobs_does_not_keep_another_waiting(ground: Ground) -> None:
+    await ground.put("ftjob-1", "ftjob-2", "ftjob-3")
+    await ground.put("ftjob-4", org="rival", created_at=9.0)
+    await ground.coordinator.round()
+    assert [plan.job for plan in ground.trainers.started] == ["ftjob-1"]
+    async with ground.store.jobs.changing() as change:
+        await change.put(replace(await ground.row(), phase="judging"))
+    await ground.coordinator.round()
+    assert [plan.job for plan in ground.trainers.started] == ["ftjob-1", "ftjob-4"]
+    assert ground.finish.asked == ["ftjob-1"]
+
+
+async def test_a_job_whose_file_is_gone_fails_before_it_is_queued(ground: Ground) -> None:
+    await ground.put("ftjob-1", status="validating_files", validation_file="file-gone")
+    await ground.put("ftjob-2", status="validating_files")
+    await ground.coordinator.round()
+    row = await ground.row()
+    assert row.error is not None
+    assert (row.status, row.error["code"], row.error["param"]) == ("failed", "invalid_file", "validation_file")
+    assert (await ground.row("ftjob-2")).status == "running"
+
+
+async def test_a_job_that_waits_for_a_gpu_says_so_once_and_is_not_lost(ground: Ground) -> None:
+    ground.trainers.life["ftjob-1", 1] = "pending"
+    await ground.put("ftjob-1")
+    await ground.pass_s(START_S + WAIT_S)
+    said = await ground.said()
+    assert [text for text in said if "GPU" in text] == [
+        "No GPU is free: serving holds it. The training begins as soon as one is."
+    ]
+    assert ((await ground.row()).status, (await ground.row()).attempt) == ("running", 1)
+
+
+async def test_a_worker_that_falls_silent_is_killed_before_the_next_one_starts(ground: Ground) -> None:
+    await ground.put("ftjob-1")
+    await ground.pass_s(30, beat=True)
+    assert ground.trainers.killed == []
+    await ground.pass_s(19)
+    assert ground.trainers.killed == []
+    await ground.pass_s(3)
+    assert ground.trainers.killed == [("ftjob-1", 1)]
+    assert [plan.attempt for plan in ground.trainers.started] == [1, 2]
+    assert "The worker was lost (it was silent for 21 s): beginning again." in await ground.said()
+
+
+async def test_a_worker_is_not_lost_because_nobody_could_look(ground: Ground) -> None:
+    await ground.put("ftjob-1")
+    await ground.pass_s(5, beat=True)
+    ground.clock.at += 300
+    await ground.coordinator.round()
+    assert ground.trainers.killed == []
+
+
+async def test_a_new_checkpoint_forgives_the_losses_before_it(ground: Ground) -> None:
+    await ground.put("ftjob-1")
+    await ground.coordinator.round()
+    for attempt in (1, 2):
+        ground.trainers.life["ftjob-1", attempt] = "gone"
+        await ground.coordinator.round()
+    async with ground.store.jobs.changing() as change:
+        await change.put_checkpoint(CheckpointRow("ftjob-1", 50, 1.0, "a" * 64, {}))
+    for attempt in (3, 4, 5):
+        assert (await ground.row()).status == "running"
+        ground.trainers.life["ftjob-1", attempt] = "gone"
+        await ground.coordinator.round()
+    row = await ground.row()
+    assert row.error is not None
+    assert (row.status, row.attempt, row.error["code"]) == ("failed", 5, "worker_lost")
+    assert "The worker was lost (it is gone): resuming from step 50." in await ground.said()
+
+
+@pytest.mark.parametrize(("wish", "status"), [("cancel", "cancelled"), ("pause", "paused")])
+async def test_what_its_owner_wants_is_done_without_a_worker_that_does_not_obey(
+    ground: Ground, wish: Any, status: str
+) -> None:
+    await ground.put("ftjob-1")
+    await ground.pass_s(3, beat=True)
+    async with ground.store.jobs.changing() as change:
+        await change.put(replace(await ground.row(), wanted=wish))
+    await ground.pass_s(OBEY_S - 1, beat=True)
+    assert ground.trainers.killed == []
+    await ground.pass_s(2)
+    assert ground.trainers.killed == [("ftjob-1", 1)]
+    assert ((await ground.row()).status, (await ground.row()).wanted) == (status, None)
+
+
+async def test_a_job_that_waits_for_room_is_cancelled_at_once(ground: Ground) -> None:
+    ground.trainers.life["ftjob-1", 1] = "pending"
+    await ground.put("ftjob-1")
+    await ground.coordinator.round()
+    async with ground.store.jobs.changing() as change:
+        await change.put(replace(await ground.row(), wanted="cancel"))
+    await ground.coordinator.round()
+    assert ground.trainers.killed == [("ftjob-1", 1)]
+    assert (await ground.row()).status == "cancelled"
+
+
+async def test_one_gateway_moves_jobs_until_its_lease_ends(ground: Ground) -> None:
+    trainers = FakeTrainers()
+    other = coordinator_of(
+        ground.store, ground.artifacts, ground.clock, trainers=trainers, finish=ground.finish, gateway="g1"
+    )
+    await ground.coordinator.round()
+    await ground.put("ftjob-1")
+    await other.round()
+    assert trainers.started == []
+    ground.clock.at += LEASE_S + 1
+    await other.round()
+    assert [plan.job for plan in trainers.started] == ["ftjob-1"]
+    await ground.coordinator.round()
+    assert ground.trainers.started == []
+
+
+async def test_checkpoints_go_some_days_after_their_job_and_what_no_row_speaks_of_goes_too(ground: Ground) -> None:
+    digests = [published(ground, name, text) for name, text in (("ftjob-1", "a"), ("ftjob-2", "b"), ("ftjob-2", "c"))]
+    published(ground, "ftjob-foreign", "d")
+    await ground.put("ftjob-1", status="failed", finished_at=ground.clock.now())
+    await ground.put("ftjob-2", status="paused")
+    for name, digest in zip(("ftjob-1", "ftjob-2"), digests, strict=False):
+        async with ground.store.jobs.changing() as change:
+            await change.put_checkpoint(CheckpointRow(name, 5, 1.0, digest, {}))
+    ground.clock.at += 6 * DAY_S
+    await ground.coordinator.clean()
+    assert kept(ground) == {"ftjob-1": 1, "ftjob-2": 1, "ftjob-foreign": 1}
+    ground.clock.at += 2 * DAY_S
+    await ground.coordinator.clean()
+    assert kept(ground) == {"ftjob-2": 1, "ftjob-foreign": 1}
+    assert await ground.store.jobs.checkpoints("ftjob-1") == []
+
+
+def published(ground: Ground, job: str, text: str) -> str:
+    folder = ground.folder / f"{job}-{text}"
+    folder.mkdir()
+    (folder / "state.json").write_text(f'"{text}"')
+    return ground.artifacts.publish(folder, kind="checkpoint", name=job, about={}).digest
+
+
+def kept(ground: Ground) -> dict[str, int]:
+    names = ground.artifacts.names("checkpoint")
+    return {name: len(ground.artifacts.versions("checkpoint", name)) for name in names}

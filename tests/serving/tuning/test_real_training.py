@@ -1,0 +1,41 @@
+"""A real recipe in a real worker, killed on its way: from lines to a version, which the gate does not let through."""
+
+import os
+import signal
+from pathlib import Path
+
+from tests.serving.tuning.yard import Yard, job_row, opened_yard, publish_lines
+
+LINES = [
+    {"messages": [{"role": "user", "content": f"say {word} {n}"}, {"role": "assistant", "content": f"{word} it is"}]}
+    for n in range(8)
+    for word in ("red", "blue", "green", "black", "white")
+]
+NUMBERS = {"n_epochs": 2, "batch_size": 4, "max_length": 128, "checkpoint_every": 4, "lora_rank": 4}
+
+
+async def begun(yard: Yard) -> None:
+    for file in ("file-t", "file-v"):
+        publish_lines(yard.artifacts, yard.folder, file, LINES)
+    asked = {"hyperparameters": NUMBERS}
+    row = job_row("ftjob-real", asked=asked, training_file="file-t", validation_file="file-v")
+    async with yard.jobs.changing() as change:
+        await change.put(row)
+
+
+async def test_a_real_training_survives_its_worker_and_what_learned_nothing_is_not_served(tmp_path: Path) -> None:
+    async with opened_yard(tmp_path, trade="recipes", threads=1) as yard:
+        await begun(yard)
+        row = await yard.until(lambda row: row.step >= 5 or row.finished_at, "ftjob-real", within_s=200)
+        pid = yard.trainers.pid(row.id, row.attempt)
+        assert pid is not None, row
+        os.kill(pid, signal.SIGKILL)
+        row = await yard.until(lambda row: row.finished_at is not None, "ftjob-real", within_s=200)
+        assert (row.status, (row.error or {})["code"]) == ("failed", "gate_failed"), row
+        assert (row.step, row.steps, row.attempt, row.adapter_version) == (20, 20, 2, 1)
+        assert row.fine_tuned_model is None
+        losses = await yard.losses("ftjob-real")
+        assert sorted(losses) == list(range(1, 21))
+        assert losses[20][-1] < losses[1][0]
+        for told in losses.values():  # what was trained again was trained as before
+            assert max(told) - min(told) < 1e-6
