@@ -149,7 +149,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
         pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
         ask = GatewayAsk(pipeline, recorder, clock=clock)
-        await opened.enter_async_context(_tuning(parts, store, adapters, ask=ask))
+        await opened.enter_async_context(_tuning(parts, store, adapters=adapters, ask=ask))
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -243,7 +243,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
 
 
 @asynccontextmanager
-async def _tuning(parts: GatewayParts, store: Store, adapters: OpenAdapters | None, *, ask: Ask) -> AsyncIterator[None]:
+async def _tuning(parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None, ask: Ask) -> AsyncIterator[None]:
     """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
     if parts.tuning is None or parts.adapters is None or adapters is None:
         structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")

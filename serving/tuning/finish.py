@@ -144,7 +144,7 @@ class Finish:
         try:
             await self._way.releases.serve(actor, job.adapter, number=job.adapter_version, system_alias=name)
             self._way.crash.reach("tuning.named")
-            await self._promote(job, actor, decided)
+            await self._promote(job, actor, decided=decided)
         except (InvalidRequest, NotFound) as error:
             return await self._move.ended(job, code=error.code, said=error.public)
         self._way.crash.reach("tuning.released")
@@ -168,7 +168,7 @@ class Finish:
             has_live=live not in (None, job.adapter_version),
         )
 
-    async def _promote(self, job: JobRow, actor: Actor, decided: Release) -> None:
+    async def _promote(self, job: JobRow, actor: Actor, *, decided: Release) -> None:
         number, releases = int(job.adapter_version or 0), self._way.releases
         if decided.act == "promote":
             await releases.promote(actor, job.adapter, number=number)
