@@ -37,7 +37,7 @@ ROUND_S = 2.0
 LEASES = 3  # times the time after which a gateway counts as gone
 UNLOAD_WAIT_S = 5.0
 SWEEP_EVERY_S = 600.0
-ORPHAN_S = 3600.0
+ORPHAN_S = 3000.0  # with the time between two sweeps: what nobody knows is gone within an hour
 RETRY_S = 30.0
 SELF = "penstock"
 

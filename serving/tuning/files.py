@@ -30,8 +30,9 @@ from serving.tuning.checked import RESULTS, require_purpose
 KIND: ArtifactKind = "file"
 DATA = "data.jsonl"
 """The one file in the artifact."""
-ORPHAN_S = 3600.0
-"""How old bytes without a row are when they go: longer than a publication takes."""
+ORPHAN_S = 3000.0
+"""How old bytes without a row are when they go: longer than a publication takes, and with the ten minutes between two
+sweeps within an hour."""
 
 log = structlog.get_logger(__name__)
 

@@ -130,7 +130,7 @@ async def test_a_file_expires_at_its_moment_and_is_swept_once_no_job_reads_it(de
     assert await desk.store.files.find(row.id) is None
 
 
-async def test_bytes_without_a_row_are_swept_after_an_hour_and_those_of_another_stack_stay(
+async def test_bytes_without_a_row_are_swept_within_an_hour_and_those_of_another_stack_stay(
     desk: Desk, tmp_path: Path
 ) -> None:
     kept = await desk.receive()
