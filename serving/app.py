@@ -7,7 +7,7 @@ nothing of Ray; `deploy/gateway.py` opens it inside a replica, tests and benchma
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -129,8 +129,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         engines = await opened.enter_async_context(_engines(parts))
         scraper = await opened.enter_async_context(_scraper(parts.engine_token))
         scraped = Engines(lambda: chain(fleet.endpoints(), parts.directory.endpoints(CLASSIFIER)), scraper)
-        exposition = Exposition(metrics, store.gateways, gateway=parts.replica, engines=scraped, clock=clock)
-        await opened.enter_async_context(exposition.open())
+        exposition = await opened.enter_async_context(_exposition(parts, store, metrics=metrics, engines=scraped))
         policy = build_policy(settings.router)
         router = Router(policy, fleet.fleet(), default=settings.tiers.default)
         classifier = await opened.enter_async_context(_classifier(parts, store))
@@ -146,7 +145,6 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         sessions = Sessions(
             store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
         )
-        tuning = None if adapters is None else TuningDesk(adapters.files, adapters.jobs)
         pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
         ask = GatewayAsk(pipeline, recorder, clock=clock)
         await opened.enter_async_context(_tuning(parts, store, adapters=adapters, ask=ask))
@@ -157,7 +155,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                 limiter=KeyConcurrency(gateways=parts.gateways),
                 pipeline=pipeline,
                 adapters=None if adapters is None else adapters.desk,
-                tuning=tuning,
+                tuning=None if adapters is None else TuningDesk(adapters.files, adapters.jobs),
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
@@ -169,6 +167,15 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                 clock=clock,
             )
         )
+
+
+def _exposition(
+    parts: GatewayParts, store: Store, *, metrics: Metrics, engines: Engines
+) -> AbstractAsyncContextManager[Exposition]:
+    gateway, clock = parts.replica, parts.clock
+    return Exposition(
+        metrics, store.gateways, gateway=gateway, engines=engines, clock=clock, jobs=store.jobs.counts
+    ).open()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from models.adapters.archive import pack
-from models.clock import Clock, SystemClock
+from models.clock import SystemClock
 from models.errors import InvalidRequest, NotFound
 from serving.adapters.registry import AdapterRegistry, Received
 from serving.adapters.releases import Releases
@@ -37,10 +37,9 @@ class AdapterDesk:
         replicas: Replicas,
         bases: Sequence[str],
         work: Path,
-        clock: Clock | None = None,
     ) -> None:
         self.registry = registry
-        self.withdraw = Withdrawal(table, releases, registry, clock=clock or SystemClock())
+        self.withdraw = Withdrawal(table, releases, registry=registry, clock=SystemClock())
         self.releases = releases
         self.work = work
         self._table = table

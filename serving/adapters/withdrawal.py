@@ -17,7 +17,7 @@ from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, Alia
 class Withdrawal:
     """Deletes public names."""
 
-    def __init__(self, table: AdapterTable, releases: Releases, registry: AdapterRegistry, *, clock: Clock) -> None:
+    def __init__(self, table: AdapterTable, releases: Releases, *, registry: AdapterRegistry, clock: Clock) -> None:
         self._table = table
         self._releases = releases
         self._registry = registry

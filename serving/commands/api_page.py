@@ -18,6 +18,8 @@ from serving.commands.api_adapters import PATHS as ADAPTER_PATHS
 from serving.commands.api_fields import WHAT, FieldRow, field_rows
 from serving.commands.api_files import FIELDS as FILE_FIELDS
 from serving.commands.api_files import PATHS as FILE_PATHS
+from serving.commands.api_tuning import FIELDS as TUNING_FIELDS
+from serving.commands.api_tuning import PATHS as TUNING_PATHS
 from serving.commands.docs import table
 from serving.settings import HttpSettings, TimerSettings
 
@@ -37,6 +39,7 @@ PATHS = (
     ),
     *ADAPTER_PATHS,
     *FILE_PATHS,
+    *TUNING_PATHS,
     ("GET", "/admin/keys", ADMIN, "Every key, without secrets."),
     ("POST", "/admin/keys", ADMIN, "Make a key: 201, its secret in `key`, this once."),
     ("DELETE", "/admin/keys/{id}", ADMIN, "Revoke a key: refused within a second on every gateway."),
@@ -126,7 +129,7 @@ IN_STREAMS = ("upstream_lost", "upstream_stalled")
 """Codes that come in an error frame only: the status has left already."""
 
 NOT_YET = (
-    *("/v1/embeddings", "/v1/responses", "/v1/fine_tuning/jobs", "/v1/batches", "/v1/vector_stores"),
+    *("/v1/embeddings", "/v1/responses", "/v1/batches", "/v1/vector_stores"),
     *("/v1/moderations", "/v1/rerank", "/v1/score", "/tokenize"),
 )
 """Paths that are planned and answer `unknown_url`."""
@@ -193,6 +196,14 @@ What is wrong is told by the number of its line, never by its text.
 
 {files}
 
+### Fine-tuning jobs
+
+Objects are OpenAI's; everything is the own org's. A job that runs shows `running` after its cancel until the worker
+obeys, and `penstock.wanted` says so; OpenAI shows `cancelled` at once. The story is in
+[fine-tuning.md](fine-tuning.md).
+
+{jobs}
+
 ### Keys
 
 {keys}
@@ -245,6 +256,7 @@ def api_page(http: HttpSettings | None = None, timers: TimerSettings | None = No
         completions=_fields(row for row in completions if row not in chat),
         feedback=_given(FEEDBACK),
         adapters=table(("path", "its body"), ((f"`{path}`", body) for path, body in ADAPTER_FIELDS)),
+        jobs=_given(TUNING_FIELDS),
         files=table(("path", "its body or query"), ((f"`{path}`", body) for path, body in FILE_FIELDS)),
         keys=_given(KEYS),
         headers=table(("header", "of", "what it is"), ((f"`{name}`", *cells) for name, *cells in HEADERS)),

@@ -50,21 +50,25 @@ class Follower:
 
     def follow(self) -> dict[str, Any]:
         """Show everything until the job has ended or is paused; the job then."""
-        silent_s = 0.0
         with self._shown():
-            while True:
-                try:
-                    job = self._calls.job(self._job)
-                    self.show_events()
-                    self._place(job)
-                    silent_s = 0.0
-                    if job["status"] in OVER:
-                        return job
-                except Unavailable:
-                    silent_s += POLL_S
-                    if silent_s > PATIENCE_S:
-                        raise
+            while (job := self._looked())["status"] not in OVER:
                 self._sleep(POLL_S)
+            return job
+
+    def _looked(self) -> dict[str, Any]:
+        """The job now, and what has happened to it. Waits for a gateway that answers."""
+        silent_s = 0.0
+        while True:
+            try:
+                job = self._calls.job(self._job)
+                self.show_events()
+                self._place(job)
+                return job
+            except Unavailable:
+                silent_s += POLL_S
+                if silent_s > PATIENCE_S:
+                    raise
+            self._sleep(POLL_S)
 
     def show_events(self) -> None:
         """What has happened since the last look."""

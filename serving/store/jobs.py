@@ -128,6 +128,12 @@ class JobTable:
             rows = await connection.execute(query.order_by(TUNING_JOBS.c.created_at, TUNING_JOBS.c.id))
             return [_job(row) for row in rows]
 
+    async def counts(self) -> dict[str, int]:
+        """How many jobs there are in each status."""
+        query = select(TUNING_JOBS.c.status, func.count()).group_by(TUNING_JOBS.c.status)
+        async with self._database.transaction("read") as connection:
+            return {status: int(count) for status, count in await connection.execute(query)}
+
     async def ended_before(self, at: float) -> list[JobRow]:
         """Jobs that ended before a moment and still have checkpoints."""
         kept = select(TUNING_CHECKPOINTS.c.job).where(TUNING_CHECKPOINTS.c.job == TUNING_JOBS.c.id).exists()

@@ -6,9 +6,10 @@ Owns asking and publishing. Does not own the format (`families.py`) or how an en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 
+from finetune.jobs import STEPS
 from models.clock import Clock
 from models.types import Endpoint
 from serving.periodic import Periodic
@@ -21,7 +22,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PUBLISH_S = 5.0
 STALE_S = 30.0
 FETCH_S = 2.0
+STATUSES = tuple(STEPS)
 UP = "# HELP penstock_engine_up Whether a replica gave its figures.\n# TYPE penstock_engine_up gauge\n"
+
+
+JOBS = "# HELP penstock_fine_tuning_jobs Jobs by status.\n# TYPE penstock_fine_tuning_jobs gauge\n"
 
 
 class Engines:
@@ -52,8 +57,17 @@ class Exposition:
     """One gateway's side of the scrape. `gateway` is this process's id and a label on each of its samples."""
 
     def __init__(
-        self, metrics: Metrics, gateways: GatewayTable, *, gateway: str, engines: Engines, clock: Clock
+        self,
+        metrics: Metrics,
+        gateways: GatewayTable,
+        *,
+        gateway: str,
+        engines: Engines,
+        clock: Clock,
+        jobs: Callable[[], Awaitable[Mapping[str, int]]] | None = None,
     ) -> None:
+        """`jobs`: how many fine-tuning jobs are in each status, of the whole stack."""
+        self._jobs = jobs
         self._metrics = metrics
         self._gateways = gateways
         self._gateway = gateway
@@ -86,7 +100,19 @@ class Exposition:
             labels = {"card": endpoint.card, "replica": endpoint.replica}
             taken = families.add(text, labels) if text is not None else 0
             families.add(f"{UP}penstock_engine_up {int(taken > 0)}\n", labels)
+        families.add(await self._job_counts())
         return families.text().encode()
+
+    async def _job_counts(self) -> str:
+        """Once for the whole stack: whichever gateway is asked reads the same rows."""
+        if self._jobs is None:
+            return ""
+        try:
+            found = await self._jobs()
+        except StoreDown:
+            return ""
+        samples = (f'penstock_fine_tuning_jobs{{status="{name}"}} {found.get(name, 0)}\n' for name in STATUSES)
+        return JOBS + "".join(samples)
 
     def _own(self) -> str:
         families = Families()

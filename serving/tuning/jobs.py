@@ -86,15 +86,15 @@ class JobDesk:
 
     async def cancel(self, org: str, job: str) -> Seen:
         """End a job. One that a worker has runs on until that obeys."""
-        return await self._wished(org, job, lambda row: rules.cancelled(row, now=self._clock.now()))
+        return await self._wished(org, job, wish=lambda row: rules.cancelled(row, now=self._clock.now()))
 
     async def pause(self, org: str, job: str) -> Seen:
         """Let a job wait, with what it has learned."""
-        return await self._wished(org, job, lambda row: rules.paused(row, now=self._clock.now()))
+        return await self._wished(org, job, wish=lambda row: rules.paused(row, now=self._clock.now()))
 
     async def resume(self, org: str, job: str) -> Seen:
         """Queue a paused or failed job again, to go on at its last checkpoint."""
-        return await self._wished(org, job, lambda row: rules.resumed(row, now=self._clock.now()))
+        return await self._wished(org, job, wish=lambda row: rules.resumed(row, now=self._clock.now()))
 
     async def events(
         self, org: str, job: str, *, after: int | None, limit: int, newest_first: bool = True
@@ -171,7 +171,7 @@ class JobDesk:
                 param = f"penstock.{name}"
                 rules.require_file(found, param=param, now=self._clock.now(), purposes=rules.JUDGING)
 
-    async def _wished(self, org: str, job: str, wish: Wish) -> Seen:
+    async def _wished(self, org: str, job: str, *, wish: Wish) -> Seen:
         async with self._table.changing() as change:
             row = rules.require_job(await change.find(job, org=org))
             step = wish(row)

@@ -41,6 +41,7 @@ def test_help_lists_every_command(penstock: Run) -> None:
         "adapters",
         "files",
         "data",
+        "finetune",
     ):
         assert f"│ {name} " in text
 

@@ -129,6 +129,7 @@ async def test_open_jobs_tell_on_which_base_an_adapter_will_stand(store: Store) 
         assert await change.bases_of("acme", adapter="support") == ["demo-small"]
         assert await change.bases_of("rival", adapter="support") == []
         assert await change.count("acme", "queued") == 3
+    assert await store.jobs.counts() == {"queued": 3}
 
 
 async def test_a_worker_is_heard_only_while_the_job_is_its_own(store: Store) -> None:

@@ -257,6 +257,14 @@ async def test_a_running_job_tells_how_far_it_is_and_what_it_costs(desk: Stand) 
     assert (shown["step"], shown["steps"], shown["attempt"], shown["trained_tokens"]) == (5, 10, 2, 1000)
 
 
+async def test_a_scrape_counts_the_jobs_of_the_whole_stack(desk: Stand) -> None:
+    await created(desk)
+    await move(desk.store, await created(desk), status="queued")
+    text = (await desk.ask("GET", "/metrics", key="admin")).text
+    for status, count in (("validating_files", 1), ("queued", 1), ("running", 0)):
+        assert f'penstock_fine_tuning_jobs{{status="{status}"}} {count}' in text
+
+
 async def test_a_report_is_json_or_a_page_and_is_not_there_before_the_gate_has_spoken(desk: Stand) -> None:
     job = await created(desk)
     assert_error(await desk.ask("GET", f"{JOBS}/{job}/report"), 404, "not_found")
