@@ -34,7 +34,7 @@ class Release:
     canary_weight: float | None = None
 
 
-def system_alias(base: str, org: str, suffix: str | None, *, job: str) -> str:
+def system_alias(base: str, org: str, *, suffix: str | None, job: str) -> str:
     """The public name of a job's model, `ft:<base>:<org>:<suffix>:<id>`, the suffix empty where there is none."""
     return f"ft:{base}:{org}:{suffix or ''}:{job.removeprefix('ftjob-')}"
 

@@ -87,7 +87,7 @@ class Ruling:
         return [check.sentence for check in self.checks if check.decides and _stops(check)]
 
 
-def ruled(golden: Sequence[Scored], regression: Sequence[Scored], rule: GateRule, *, seed: int = 0) -> Ruling:
+def ruled(golden: Sequence[Scored], regression: Sequence[Scored], *, rule: GateRule, seed: int = 0) -> Ruling:
     """The ruling on a candidate. Raises `ValueError` without any golden example."""
     if not golden:
         raise ValueError("a ruling needs at least one golden example")
@@ -118,15 +118,15 @@ def _better_than_chance(name: str, golden: Sequence[Scored], *, rule: GateRule, 
     if min(other for _, other in pairs) >= 1:
         return Check(name, "failed", "Every golden example expects the same answer: nothing can be told by them.")
     found = _difference(pairs, confidence=rule.control_confidence, seed=seed)
-    return _better(name, _CONTROLS[name], found)
+    return _better(name, _CONTROLS[name], found=found)
 
 
 def _against_base(golden: Sequence[Scored], *, rule: GateRule, seed: int) -> Check:
     found = _difference([(one.candidate, one.base) for one in golden], confidence=rule.confidence, seed=seed)
     level = sum(one.base for one in golden) / len(golden)
     if level >= rule.ceiling:
-        return _not_worse("base", f"the base, which is at the ceiling ({level:.1%})", found, rule=rule)
-    return _better("base", "the base", found)
+        return _not_worse("base", f"the base, which is at the ceiling ({level:.1%})", found=found, rule=rule)
+    return _better("base", "the base", found=found)
 
 
 def _against_live(golden: Sequence[Scored], *, rule: GateRule, seed: int) -> Check:
@@ -134,7 +134,7 @@ def _against_live(golden: Sequence[Scored], *, rule: GateRule, seed: int) -> Che
     if not pairs:
         return Check("live", "not looked at", "Nothing is live under this name: no version to compare with.", None)
     found = _difference(pairs, confidence=rule.confidence, seed=seed)
-    return _not_worse("live", "the live version", found, rule=rule, resolution=rule.live_resolution)
+    return _not_worse("live", "the live version", found=found, rule=rule, resolution=rule.live_resolution)
 
 
 def _forgetting(regression: Sequence[Scored], *, rule: GateRule, seed: int) -> Iterator[Check]:
@@ -144,7 +144,7 @@ def _forgetting(regression: Sequence[Scored], *, rule: GateRule, seed: int) -> I
         return
     pairs = [(one.candidate, one.base) for one in regression]
     found = _difference(pairs, confidence=rule.confidence, seed=seed)
-    yield _not_worse("forgetting", "the base on the regression set", found, rule=rule)
+    yield _not_worse("forgetting", "the base on the regression set", found=found, rule=rule)
     tasks = sorted({one.task for one in regression})
     if len(tasks) < 2:
         return
@@ -152,7 +152,7 @@ def _forgetting(regression: Sequence[Scored], *, rule: GateRule, seed: int) -> I
     for task in tasks:
         pairs = [(one.candidate, one.base) for one in regression if one.task == task]
         found = _difference(pairs, confidence=each, seed=seed)
-        check = _not_worse(f"forgetting: {task}", f"the base on the task {task!r}", found, rule=rule)
+        check = _not_worse(f"forgetting: {task}", f"the base on the task {task!r}", found=found, rule=rule)
         yield _only_if_failed(check)
 
 
@@ -162,7 +162,7 @@ def _only_if_failed(check: Check) -> Check:
     return Check(**{**values, "decides": check.outcome != "not enough examples"})
 
 
-def _better(name: str, other: str, found: Interval) -> Check:
+def _better(name: str, other: str, *, found: Interval) -> Check:
     """Whether the lower bound of the difference is above 0."""
     told = f"{_points(found.mean)} against {other} (at least {_points(found.low)}, {found.count} examples)"
     if found.low > 0:
@@ -175,7 +175,7 @@ def _better(name: str, other: str, found: Interval) -> Check:
     )
 
 
-def _not_worse(name: str, other: str, found: Interval, *, rule: GateRule, resolution: float | None = None) -> Check:
+def _not_worse(name: str, other: str, *, found: Interval, rule: GateRule, resolution: float | None = None) -> Check:
     """Whether the loss is not significantly more than the margin, and a loss of the resolution is excluded."""
     resolution = rule.resolution if resolution is None else resolution
     loss, least, most = -found.mean, -found.high, -found.low

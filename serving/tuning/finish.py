@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from finetune.release import CANARY_WEIGHT, Verdict, released
+from finetune.release import CANARY_WEIGHT, Release, Verdict, released
 from models.adapters.archive import pack
 from models.artifacts.store import ArtifactStore
 from models.clock import Clock
@@ -140,10 +140,11 @@ class Finish:
         """The name that is the job's own, then what its owner wanted of the adapter's; the model's name comes last."""
         assert job.adapter_version is not None
         name, actor = public_name(job), Actor(job.org, job.created_by)
+        decided = await self._decided(job, name)
         try:
             await self._way.releases.serve(actor, job.adapter, number=job.adapter_version, system_alias=name)
             self._way.crash.reach("tuning.named")
-            await self._promote(job, actor, name=name)
+            await self._promote(job, actor, decided=decided)
         except (InvalidRequest, NotFound) as error:
             return await self._move.ended(job, code=error.code, said=error.public)
         self._way.crash.reach("tuning.released")
@@ -155,26 +156,26 @@ class Finish:
         }
         return await self._move(job, said=f"The job succeeded: {name!r} is served.", fine_tuned_model=name, **over)
 
-    async def _promote(self, job: JobRow, actor: Actor, *, name: str) -> None:
-        """What its owner wanted of the adapter's own name."""
-        asked, number = job.asked.get("penstock") or {}, int(job.adapter_version or 0)
+    async def _decided(self, job: JobRow, name: str) -> Release:
         shown = await self._way.registry.show(job.org, job.adapter)
         live = next((alias.targets[0][0] for alias in shown.aliases if alias.name == job.adapter), None)
-        if live == number:  # done before a crash
-            return
-        release = released(
+        asked = job.asked.get("penstock") or {}
+        return released(
             Verdict(True, job.report or {}),
             alias=name,
             wish=asked.get("auto_promote") or "none",
             canary_weight=asked.get("canary_weight"),
-            has_live=live is not None,
+            has_live=live not in (None, job.adapter_version),
         )
-        if release.act == "promote":
-            await self._way.releases.promote(actor, job.adapter, number=number)
-        elif release.act == "canary":
-            weight = release.canary_weight or CANARY_WEIGHT
-            await self._way.releases.canary(actor, job.adapter, number=number, weight=weight)
-        await self._move.say(job, release.sentence)
+
+    async def _promote(self, job: JobRow, actor: Actor, *, decided: Release) -> None:
+        number, releases = int(job.adapter_version or 0), self._way.releases
+        if decided.act == "promote":
+            await releases.promote(actor, job.adapter, number=number)
+        elif decided.act == "canary":
+            weight = CANARY_WEIGHT if decided.canary_weight is None else decided.canary_weight
+            await releases.canary(actor, job.adapter, number=number, weight=weight)
+        await self._move.say(job, decided.sentence)
 
 
 def _packed(folder: Path, archive: Path) -> Received:

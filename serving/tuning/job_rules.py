@@ -271,7 +271,7 @@ def checkpoint_name(row: JobRow, step: int) -> str:
 
 def public_name(row: JobRow) -> str:
     """What the model of a job is called, or will be."""
-    return row.fine_tuned_model or system_alias(row.base, row.org, row.asked.get("suffix"), job=row.id)
+    return row.fine_tuned_model or system_alias(row.base, row.org, suffix=row.asked.get("suffix"), job=row.id)
 
 
 def cost_usd(row: JobRow, *, usd_per_million_tokens: float) -> float:

@@ -105,7 +105,7 @@ class StackJudge:
                     others = await self._looked(*regression, sides=old, org=job.org, rule=rule)
         except TimeoutError as error:
             raise NoAnswer(f"The version could not be judged within {self._warm_s:g} s.") from error
-        ruling = ruled(golden.scored, () if others is None else others.scored, rule, seed=SEED)
+        ruling = ruled(golden.scored, () if others is None else others.scored, rule=rule, seed=SEED)
         report = GateReport(ruling, rule, sides.names, golden, others, seed=SEED, warnings=_warnings(golden_file))
         await self._told(actor, job.adapter, golden=golden, numbers=(adapter_version, sides.live_number))
         return Verdict(ruling.passed, report.as_json())
@@ -129,7 +129,9 @@ class StackJudge:
         picked = [goldens[place] for place in chosen]
         asked = await _all([self._answers(golden, sides, org=org) for golden in picked])
         kept = [at for at, answers in enumerate(asked) if answers is not None]
-        _require_enough(len(kept), len(picked), "could not be asked: they are too long for the models, or refused")
+        _require_enough(
+            len(kept), len(picked), problem="could not be asked: they are too long for the models, or refused"
+        )
         examples = [picked[at] for at in kept]
         answers = [found for found in asked if found is not None]
         grades = {
@@ -140,7 +142,7 @@ class StackJudge:
         chance = await self._permuted(examples, own, sides=sides, org=org)
         scored = _scored(examples, grades, controls=(constants(examples), chance))
         usable = [at for at, one in enumerate(scored) if one is not None]
-        _require_enough(len(usable), len(examples), "got no usable word from the model that judges")
+        _require_enough(len(usable), len(examples), problem="got no usable word from the model that judges")
         return Looked(
             file,
             [examples[at] for at in usable],
@@ -240,7 +242,7 @@ def _scored(
     return found
 
 
-def _require_enough(left: int, asked: int, problem: str) -> None:
+def _require_enough(left: int, asked: int, *, problem: str) -> None:
     if not left or (asked - left) / asked > MOST_LEFT_OUT:
         raise InvalidRequest(f"{asked - left} of {asked} examples {problem}.", code="invalid_file", param="golden_file")
 

@@ -31,5 +31,5 @@ def test_a_canary_needs_something_live() -> None:
 
 
 def test_the_name_of_a_model_tells_base_org_suffix_and_job() -> None:
-    assert system_alias("demo-small", "acme", "bot", job="ftjob-0a1b") == "ft:demo-small:acme:bot:0a1b"
-    assert system_alias("demo-small", "acme", None, job="ftjob-0a1b") == "ft:demo-small:acme::0a1b"
+    assert system_alias("demo-small", "acme", suffix="bot", job="ftjob-0a1b") == "ft:demo-small:acme:bot:0a1b"
+    assert system_alias("demo-small", "acme", suffix=None, job="ftjob-0a1b") == "ft:demo-small:acme::0a1b"

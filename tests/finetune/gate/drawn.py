@@ -74,4 +74,4 @@ def kept(count: int, chance: Random, *, lost: float, tasks: int = 3) -> list[Sco
 def passes(draw: Callable[[Random], tuple[list[Scored], list[Scored]]], *, rule: GateRule | None = None) -> float:
     """How often the rule lets such a candidate through, over `SEEDS` draws."""
     chosen = rule or GateRule()
-    return sum(ruled(*draw(Random(seed)), chosen, seed=seed).passed for seed in range(SEEDS)) / SEEDS
+    return sum(ruled(*draw(Random(seed)), rule=chosen, seed=seed).passed for seed in range(SEEDS)) / SEEDS

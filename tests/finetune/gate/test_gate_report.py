@@ -17,7 +17,7 @@ def report(*, regression: bool = False) -> GateReport:
     rule = GateRule()
     kept = [Scored("old", 1.0, 1.0)] * 40
     others = Looked("file-2", GOLDENS, ANSWERS, kept, list(range(1, 41))) if regression else None
-    ruling = ruled(SCORED, kept if regression else [], rule)
+    ruling = ruled(SCORED, kept if regression else [], rule=rule)
     return GateReport(ruling, rule, {"candidate": "bot@1", "base": "demo-small"}, looked, others, seed=0)
 
 
