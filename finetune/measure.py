@@ -45,7 +45,7 @@ from models.demo.tiers import WEIGHTS
 from models.errors import PenstockError
 
 SEED = 20_261_127
-LONGEST_TALK = 24  # turns
+LONGEST_TALK = 48  # turns
 
 
 class Notes:
@@ -77,11 +77,11 @@ class Notes:
 
 
 def talks(path: Path, *, count: int, seed: int) -> Path:
-    """Chats of the demo's families, most of them short and some long: the number of turns is lognormal (0, 1)."""
+    """Chats of the demo's families, most of them short and some long: the number of turns is lognormal (0, 1.3), cut at 48."""
     rng, pool = random.Random(seed), mix(Split.TRAIN, seed=seed)
     with path.open("w") as out:
         for _ in range(count):
-            turns = islice(pool, min(LONGEST_TALK, 1 + int(rng.lognormvariate(0, 1))))
+            turns = islice(pool, min(LONGEST_TALK, 1 + int(rng.lognormvariate(0, 1.3))))
             messages = [
                 {"role": role, "content": text}
                 for one in turns
@@ -109,7 +109,7 @@ def order_for(folder: Path, *, count: int, seed: int, **numbers: Any) -> Trainin
 
 def packing(folder: Path, *, rounds: int, seed: int) -> dict[str, Any]:
     """Both arms in turn: the same examples in the same steps, and so the same losses, in `rounds` rounds."""
-    order = order_for(folder, count=96, seed=seed, n_epochs=1, batch_size=16)
+    order = order_for(folder, count=128, seed=seed, n_epochs=1, batch_size=32)
     data = examples_of(order.training, encoder_of(order.base), longest=order.hyperparameters.max_length)
     arms: dict[str, list[dict[str, float]]] = {"packed": [], "padded": []}
     with quiet():

@@ -88,7 +88,7 @@ class ConsoleReporter:
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def order_of(recipe: Recipe, config: RecipeFile, options: argparse.Namespace) -> tuple[TrainingOrder, list[str]]:
+def order_of(config: RecipeFile, options: argparse.Namespace, *, recipe: Recipe) -> tuple[TrainingOrder, list[str]]:
     """The training that the options ask for, and the rules by which open numbers were chosen."""
     open_ = asked(config.hyperparameters, recipe=recipe, served=False)
     encoder, base = encoder_of(config.base), BaseFacts.of(config.base)
@@ -123,7 +123,7 @@ def run(train: Train, *, recipe: Recipe, arguments: list[str] | None = None) -> 
     options = _options(recipe, arguments)
     console = Console(stderr=True)
     try:
-        order, rules = order_of(recipe, RecipeFile.read(options.config), options)
+        order, rules = order_of(RecipeFile.read(options.config), options, recipe=recipe)
         options.out.mkdir(parents=True, exist_ok=True)
         reporter = ConsoleReporter(console)
         for rule in rules:

@@ -137,9 +137,7 @@ def _told(corpus: Corpus, longest: int, *, reporter: Reporter | None) -> Corpus:
 def _lines(file: Path, encode: Callable[[Example, int], list[Sequence_]]) -> Iterator[list[Sequence_]]:
     try:
         with file.open("rb") as lines:
-            for number, raw in enumerate(lines, 1):
-                if raw.strip():
-                    yield _encoded(raw, number, encode=encode)
+            yield from (_encoded(raw, number, encode=encode) for number, raw in enumerate(lines, 1) if raw.strip())
     except OSError as error:
         raise TrainingFailed("invalid_data", "The file cannot be read.", detail=str(error)) from error
 

@@ -67,8 +67,9 @@ class Course(TrainerCallback):  # type: ignore[misc]
                 trainer.train(resume_from_checkpoint=None if order.resume is None else str(order.resume))
         return self._ended()
 
-    def on_step_end(self, _: Any, state: Any, control: Any, **__: Any) -> None:
-        """What transformers calls behind every update."""
+    def on_step_end(self, *called: Any, **_: Any) -> None:
+        """What transformers calls behind every update, with its arguments, state and control."""
+        _, state, control = called
         step, last = state.global_step, state.global_step >= state.max_steps
         facts, numbers, standing = self._trainer.facts, self._order.hyperparameters, self._standing
         standing.tokens += facts.tokens

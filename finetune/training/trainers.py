@@ -67,7 +67,7 @@ class StepTrainer:
         """Figures of a look beside the loss, summed over the micro batch."""
         raise NotImplementedError
 
-    def training_step(self, model: Any, batch: Batch, _: Any = None) -> Tensor:
+    def training_step(self, model: Any, batch: Batch, *_: Any) -> Tensor:
         """One optimizer step's gradients. `TrainingFailed` (diverged) before they can reach the weights."""
         started = time.perf_counter()
         model.train()
@@ -109,7 +109,7 @@ class StepTrainer:
         """The plan's steps in their order."""
         return DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, _: Any) -> tuple[list[Any], None]:
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, *_: Any) -> tuple[list[Any], None]:
         """One step; what it counts is in it."""
         return [next(epoch_iterator) for _ in range(num_batches)], None
 

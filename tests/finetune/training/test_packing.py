@@ -16,7 +16,7 @@ def test_every_example_lies_in_one_row_and_no_shared_row_is_too_wide(lengths: li
 
 
 @given(LENGTHS)
-def test_rows_are_few(lengths: list[int]) -> None:
+def test_there_are_few_more_rows_than_needed(lengths: list[int]) -> None:
     short = [min(length, 64) for length in lengths]
     least = -(-sum(short) // 64)
     assert len(packed(short, width=64)) <= 1.7 * least + 1
@@ -48,7 +48,7 @@ def test_a_step_is_a_function_of_the_seed_and_its_number() -> None:
     assert Plan(range(1, 50), epochs=3, batch=8, shape=shape, seed=8)[17] != first[17]
 
 
-def test_a_plan_ends() -> None:
+def test_a_plan_ends_behind_its_last_step() -> None:
     plan = Plan([5] * 8, epochs=1, batch=4, shape=Shape(64, 256, packing=True), seed=7)
     with pytest.raises(IndexError):
         plan[2]
