@@ -22,7 +22,7 @@ from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, Unavailable
 from models.privacy import private_folder
 from serving.adapters.registry import AdapterRegistry, Received
-from serving.adapters.releases import Actor, Releases
+from serving.adapters.releases import Actor, Releases, Taken
 from serving.store.jobs import CheckpointRow, JobRow, JobTable
 from serving.tuning.checkpoints import FINAL, Checkpoints
 from serving.tuning.inputs import digest_of
@@ -99,6 +99,8 @@ class Finish:
             return await self._move.ended(job, code="internal_error", said=said)
         try:
             number = await self._pushed(job, row)
+        except Taken:
+            raise
         except InvalidRequest as error:
             return await self._move.ended(job, code=error.code, said=error.public, param=error.param)
         self._way.crash.reach("tuning.pushed")
@@ -127,6 +129,8 @@ class Finish:
         assert job.adapter_version is not None
         try:
             verdict = await self._way.judge.judge(job, job.adapter_version)
+        except Taken:
+            raise
         except InvalidRequest as error:
             return await self._move.ended(job, code=error.code, said=error.public, param=error.param)
         self._way.crash.reach("tuning.judged")
@@ -145,6 +149,8 @@ class Finish:
             await self._way.releases.serve(actor, job.adapter, number=job.adapter_version, system_alias=name)
             self._way.crash.reach("tuning.named")
             await self._promote(job, actor, decided=decided)
+        except Taken:
+            raise
         except (InvalidRequest, NotFound) as error:
             return await self._move.ended(job, code=error.code, said=error.public)
         self._way.crash.reach("tuning.released")
