@@ -136,7 +136,10 @@ class Finish:
         self._way.crash.reach("tuning.judged")
         report = dict(verdict.report)
         if verdict.passed:
-            return await self._move(job, said="The gate is passed.", phase="releasing", report=report)
+            passed = await self._move(job, said="The gate is passed.", phase="releasing", report=report)
+            if passed is not None and passed.wanted == "cancel":  # nothing is released yet
+                return await self._move.obeyed(passed)
+            return passed
         said = f"The gate is not passed: version {job.adapter_version} is kept, and served to nobody. See the report."
         return await self._move.ended(job, code=GATE_FAILED, said=said, report=report)
 
@@ -175,13 +178,23 @@ class Finish:
         )
 
     async def _promote(self, job: JobRow, actor: Actor, *, decided: Release) -> None:
+        """As the job's owner wished. What the adapter's own alias does not admit now is said, and costs nobody the model
+        that is served by now.
+        """
         number, releases = int(job.adapter_version or 0), self._way.releases
-        if decided.act == "promote":
-            await releases.promote(actor, job.adapter, number=number)
-        elif decided.act == "canary":
-            weight = CANARY_WEIGHT if decided.canary_weight is None else decided.canary_weight
-            await releases.canary(actor, job.adapter, number=number, weight=weight)
-        await self._move.say(job, decided.sentence)
+        try:
+            if decided.act == "promote":
+                await releases.promote(actor, job.adapter, number=number)
+            elif decided.act == "canary":
+                weight = CANARY_WEIGHT if decided.canary_weight is None else decided.canary_weight
+                await releases.canary(actor, job.adapter, number=number, weight=weight)
+        except Taken:
+            raise
+        except InvalidRequest as error:
+            said = f"The gate passed the version, and the {decided.act} could not be made: {error.public}"
+            await self._move.say(job, said, level="warn")
+        else:
+            await self._move.say(job, decided.sentence)
 
 
 def _packed(folder: Path, archive: Path) -> Received:

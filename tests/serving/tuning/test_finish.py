@@ -31,7 +31,7 @@ class ScriptedJudge:
     wishes: list[str] = field(default_factory=list)
     stand: Stand | None = None
 
-    async def judge(self, job: JobRow, adapter_version: int) -> Verdict:  # noqa: ARG002
+    async def judge(self, job: JobRow, adapter_version: int) -> Verdict:
         if self.raises:
             raise self.raises.pop()
         if self.wishes:
@@ -49,7 +49,9 @@ class Desk:
     judge: ScriptedJudge
 
     async def put(self, **values: object) -> JobRow:
-        row = replace(job_row("ftjob-" + "1" * 24), status="running", adapter="bot", adapter_version=1, **values)
+        row = replace(
+            job_row("ftjob-" + "1" * 24), **{"status": "running", "adapter": "bot", "adapter_version": 1, **values}
+        )
         async with self.stand.store.jobs.changing() as change:
             await change.put(row)
         return row
@@ -112,3 +114,24 @@ async def test_a_judge_that_finds_the_version_in_other_hands_fails_no_job(desk: 
     assert ((await desk.row()).status, (await desk.row()).phase) == ("running", "judging")
     await desk.finish.rest(job)
     assert (await desk.row()).status == "succeeded"
+
+
+async def test_a_job_that_is_cancelled_while_its_judge_ends_is_served_to_nobody(desk: Desk) -> None:
+    job = await desk.put(phase="judging")
+    desk.judge.wishes.append("cancel")
+    await desk.finish.rest(job)
+    row = await desk.row()
+    assert (row.status, row.wanted, row.fine_tuned_model) == ("cancelled", None, None)
+    assert (await desk.stand.chat("ft:demo-small:acme::" + "1" * 24)).status_code == 404
+
+
+async def test_a_promotion_that_is_refused_is_said_and_fails_no_job_whose_model_is_served(desk: Desk) -> None:
+    await desk.stand.push(3, "other")
+    assert (await desk.stand.promote(1, "other", alias="bot")).status_code == 200
+    asked = {"model": SMALL, "seed": 7, "penstock": {"auto_promote": "promote"}}
+    await desk.finish.rest(await desk.put(phase="releasing", asked=asked))
+    row = await desk.row()
+    assert (row.status, row.error, row.fine_tuned_model) == ("succeeded", None, "ft:demo-small:acme::" + "1" * 24)
+    assert (await desk.stand.chat(row.fine_tuned_model)).status_code == 200
+    events = await desk.stand.store.jobs.events(row.id, limit=10)
+    assert [one.level for one in events if "could not be made" in one.message] == ["warn"]
