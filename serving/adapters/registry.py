@@ -25,7 +25,7 @@ from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, PenstockError
 from serving.adapters import rules
 from serving.adapters.in_hand import InHand
-from serving.adapters.releases import Actor
+from serving.adapters.releases import Actor, Taken
 from serving.settings import AdapterSettings
 from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, AliasRow, AuditRow, VersionRow
 
@@ -250,14 +250,14 @@ class AdapterRegistry:
         checked, artifact = found
         async with self._table.changing() as change:
             if not await self._is_ours(change, row):
-                raise InvalidRequest("The version was deleted while it was checked. Push it again.", param="file")
+                raise Taken("The version was deleted while it was checked. Push it again.", param="file")
             same = [other for other in await change.versions(adapter.id) if other.digest == artifact.digest]
             if usable := [other for other in same if other.state != "failed"]:
                 await change.drop_version(adapter.id, row.number)
                 await self._unnumbered(change, adapter, row=row)
                 return usable[0]
             if not await asyncio.to_thread(self._around.artifacts.has, artifact):
-                raise InvalidRequest("The same files were deleted in the same moment. Push them again.", param="file")
+                raise Taken("The same files were deleted in the same moment. Push them again.", param="file")
             await self._require_room(change, org=adapter.org, size=artifact.size - row.bytes)
             made = replace(
                 rules.stepped(row, "validated", now=self._clock.now()),

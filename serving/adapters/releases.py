@@ -39,6 +39,12 @@ class ReleaseStopped(Unavailable):
     told = True
 
 
+class Taken(InvalidRequest):
+    """Another call has this version in hand: a try later may find it free, or loaded."""
+
+    default_code = "already_exists"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who releases: an org's key."""
@@ -286,9 +292,7 @@ class Releases:
                     await change.put_version(row)
                 return Claim(adapter, row, fresh=False)
             if row.state == "loading":
-                raise InvalidRequest(
-                    f"Version {number} is being loaded by another call.", code="already_exists", param="version"
-                )
+                raise Taken(f"Version {number} is being loaded by another call.", param="version")
             row = rules.stepped(row, "loading", now=self._clock.now(), holder=self._terms.gateway)
             await change.put_version(row)
             await self._note(change, actor, action="load", subject=wish.name, detail={"version": number})
@@ -369,7 +373,7 @@ async def _ours(change: AdapterChange, claim: Claim) -> VersionRow:
     number = claim.version.number
     row = rules.require_row(await change.version(claim.adapter.id, number), number)
     if row.state not in LOADED and (row.state, row.holder, row.state_at) != claim.held:
-        raise InvalidRequest(f"Version {number} was taken over by another call.", param="version")
+        raise Taken(f"Version {number} was taken over by another call.", param="version")
     return row
 
 

@@ -22,7 +22,7 @@ from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, Unavailable
 from models.privacy import private_folder
 from serving.adapters.registry import AdapterRegistry, Received
-from serving.adapters.releases import Actor, Releases
+from serving.adapters.releases import Actor, Releases, Taken
 from serving.store.jobs import CheckpointRow, JobRow, JobTable
 from serving.tuning.checkpoints import FINAL, Checkpoints
 from serving.tuning.inputs import digest_of
@@ -99,6 +99,8 @@ class Finish:
             return await self._move.ended(job, code="internal_error", said=said)
         try:
             number = await self._pushed(job, row)
+        except Taken:
+            raise
         except InvalidRequest as error:
             return await self._move.ended(job, code=error.code, said=error.public, param=error.param)
         self._way.crash.reach("tuning.pushed")
@@ -127,12 +129,17 @@ class Finish:
         assert job.adapter_version is not None
         try:
             verdict = await self._way.judge.judge(job, job.adapter_version)
+        except Taken:
+            raise
         except InvalidRequest as error:
             return await self._move.ended(job, code=error.code, said=error.public, param=error.param)
         self._way.crash.reach("tuning.judged")
         report = dict(verdict.report)
         if verdict.passed:
-            return await self._move(job, said="The gate is passed.", phase="releasing", report=report)
+            passed = await self._move(job, said="The gate is passed.", phase="releasing", report=report)
+            if passed is not None and passed.wanted == "cancel":  # nothing is released yet
+                return await self._move.obeyed(passed)
+            return passed
         said = f"The gate is not passed: version {job.adapter_version} is kept, and served to nobody. See the report."
         return await self._move.ended(job, code=GATE_FAILED, said=said, report=report)
 
@@ -145,6 +152,8 @@ class Finish:
             await self._way.releases.serve(actor, job.adapter, number=job.adapter_version, system_alias=name)
             self._way.crash.reach("tuning.named")
             await self._promote(job, actor, decided=decided)
+        except Taken:
+            raise
         except (InvalidRequest, NotFound) as error:
             return await self._move.ended(job, code=error.code, said=error.public)
         self._way.crash.reach("tuning.released")
@@ -169,13 +178,21 @@ class Finish:
         )
 
     async def _promote(self, job: JobRow, actor: Actor, *, decided: Release) -> None:
+        """As the job's owner wished. What the adapter's own alias does not admit is said: its model is served by now."""
         number, releases = int(job.adapter_version or 0), self._way.releases
-        if decided.act == "promote":
-            await releases.promote(actor, job.adapter, number=number)
-        elif decided.act == "canary":
-            weight = CANARY_WEIGHT if decided.canary_weight is None else decided.canary_weight
-            await releases.canary(actor, job.adapter, number=number, weight=weight)
-        await self._move.say(job, decided.sentence)
+        try:
+            if decided.act == "promote":
+                await releases.promote(actor, job.adapter, number=number)
+            elif decided.act == "canary":
+                weight = CANARY_WEIGHT if decided.canary_weight is None else decided.canary_weight
+                await releases.canary(actor, job.adapter, number=number, weight=weight)
+        except Taken:
+            raise
+        except InvalidRequest as error:
+            said = f"The gate passed the version, and the {decided.act} could not be made: {error.public}"
+            await self._move.say(job, said, level="warn")
+        else:
+            await self._move.say(job, decided.sentence)
 
 
 def _packed(folder: Path, archive: Path) -> Received:

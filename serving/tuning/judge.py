@@ -105,7 +105,8 @@ class StackJudge:
                     others = await self._looked(*regression, sides=old, org=job.org, rule=rule)
         except TimeoutError as error:
             raise NoAnswer(f"The version could not be judged within {self._warm_s:g} s.") from error
-        ruling = ruled(golden.scored, () if others is None else others.scored, rule=rule, seed=SEED)
+        tasks = () if others is None else others.scored
+        ruling = await asyncio.to_thread(ruled, golden.scored, tasks, rule=rule, seed=SEED)
         report = GateReport(ruling, rule, sides.names, golden, others, seed=SEED, warnings=_warnings(golden_file))
         await self._told(actor, job.adapter, golden=golden, numbers=(adapter_version, sides.live_number))
         return Verdict(ruling.passed, report.as_json())
@@ -140,7 +141,8 @@ class StackJudge:
         }
         own = [one["candidate"] for one in answers]
         chance = await self._permuted(examples, own, sides=sides, org=org)
-        scored = _scored(examples, grades, controls=(constants(examples), chance))
+        constant = await asyncio.to_thread(constants, examples)
+        scored = _scored(examples, grades, controls=(constant, chance))
         usable = [at for at, one in enumerate(scored) if one is not None]
         _require_enough(len(usable), len(examples), problem="got no usable word from the model that judges")
         return Looked(
@@ -164,13 +166,16 @@ class StackJudge:
     async def _graded(
         self, goldens: Sequence[Golden], answers: Sequence[str], *, sides: Sides, org: str
     ) -> list[float | None]:
-        pairs = zip(goldens, answers, strict=True)
-        return await _all([self._grade(golden, answer, sides=sides, org=org) for golden, answer in pairs])
+        """Each answer's score; in a thread, for of long texts it takes seconds, and the loop has calls to answer."""
+        found = await asyncio.to_thread(_computed, goldens, answers)
+        places = [place for place, golden in enumerate(goldens) if golden.metric == "judge"]
+        asked = [self._grade(goldens[place], answers[place], sides=sides, org=org) for place in places]
+        for place, grade in zip(places, await _all(asked), strict=True):
+            found[place] = grade
+        return found
 
     async def _grade(self, golden: Golden, answer: str, *, sides: Sides, org: str) -> float | None:
-        """The score; None where the model that judges says neither right nor wrong."""
-        if golden.metric != "judge":
-            return score(golden, answer)
+        """The word of the model that judges; None where it says neither right nor wrong."""
         told = {"role": "user", "content": judge_prompt(golden, answer)}
         try:
             grade = judged(await self._ask.ask(sides.grader, Question((told,), JUDGE_TOKENS), org=org))
@@ -182,7 +187,7 @@ class StackJudge:
         self, goldens: Sequence[Golden], answers: Sequence[str], *, sides: Sides, org: str
     ) -> list[float | None]:
         """What the candidate's answers earn at other questions."""
-        found = permuted(goldens, answers, seed=SEED)
+        found = await asyncio.to_thread(permuted, goldens, answers, seed=SEED)
         pairs = rotated([place for place, golden in enumerate(goldens) if golden.metric == "judge"])
         asked = [self._grade(goldens[place], answers[other], sides=sides, org=org) for place, other in pairs.items()]
         for place, grade in zip(pairs, await _all(asked), strict=True):
@@ -221,6 +226,12 @@ def sampled(goldens: Sequence[Golden], most: int) -> list[int]:
     """Which examples are asked: all, or those with the smallest digests, so that it is the same ones every time."""
     ranked = sorted(range(len(goldens)), key=lambda place: goldens[place].digest)
     return sorted(ranked[:most])
+
+
+def _computed(goldens: Sequence[Golden], answers: Sequence[str]) -> list[float | None]:
+    """Example by example; None where a model has to judge."""
+    pairs = zip(goldens, answers, strict=True)
+    return [None if golden.metric == "judge" else score(golden, answer) for golden, answer in pairs]
 
 
 def _scored(

@@ -6,11 +6,14 @@ and a database that was away kept every worker silent. Does not start workers (`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import structlog
 
+from finetune.jobs import Wanted
 from models.clock import Clock
 from serving.settings import FineTuningSettings
 from serving.store.jobs import JobRow, JobTable
@@ -18,8 +21,10 @@ from serving.tuning.checkpoints import FINAL
 from serving.tuning.moves import Moves
 from serving.tuning.trainers import Life, Trainers
 
-OBEY_S = 20.0
-"""After so long a worker that does not do what its job's owner wants is ended."""
+OBEY_S: Mapping[Wanted, float] = MappingProxyType({"cancel": 20.0, "pause": 300.0})
+"""After so long a worker that does not do what its job's owner wants is ended: a checkpoint takes its time to be written
+and to be kept.
+"""
 
 START_S = 180.0
 """After so long a worker that has its resources and was never heard counts as lost: its process loads libraries."""
@@ -69,6 +74,8 @@ class Watch:
     async def look(self, job: JobRow) -> None:
         """One look at one job's worker."""
         life = await self._trainers.alive(job.id, job.attempt)
+        if life == "pending" and job.beat_at is not None:
+            life = "running"  # it had its room, and is too busy to answer, or hangs: its silence tells
         heard = self._listen(job, life)
         if job.wanted is not None:
             await self._obey(job, life, heard=heard)
@@ -103,7 +110,9 @@ class Watch:
     async def _obey(self, job: JobRow, life: Life, *, heard: Heard) -> None:
         """What its owner wants: a worker does it by itself, unless it has not begun, or hangs."""
         assert heard.wanted_since is not None
-        if life == "running" and self._clock.monotonic() - heard.wanted_since < OBEY_S:
+        assert job.wanted is not None
+        waited = self._clock.monotonic() - heard.wanted_since
+        if life == "running" and waited < OBEY_S[job.wanted] and self._silent(job, heard) is None:
             return
         await self._trainers.kill(job.id, job.attempt)
         if await self._move.obeyed(job) is not None and life == "running":

@@ -157,6 +157,30 @@ async def test_a_worker_that_falls_silent_is_killed_before_the_next_one_starts(g
     assert "The worker was lost (it was silent for 21 s): beginning again." in await ground.said()
 
 
+async def test_a_worker_that_hangs_after_its_first_sign_of_life_is_lost_and_does_not_wait_for_room(
+    ground: Ground,
+) -> None:
+    await ground.put("ftjob-1")
+    await ground.pass_s(5, beat=True)
+    ground.trainers.life["ftjob-1", 1] = "pending"  # as Ray's actors look when they answer nothing
+    await ground.pass_s(22)
+    assert ground.trainers.killed == [("ftjob-1", 1)]
+    assert not [text for text in await ground.said() if "GPU" in text]
+
+
+async def test_a_worker_that_is_too_busy_to_answer_has_time_for_its_checkpoint(ground: Ground) -> None:
+    await ground.put("ftjob-1")
+    await ground.pass_s(3, beat=True)
+    ground.trainers.life["ftjob-1", 1] = "pending"
+    async with ground.store.jobs.changing() as change:
+        await change.put(replace(await ground.row(), wanted="pause"))
+    await ground.pass_s(60, beat=True)
+    assert ground.trainers.killed == []
+    await ground.pass_s(22)
+    assert ground.trainers.killed == [("ftjob-1", 1)]
+    assert (await ground.row()).status == "paused"
+
+
 async def test_a_worker_is_not_lost_because_nobody_could_look(ground: Ground) -> None:
     await ground.put("ftjob-1")
     await ground.pass_s(5, beat=True)
@@ -191,7 +215,7 @@ async def test_what_its_owner_wants_is_done_without_a_worker_that_does_not_obey(
     await ground.pass_s(3, beat=True)
     async with ground.store.jobs.changing() as change:
         await change.put(replace(await ground.row(), wanted=wish))
-    await ground.pass_s(OBEY_S - 1, beat=True)
+    await ground.pass_s(OBEY_S[wish] - 1, beat=True)
     assert ground.trainers.killed == []
     await ground.pass_s(2)
     assert ground.trainers.killed == [("ftjob-1", 1)]

@@ -1,10 +1,11 @@
 """A candidate is judged on a stack: loaded, asked beside the base and what is live, ruled on, and told."""
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -153,6 +154,23 @@ async def test_forgetting_is_looked_at_where_there_is_a_regression_set(bench: Be
     forgetting = next(one for one in verdict.report["checks"] if one["name"] == "forgetting")
     assert (verdict.passed, forgetting["outcome"]) == (False, "failed")
     assert verdict.report["warnings"] == []
+
+
+class Noted(str):
+    """An expected answer that keeps the threads in which it is compared."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def strip(self, chars: str | None = None) -> str:
+        self.threads.add(threading.get_ident())
+        return super().strip(chars)
+
+
+async def test_scores_are_counted_beside_the_loop_that_answers_calls(bench: Bench) -> None:
+    questions = [replace(one, expected=Noted(one.expected)) for one in goldens()]
+    assert (await bench.judge(Answering({bench.names[1]: 1}), Files(questions)).judge(JOB, 1)).passed
+    assert Noted.threads
+    assert threading.get_ident() not in Noted.threads
 
 
 async def test_an_engine_that_does_not_answer_is_no_verdict(bench: Bench) -> None:
