@@ -43,6 +43,9 @@ async def test_a_job_is_trained_judged_and_served_under_its_own_name(tmp_path: P
         assert row.order is not None
         assert row.order["hyperparameters"]["lora_rank"] == 1
         await trained_whole(yard, 20)
+        content = await yard.stand.ask("GET", f"/v1/files/{row.result_files[0]}/content")
+        table = content.text.splitlines()
+        assert (table[0], len(table)) == ("step,train_loss,valid_loss,learning_rate,tokens", 21)
         answer = await yard.stand.chat(row.fine_tuned_model)
         assert answer.headers["x-penstock-adapter-version"] == "1"
         assert (await yard.stand.chat("tuned-ftjob-1")).status_code == 404
