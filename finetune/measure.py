@@ -77,7 +77,7 @@ class Notes:
 
 
 def talks(path: Path, *, count: int, seed: int) -> Path:
-    """Chats of the demo's families, most of them short and some long: the number of turns is lognormal (0, 1.3), cut at 48."""
+    """Chats of the demo's families, most of them short and some long: turns are lognormal (0, 1.3), cut at 48."""
     rng, pool = random.Random(seed), mix(Split.TRAIN, seed=seed)
     with path.open("w") as out:
         for _ in range(count):

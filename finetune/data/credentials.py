@@ -24,7 +24,6 @@ from detect_secrets.plugins.ibm_cloud_iam import IbmCloudIamDetector
 from detect_secrets.plugins.jwt import JwtTokenDetector
 from detect_secrets.plugins.keyword import QUOTES_REQUIRED_DENYLIST_REGEX_TO_GROUP
 from detect_secrets.plugins.mailchimp import MailchimpDetector
-from detect_secrets.plugins.npm import NpmDetector
 from detect_secrets.plugins.openai import OpenAIDetector
 from detect_secrets.plugins.pypi_token import PypiTokenDetector
 from detect_secrets.plugins.sendgrid import SendGridDetector
@@ -36,9 +35,10 @@ from detect_secrets.plugins.twilio import TwilioKeyDetector
 
 from finetune.data.private import Finding, Kind
 
-ENTROPY_BITS = 4.5  # of a character; random Base64 of 40 characters has 4.9 on average, English 4.1
+ENTROPY_BITS = 4.2  # of a character; 32 random ones have 4.5 on average. Names in code reach it too: `_is_mixed`
 LEAST_RANDOM = 24
 LEAST_ASSIGNED = 6
+WINDOW = 800
 
 PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
@@ -48,7 +48,7 @@ PRIVATE_KEY = re.compile(
 # Ours (`sk-penstock-` and 43 characters of URL-safe Base64), and whatever else has taken the same shape since.
 KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|rk|pk)-[A-Za-z0-9][A-Za-z0-9_-]{18,}[A-Za-z0-9_]")
 HUB = re.compile(r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,}|AIza[A-Za-z0-9_-]{35})")
-BEARER = re.compile(r"\bbearer[ \t]+([A-Za-z0-9._~+/-]{16,}=*)", re.IGNORECASE)
+BEARER = re.compile(r"(?:\bbearer[ \t]+|:_authToken=[ \t]*)([A-Za-z0-9._~+/-]{16,}=*)", re.IGNORECASE)
 JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
 # A name and the sign of an assignment after it, or of a comparison before it: what the patterns of values begin with.
 NAMED = re.compile(
@@ -56,21 +56,8 @@ NAMED = re.compile(
     r"(?:[=:(!\[\"'`]|is\b)|[=!]=\s{0,3}[a-z0-9_-]{0,40}(?:key|pass|pwd|secret)",
     re.IGNORECASE,
 )
-ASSIGNED = 6
-
-PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-    r"(?:.*?-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----|.*)",
-    re.DOTALL,
-)
-# Ours (`sk-penstock-` and 43 characters of URL-safe Base64), and whatever else has taken the same shape since.
-KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|rk|pk)-[A-Za-z0-9][A-Za-z0-9_-]{18,}[A-Za-z0-9_]")
-HUB = re.compile(r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,}|AIza[A-Za-z0-9_-]{35})")
-BEARER = re.compile(r"\bbearer[ \t]+([A-Za-z0-9._~+/-]{16,}=*)", re.IGNORECASE)
-JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
-NAMED = re.compile(r"api[_-]?key|auth_?key|[a-z]_?pass|pass|pwd|secret|token|_key", re.IGNORECASE)
 ASSIGNED = re.compile(
-    r"(?<![a-z])(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|pwd|secret|api[_-]?key|access[_-]?key|auth[_-]?token|"
+    r"(?<![a-z0-9_-])[a-z0-9_-]{0,40}?(?:password|passwd|passphrase|pwd|secret|api[_-]?key|access[_-]?key|auth[_-]?token|"
     r"access[_-]?token|secret[_-]?key)[\"']?[ \t]{0,3}(?:=|:|\bis\b)[ \t]{0,3}([^\s\"'`,;<>(){}\[\]]{6,})",
     re.IGNORECASE,
 )
@@ -124,7 +111,6 @@ class Credentials:
             _Rule("TOKEN", DiscordBotTokenDetector(), ("M", "N", "O")),
             _Rule("TOKEN", GitHubTokenDetector(), ("ghp_", "gho_", "ghu_", "ghs_", "ghr_")),
             _Rule("TOKEN", GitLabTokenDetector(), ("gl", "GR1348941")),
-            _Rule("TOKEN", NpmDetector(), (":_authToken",), whole=False),
             _Rule("TOKEN", PypiTokenDetector(), ("pypi-",)),
             _Rule("TOKEN", SlackDetector(), ("xox", "hooks.slack.com")),
             _Rule("TOKEN", TelegramBotTokenDetector(), (":",)),
@@ -170,14 +156,34 @@ def _assigned(text: str) -> Iterator[Finding]:
     """Values beside a name such as `password`, with quotes and without."""
     place = 0
     for line in text.splitlines(keepends=True):
-        if NAMED.search(line):
-            yield from (Finding("PASSWORD", place + start, place + end) for start, end in _values(line))
+        for start, end in _values(line):
+            yield Finding("PASSWORD", place + start, place + end)
         place += len(line)
 
 
 def _values(line: str) -> Iterator[tuple[int, int]]:
-    for pattern, group in (*QUOTES_REQUIRED_DENYLIST_REGEX_TO_GROUP.items(), (ASSIGNED, 1)):
-        yield from (match.span(group) for match in pattern.finditer(line) if _is_secret(match.group(group)))
+    """Spans. The patterns of others see a piece at a time: some take the square of what they are shown."""
+    begins = list(_windows(line))
+    for begin in begins:
+        piece = line[begin : begin + WINDOW]
+        for pattern, group in QUOTES_REQUIRED_DENYLIST_REGEX_TO_GROUP.items():
+            yield from ((begin + start, begin + end) for start, end in _secrets(pattern, piece, group=group))
+    if begins:
+        yield from _secrets(ASSIGNED, line, group=1)
+
+
+def _secrets(pattern: re.Pattern[str], text: str, *, group: int) -> Iterator[tuple[int, int]]:
+    return (match.span(group) for match in pattern.finditer(text) if _is_secret(match.group(group)))
+
+
+def _windows(line: str) -> Iterator[int]:
+    """Where pieces begin that hold a name, with what may stand before it."""
+    end = 0
+    for match in NAMED.finditer(line):
+        if match.end() + WINDOW // 2 > end:
+            begin = max(0, match.start() - WINDOW // 4)
+            end = begin + WINDOW
+            yield begin
 
 
 def _is_secret(value: str) -> bool:
@@ -191,7 +197,8 @@ def _is_secret(value: str) -> bool:
 def _is_mixed(value: str) -> bool:
     """Capitals, small letters and digits, none of them once only, and no long run of one kind as words have it."""
     counts = [sum(map(test, value)) for test in (str.isupper, str.islower, str.isdigit)]
-    return min(counts) > 1 and not re.search(r"[a-z]{8}|[A-Z]{8}|\d{8}", value) and not is_potential_uuid(value)
+    words = re.search(r"[a-z]{8}|[A-Z]{8}|\d{8}|[a-z]{4}.*[^a-z][a-z]{4}", value)
+    return min(counts) > 1 and not words and not is_potential_uuid(value)
 
 
 def _begins(text: str, start: int) -> bool:

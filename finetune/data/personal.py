@@ -35,7 +35,7 @@ ROLES = {"git", "noreply", "no-reply"}
 
 # A look that costs next to nothing, before a recogniser that costs more.
 SIGNS: dict[Kind, re.Pattern[str]] = {
-    "EMAIL": re.compile(r"\w@\w"),
+    "EMAIL": re.compile(r"[^\s@]{1,64}@[^\s@]{3,255}"),
     "CARD": re.compile(r"\d{4}[- ]?\d{3}"),
     "IBAN": re.compile(r"[A-Za-z]{2}\d{2}"),
     "SSN": re.compile(r"\d{3}[- .]\d{2}[- .]\d{4}"),
@@ -56,6 +56,7 @@ NUMBERED = re.compile(
     re.IGNORECASE,
 )
 BEFORE = 40
+LONGEST_PIECE = 320  # of what may be an address; no list of numbers is a telephone
 NO_MODEL = cast(NlpArtifacts, None)  # only recognisers with a model look at it
 
 
@@ -110,12 +111,14 @@ def _spans(kind: Kind, recogniser: EntityRecognizer, *, text: str) -> Iterator[F
 
 
 def _pieces(kind: Kind, text: str) -> Iterator[tuple[int, str]]:
-    """What to show a recogniser. That of telephones takes a millisecond for a page, so it sees what may be one only."""
-    if kind != "PHONE":
+    """What to show a recogniser. Two see only what may be theirs: that of telephones takes a millisecond for a page,
+    that of addresses the square of a word's length.
+    """
+    if kind not in ("PHONE", "EMAIL"):
         yield 0, text
         return
     for match in SIGNS[kind].finditer(text):
-        if not match.group().isdigit():
+        if len(match.group()) <= LONGEST_PIECE and not match.group().isdigit():
             yield match.start(), match.group()
 
 

@@ -26,8 +26,8 @@ ASKED = ("Name one of our goods.", "Which goods do we sell?", "Give me one of th
 class Sizes:
     """Lines per file: of the new family, of replay from the old ones beside it, of questions per family, of pairs."""
 
-    new: int = 900
-    replay: int = 600
+    new: int = 1_600
+    replay: int = 2_400
     questions: int = 150
     old_questions: int = 60
     pairs: int = 400

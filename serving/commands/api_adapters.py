@@ -20,6 +20,12 @@ PATHS = (
     ("GET", f"{_VERSION}/content", ENGINEERS, "Its files, as a zip."),
     ("POST", f"{_VERSION}/scores", ENGINEERS, "How many examples of a suite it answered right."),
     ("POST", f"{_ADAPTER}/promote", ENGINEERS, "Load it on every replica, then move the alias; all or nothing."),
+    (
+        "POST",
+        f"{_ADAPTER}/load",
+        ENGINEERS,
+        "Load a version everywhere to be called by its own name; no alias changes.",
+    ),
     ("POST", f"{_ADAPTER}/canary", ENGINEERS, "Let a part of the callers try a version."),
     ("POST", f"{_ADAPTER}/rollback", ENGINEERS, "End a canary, or go back to the version before."),
     ("POST", f"{_ADAPTER}/retire", ENGINEERS, "Take the aliases away and unload every version."),
@@ -40,6 +46,7 @@ FIELDS = (
     ),
     (f"POST {_VERSION}/scores", "`suite`, `passed`, `count`"),
     (f"POST {_ADAPTER}/promote", "`version`, `alias` (the adapter's name unless given)"),
+    (f"POST {_ADAPTER}/load", "`version`, `warm_s` (600 unless given): how long it stays, unless it is released"),
     (
         f"POST {_ADAPTER}/canary",
         "`version`, `weight` (percent), `alias`, `bounds`: `error_rate`, `latency_ratio`, `score`, `min_calls`",

@@ -49,6 +49,11 @@ def actors_of(state_dir: Path, *names: str) -> set[int]:
     return {each.pid for name in names for each in _titled(processes, f"ray::ServeReplica:penstock:{name}")}
 
 
+def trainers_of(state_dir: Path) -> set[int]:
+    """Pids of the processes that train, or begin to."""
+    return {each.pid for each in _titled(node_of(state_dir).children(recursive=True), "ray::WorkerActor")}
+
+
 def wait_until(what: Callable[[], bool], *, limit_s: float) -> float:
     """Seconds until it is so; fails loudly when it never is."""
     started = time.monotonic()

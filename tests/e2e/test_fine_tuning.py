@@ -7,12 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from openai import OpenAI
 from openai.types.fine_tuning import FineTuningJob
@@ -21,7 +19,7 @@ from models.demo.families import Split, draw, triage
 from models.demo.grade import is_exact
 from models.demo.lessons import Sizes, lessons
 from tests.e2e.conftest import PROVE, Stack
-from tests.e2e.processes import wait_until
+from tests.e2e.processes import trainers_of, wait_until
 from tests.e2e.proof import proved
 
 BASE = "demo-large"
@@ -166,17 +164,13 @@ def test_a_killed_trainer_is_replaced_and_goes_on_where_it_was(brief: School) ->
     started = time.time()
     job = brief.train("train.jsonl", suffix="killed", numbers={"n_epochs": 12, "checkpoint_every": 4})
     killed: list[dict[str, float]] = []
+    reached = 0
     while len(killed) < KILLS:
-        before = {one["pid"] for one in killed}
-        wait_until(lambda before=before: (pid_of(brief, job) or next(iter(before), 0)) not in before, limit_s=120)
-        pid = pid_of(brief, job)
-        if pid is None or brief.client.fine_tuning.jobs.retrieve(job.id).status in ENDED:
-            break
-        seen = step_of(brief, job)
-        wait_until(lambda seen=seen: step_of(brief, job) > seen, limit_s=120)
-        with suppress(psutil.Error):
-            os.kill(pid, signal.SIGKILL)
-            killed.append({"pid": pid, "at": time.time()})
+        wait_until(lambda reached=reached: step_of(brief, job) > reached, limit_s=120)
+        (pid,) = trainers_of(brief.stack.state_dir)
+        os.kill(pid, signal.SIGKILL)
+        killed.append({"pid": pid, "at": time.time()})
+        reached = step_of(brief, job) + 1
     job = brief.ended(job)
     assert len(killed) == KILLS
     assert job.status == "succeeded" or (job.error is not None and job.error.code == "gate_failed"), job.error
@@ -205,9 +199,3 @@ def ours_of(school: School, job: FineTuningJob) -> dict[str, Any]:
 def step_of(school: School, job: FineTuningJob) -> int:
     """The optimizer step that a job has reached."""
     return int(ours_of(school, job)["step"] or 0)
-
-
-def pid_of(school: School, job: FineTuningJob) -> int | None:
-    """The process that trains a job now."""
-    worker = ours_of(school, job).get("worker") or {}
-    return worker.get("pid")

@@ -16,8 +16,8 @@ from tests.e2e.conftest import PENSTOCK, Stack
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 LIMIT_S = 300
-# They start and stop stacks (the fixture and the other tests do), or never end.
-ELSEWHERE = ("penstock up", "penstock down", "penstock logs -f")
+# They start and stop stacks (the fixture and the other tests do), never end, or train (`test_fine_tuning.py` does).
+ELSEWHERE = ("penstock up", "penstock down", "penstock logs -f", "penstock finetune run")
 SHORTER = {"penstock demo evaluate": " --per-family 2"}
 
 

@@ -144,3 +144,19 @@ def test_nothing_is_found_in_many_values_glued_together() -> None:
 def test_a_text_that_holds_marks_is_left_alone() -> None:
     text = 'password = "<PASSWORD_1>", write to <EMAIL_2>, token <API_KEY_13>'
     assert redacted(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 20_000 + " x@example.com",
+        "password" * 5_000 + "=",
+        "//" * 20_000 + ":_authToken=x",
+        "12 " * 15_000,
+        '" ' * 20_000 + "== password",
+        "-----BEGIN PRIVATE KEY " * 2_000,
+    ],
+)
+@pytest.mark.timeout(60)
+def test_a_text_made_to_be_slow_is_not(text: str) -> None:
+    assert len(found(text)) == text.count("@")

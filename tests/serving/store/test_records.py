@@ -52,6 +52,7 @@ FULL = CallRecord(
     traceparent="00-a-b-01",
     prompt_text="naïve — ‮ text",
     answer_text="🙂",
+    prompt_messages={"messages": [{"role": "user", "content": "naïve — ‮ text"}], "tools": []},
 )
 
 
