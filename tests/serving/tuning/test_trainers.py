@@ -155,4 +155,3 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z" and pid != os.getpid()
     except OSError:
         return False
-
