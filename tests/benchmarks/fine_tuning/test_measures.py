@@ -56,7 +56,7 @@ def test_a_jobs_time_behind_its_training_is_split_by_its_events_and_judging_coun
     order = served_order(tuning_stack)
     found = on(
         tuning_stack,
-        lambda jobs, registry: served.measure(order, jobs, registry, heard=lambda: heard.append(None)),
+        lambda jobs, registry: served.measure(order, jobs, registry=registry, heard=lambda: heard.append(None)),
     )
     parts = {name: value["median"] for name, value in found["jobs"].items()}
     told = [parts[name] for name in ("handing_s", "publishing_s", "judging_s", "releasing_s")]
@@ -74,7 +74,7 @@ def test_a_job_that_fails_ends_the_measure_with_its_reason(tuning_stack: TuningS
     tuning_stack.fails = "The gate is not passed."
     order = served_order(tuning_stack)
     with pytest.raises(Unavailable, match="'failed': The gate is not passed"):
-        on(tuning_stack, lambda jobs, registry: served.measure(order, jobs, registry, heard=silent))
+        on(tuning_stack, lambda jobs, registry: served.measure(order, jobs, registry=registry, heard=silent))
 
 
 def test_a_version_that_is_loaded_and_does_not_answer_or_a_gateway_that_lags_makes_no_figure(
@@ -83,10 +83,10 @@ def test_a_version_that_is_loaded_and_does_not_answer_or_a_gateway_that_lags_mak
     order = served_order(tuning_stack)
     tuning_stack.silent = {"by-hand@2"}
     with pytest.raises(Unavailable, match="'by-hand@2' is loaded, and does not answer"):
-        on(tuning_stack, lambda jobs, registry: served.measure(order, jobs, registry, heard=silent))
+        on(tuning_stack, lambda jobs, registry: served.measure(order, jobs, registry=registry, heard=silent))
     tuning_stack.waiting = ["g2"]
     with pytest.raises(Unavailable, match="g2"):
-        on(tuning_stack, lambda jobs, registry: served.measure(order, jobs, registry, heard=silent))
+        on(tuning_stack, lambda jobs, registry: served.measure(order, jobs, registry=registry, heard=silent))
     assert tuning_stack.wishes == ["retire", "retire"]
 
 
@@ -141,9 +141,9 @@ def test_ratios_are_of_a_round_and_the_arm_without_a_training_is_its_own_measure
 
 def test_a_trainings_speed_counts_the_steps_inside_of_a_block() -> None:
     steps = [event(at, train_loss=1.0, tokens=100.0 * at, step=at) for at in range(10)]
-    assert beside.trained_per_s([*steps, event(4.5, step=4)], 2.5, 7.5) == 100.0
+    assert beside.trained_per_s([*steps, event(4.5, step=4)], began=2.5, ended=7.5) == 100.0
     with pytest.raises(Unavailable, match="took 1 steps"):
-        beside.trained_per_s(steps, 2.5, 3.5)
+        beside.trained_per_s(steps, began=2.5, ended=3.5)
 
 
 def test_a_stack_that_answers_nothing_makes_no_block_and_no_job(tuning_stack: TuningStack) -> None:
