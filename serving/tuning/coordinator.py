@@ -20,6 +20,7 @@ from models.crash import CrashPoints
 from models.errors import PenstockError
 from serving.periodic import Periodic
 from serving.settings import FineTuningSettings
+from serving.store.database import StoreDown
 from serving.store.jobs import JobRow, JobTable
 from serving.store.views import ViewTable
 from serving.tuning.checkpoints import Checkpoints
@@ -98,11 +99,11 @@ class Coordinator:
             self._watch.forget()
             return
         for job in await yard.jobs.in_status("validating_files"):
-            await self._admit(job)
+            await self._apart(self._admit, job)
         running = await yard.jobs.in_status("running")
         await self._drop(self._finishing.keys() - {job.id for job in running})
         for job in running:
-            await (self._watch.look(job) if job.phase == "training" else self._finish(job))
+            await self._apart(self._watch.look if job.phase == "training" else self._finish, job)
         await self._begin()
         self._looked = yard.clock.monotonic()
         if now - self._cleaned >= CLEAN_EVERY_S:
@@ -119,6 +120,15 @@ class Coordinator:
             log.info("checkpoint_swept", job=name, version=version)
         if yard.tidy is not None:
             await yard.tidy()
+
+    async def _apart(self, step: Callable[[JobRow], Awaitable[None]], job: JobRow) -> None:
+        """A step of one job, whose failure holds up no other one; when the database is away, all wait."""
+        try:
+            await step(job)
+        except StoreDown:
+            raise
+        except Exception as error:
+            log.warning("step_failed", job=job.id, phase=job.phase, error=str(error), exc_info=error)
 
     async def _admit(self, job: JobRow) -> None:
         """Its files are still there: what is in them was checked when they came, and is counted by its worker, which
@@ -147,7 +157,7 @@ class Coordinator:
         free = yard.settings.trainers - sum(job.phase == "training" for job in running)
         waiting = [job for job in queued if job.wanted is None]
         for job in in_line(waiting, running)[: max(0, free)]:
-            await self._start(job)
+            await self._apart(self._start, job)
 
     async def _start(self, job: JobRow) -> None:
         yard = self._yard
