@@ -68,6 +68,7 @@ from serving.tuning.jobs import JobDesk
 from serving.tuning.jobs import Terms as JobTerms
 from serving.tuning.judge import StackJudge
 from serving.tuning.open import Ground, TuningParts, open_tuning
+from serving.tuning.results import StepMetrics
 from serving.tuning.verdict import Judge, LenientJudge
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
@@ -278,7 +279,8 @@ async def _tuning(parts: GatewayParts, store: Store, *, adapters: OpenAdapters |
     judge: Judge = StackJudge(ask, golden, registry=desk.registry, releases=desk.releases)
     if parts.tuning.trade == "fake":
         judge = LenientJudge()
-    async with open_tuning(parts.tuning, ground, judge=judge):
+    results = StepMetrics(store.jobs, adapters.files)
+    async with open_tuning(parts.tuning, ground, judge=judge, results=results):
         yield
 
 

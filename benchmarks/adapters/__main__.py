@@ -1,22 +1,16 @@
 """`python -m benchmarks.adapters resolve | release | zipf | throughput --target URL --key KEY --out DIR`.
 
 Each measures one thing on a running stack whose engines load adapters; what it needs live it makes itself, of random
-weights, and leaves there. Owns the command line and the result's folder.
+weights, and leaves there. Owns the command line.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.adapters import release as releasing
@@ -27,14 +21,15 @@ from benchmarks.adapters.affinity import CommandSwitch
 from benchmarks.adapters.registry import Fleet, Registry, opened
 from benchmarks.calls import Address
 from benchmarks.load import extra_body
-from benchmarks.origin import origin
-from benchmarks.result import prepare
+from benchmarks.story import Story
+from benchmarks.story import tell as told
 from models.catalog import Catalog, ModelStore
 from models.catalog.schema import ModelCard
 from models.errors import PenstockError
 
 SEED = 20_261_127
 LIKE = "adapter-*"
+PACKAGES = ("safetensors", "numpy")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -47,18 +42,6 @@ Count = Annotated[int, typer.Option(min=2, help="Live adapters; the missing ones
 Rank = Annotated[int, typer.Option(min=1, help="Of the adapters that are made.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of weights, texts and intervals.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the figures as data.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """One measurement from the command line to its folder. `config` and `counts` go into the origin."""
-
-    out: Path
-    words: ModuleType
-    config: Mapping[str, Any]
-    counts: Mapping[str, int]
-    seed: int
-    as_json: bool
 
 
 @app.command("resolve")
@@ -78,7 +61,7 @@ def resolve(
     """From the name to the plan: the gateway's own time for calls of adapters and of the base."""
     fleet, address = Fleet(card_of(base, state_dir), adapters, rank, seed), address_of(target, key)
     config = {"target": address.url, "base": base, "rank": rank, "blocks": blocks}
-    story = Story(out, resolving, config, {"adapters": adapters}, seed, as_json)
+    story = Story(out, resolving, config, {"adapters": adapters}, seed, as_json, PACKAGES)
 
     async def work(registry: Registry, progress: Progress) -> dict[str, Any]:
         await have(fleet, registry, progress=progress)
@@ -106,7 +89,7 @@ def release(
     """What a release to every replica takes over the engines' own load."""
     order, address = releasing.ReleaseOrder(card_of(base, state_dir), releases, rank, seed), address_of(target, key)
     config = {"target": address.url, "base": base, "rank": rank}
-    story = Story(out, releasing, config, {"releases": releases}, seed, as_json)
+    story = Story(out, releasing, config, {"releases": releases}, seed, as_json, PACKAGES)
 
     async def work(registry: Registry, progress: Progress) -> dict[str, Any]:
         task = progress.add_task("releasing", total=releases + 1)
@@ -140,7 +123,7 @@ def zipf(
     config = {"target": address.url, "base": base, "rank": rank, "zipf": order.zipf, "clients": clients}
     config |= {"answer_tokens": order.answer_tokens, "warm_up": order.warm_up}
     counts = {"adapters": adapters, "rounds": rounds, "requests": requests}
-    story = Story(out, asking, config, counts, seed, as_json)
+    story = Story(out, asking, config, counts, seed, as_json, PACKAGES)
 
     async def work(registry: Registry, progress: Progress) -> dict[str, Any]:
         await have(fleet, registry, progress=progress)
@@ -176,7 +159,7 @@ def throughput(
     config = {"target": address.url, "base": base, "plain": plain, "rank": rank, "clients": at_once}
     config |= {"answer_tokens": order.answer_tokens}
     counts = {"adapters": adapters, "rounds": rounds, "requests": requests}
-    story = Story(out, streaming, config, counts, seed, as_json)
+    story = Story(out, streaming, config, counts, seed, as_json, PACKAGES)
 
     async def work(registry: Registry, progress: Progress) -> dict[str, Any]:
         await have(fleet, registry, progress=progress)
@@ -187,34 +170,13 @@ def throughput(
 
 
 def tell(story: Story, address: Address, *, work: Callable[[Registry, Progress], Awaitable[dict[str, Any]]]) -> None:
-    """Measure, write the folder with its origin last, and print."""
-    console, started = Console(stderr=True), time.time()
+    """Measure with the stack's registry at hand."""
 
-    async def whole() -> dict[str, Any]:
-        with Progress(console=console) as progress:
-            async with opened(address) as registry:
-                return await work(registry, progress)
+    async def with_registry(progress: Progress) -> dict[str, Any]:
+        async with opened(address) as registry:
+            return await work(registry, progress)
 
-    try:
-        prepare(story.out)
-        found = asyncio.run(whole())
-    except PenstockError as error:
-        console.print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    beside = origin(
-        config=dict(story.config),
-        seeds=[story.seed],
-        counts=dict(story.counts),
-        started=started,
-        more=("safetensors", "numpy"),
-    )
-    hardware = beside["hardware"]
-    where = f"Commit {beside['commit'][:12]}, {beside['started']}; {hardware['processor']}, {hardware['cores']} cores."
-    table = f"{story.words.markdown(found)}\n{where}\n"
-    (story.out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
-    (story.out / "table.md").write_text(table)
-    (story.out / "origin.json").write_text(json.dumps(beside, indent=1) + "\n")
-    Console().print(json.dumps(found) if story.as_json else table, markup=False, highlight=False, soft_wrap=True)
+    told(story, with_registry)
 
 
 async def have(fleet: Fleet, registry: Registry, *, progress: Progress) -> None:

@@ -10,15 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-
 from benchmarks.adapters.weights import adapter_zip
-from benchmarks.calls import Address, message_of
+from benchmarks.calls import Address
+from benchmarks.json_calls import JsonCalls, json_calls
 from benchmarks.quality.answers import side_by_side
 from models.catalog.schema import ModelCard
-from models.errors import ConfigurationError, InvalidKey, Unavailable
+from models.errors import Unavailable
 
-PATIENCE_S = 180.0
 SIDE_BY_SIDE = 8
 FLEET = "adapter-{:04}"
 
@@ -53,9 +51,8 @@ class Totals:
 class Registry:
     """The adapters of the key's org."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session = session
-        self._url = url
+    def __init__(self, calls: JsonCalls) -> None:
+        self._ask = calls.ask
 
     async def names(self) -> set[str]:
         """Every name that a call may ask for."""
@@ -71,6 +68,10 @@ class Registry:
     async def promote(self, name: str, version: int) -> dict[str, Any]:
         """What the release did: `replicas` with their times in ms, `waiting` gateways."""
         return await self._ask("POST", f"/v1/adapters/{name}/promote", json={"version": version})
+
+    async def load(self, name: str, version: int, *, warm_s: float) -> dict[str, Any]:
+        """Load a version on every replica without a release: `model`, the name that it answers to, and `replicas`."""
+        return await self._ask("POST", f"/v1/adapters/{name}/load", json={"version": version, "warm_s": warm_s})
 
     async def retire(self, name: str) -> None:
         """Unload it everywhere."""
@@ -93,25 +94,12 @@ class Registry:
         )
         return Totals(requests, activations, disk_loads, len(told), int(told[0]["slots"]))
 
-    async def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        try:
-            async with self._session.request(method, f"{self._url}{path}", **options) as answer:
-                text = await answer.text()
-                if answer.status < 300:
-                    found: dict[str, Any] = await answer.json()
-                    return found
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise Unavailable(f"{method} {path} got no answer.", detail=type(error).__name__) from error
-        said = f"{method} {path}: {message_of(text)} (status {answer.status})"
-        raise InvalidKey(said) if answer.status in (401, 403) else ConfigurationError(said)
-
 
 @asynccontextmanager
 async def opened(address: Address) -> AsyncIterator[Registry]:
     """A stack's registry while the block is open."""
-    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-    async with aiohttp.ClientSession(headers=address.headers, timeout=timeout) as session:
-        yield Registry(session, address.url)
+    async with json_calls(address) as calls:
+        yield Registry(calls)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ def shown_job(seen: Seen) -> dict[str, Any]:
 
 
 def shown_event(row: EventRow) -> dict[str, Any]:
-    """What happened to a job."""
+    """What happened to a job. `created_at` is in whole seconds, as OpenAI's; `penstock.at` is when it was, exactly."""
     return {
         "object": "fine_tuning.job.event",
         "id": f"ftevent-{row.id}",
@@ -120,6 +120,7 @@ def shown_event(row: EventRow) -> dict[str, Any]:
         "type": row.type,
         "message": row.message,
         "data": row.data,
+        "penstock": {"at": row.at},
     }
 
 

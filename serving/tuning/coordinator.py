@@ -8,7 +8,7 @@ is still as it was seen, or can be done again. Owns whose turn it is. Does not w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -46,9 +46,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Yard:
-    """What the coordinator works on. `plan`: the plan of a job's next worker; `resources`: of each one; `tidy`: what
-    else is cleaned up now and then.
-    """
+    """What the coordinator works on. `plan`: the plan of a job's next worker; `resources`: of each one."""
 
     jobs: JobTable
     views: ViewTable
@@ -61,7 +59,6 @@ class Yard:
     gateway: str
     clock: Clock
     crash: CrashPoints
-    tidy: Callable[[], Awaitable[None]] | None = None
 
 
 class Coordinator:
@@ -118,8 +115,6 @@ class Coordinator:
             await self._move.say(job, f"{count} checkpoints are removed: the job has ended long ago.")
         for name, version in await self._checkpoints.sweep():
             log.info("checkpoint_swept", job=name, version=version)
-        if yard.tidy is not None:
-            await yard.tidy()
 
     async def _apart(self, step: Callable[[JobRow], Awaitable[None]], job: JobRow) -> None:
         """A step of one job, whose failure holds up no other one; when the database is away, all wait."""

@@ -178,7 +178,7 @@ class Finish:
         )
 
     async def _promote(self, job: JobRow, actor: Actor, *, decided: Release) -> None:
-        """As the job's owner wished. What the alias does not admit is said: the job's own name is served by now."""
+        """As the job's owner wished. What the adapter's own alias does not admit is said, and fails nothing."""
         number, releases = int(job.adapter_version or 0), self._way.releases
         try:
             if decided.act == "promote":

@@ -34,7 +34,7 @@ class Moves:
             moved = replace(found, **values)
             await change.put(moved)
             if said is not None:
-                await change.tell(EventRow(seen.id, now, said, level=level))
+                await change.tell(EventRow(seen.id, now, said, level=level, data=phase_of(found, moved)))
         return moved
 
     async def ended(self, seen: JobRow, *, code: str, said: str, **values: Any) -> JobRow | None:
@@ -54,6 +54,11 @@ class Moves:
     async def say(self, job: JobRow, said: str, *, level: str = "info") -> None:
         """An event alone."""
         await self._table.tell([EventRow(job.id, self._clock.now(), said, level=level)])
+
+
+def phase_of(before: JobRow, after: JobRow) -> dict[str, str]:
+    """What the event of a step tells besides its words: the phase that begins with it, if one does."""
+    return {} if before.phase == after.phase else {"phase": after.phase}
 
 
 def _place(row: JobRow) -> tuple[str, str, int]:

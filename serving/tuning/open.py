@@ -4,7 +4,7 @@ come in.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,9 +67,8 @@ async def open_tuning(
     *,
     judge: Judge,
     results: Results | None = None,
-    tidy: Callable[[], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Finish]:
-    """Move jobs while the block is open. `tidy`: what else is to be cleaned up now and then."""
+    """Move jobs while the block is open. `results`: keeps the figures of each training."""
     crash, drafts = CrashPoints(ground.crash_at), Path(parts.work) / "drafts"
     private_folder(drafts)
     way = Way(ground.registry, ground.releases, judge, ground.artifacts, drafts, crash, results)
@@ -86,7 +85,6 @@ async def open_tuning(
         gateway=ground.gateway,
         clock=ground.clock,
         crash=crash,
-        tidy=tidy,
     )
     async with Coordinator(yard).open():
         yield finish

@@ -22,7 +22,7 @@ from serving.tuning.moves import Moves
 from serving.tuning.trainers import Life, Trainers
 
 OBEY_S: Mapping[Wanted, float] = MappingProxyType({"cancel": 20.0, "pause": 300.0})
-"""After so long a worker that does not do what its job's owner wants is ended: a checkpoint takes its time."""
+"""After so long a worker that does not do what its owner wants is ended: its checkpoint takes time to be kept."""
 
 START_S = 180.0
 """After so long a worker that has its resources and was never heard counts as lost: its process loads libraries."""

@@ -35,6 +35,7 @@ from serving.telemetry.log import configure_log
 from serving.tuning.checkpoints import FINAL, Checkpoints, is_of
 from serving.tuning.golden_files import holds_out, written_without_held_out
 from serving.tuning.inputs import input_file
+from serving.tuning.moves import phase_of
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.reports import Caps, Reports
 from serving.tuning.workshop import Inputs, Workshop, workshop_of
@@ -302,11 +303,13 @@ class Worker:
             job = await change.find(self._plan.job)
             if job is None or not is_of(job, self._plan.attempt):
                 raise Lost
-            await change.put(change_of(job))
+            changed = change_of(job)
+            await change.put(changed)
             if checkpoint is not None:
                 await change.put_checkpoint(checkpoint)
             if said is not None:
-                await change.tell(EventRow(job.id, self._clock.now(), said, level=level))
+                data = phase_of(job, changed)
+                await change.tell(EventRow(job.id, self._clock.now(), said, level=level, data=data))
 
 
 def _progress(reports: Reports, trained: Trained | None = None) -> dict[str, Any]:

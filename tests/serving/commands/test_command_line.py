@@ -165,3 +165,10 @@ def test_followed_logs_show_what_is_added_until_they_are_interrupted(logs: Path)
     follower.send_signal(signal.SIGINT)
     assert follower.wait(30) == 130
     follower.stdout.close()
+
+
+def test_training_files_are_checked_and_made(takers: dict[str, set[str]]) -> None:
+    assert {"data check", "data from-records"} <= takers["*"]
+    for option in ("--feedback", "--since", "--until", "--org", "--model", "--feature", "--limit", "--format", "--out"):
+        assert "data from-records" in takers[option]
+    assert {"data from-records"} == takers["--redact"] == takers["--i-know"]
