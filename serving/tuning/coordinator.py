@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -27,6 +28,7 @@ from serving.tuning.checkpoints import Checkpoints
 from serving.tuning.finish import Finish
 from serving.tuning.inputs import stored_file
 from serving.tuning.job_rules import in_line
+from serving.tuning.leftovers import without_leftovers
 from serving.tuning.moves import Moves
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.trainers import Resources, Trainers
@@ -46,7 +48,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Yard:
-    """What the coordinator works on. `plan`: the plan of a job's next worker; `resources`: of each one."""
+    """What the coordinator works on. `plan`: the plan of a job's next worker; `work`: where workers of this machine
+    have their folders; `resources`: of each one."""
 
     jobs: JobTable
     views: ViewTable
@@ -55,6 +58,7 @@ class Yard:
     finish: Finish
     plan: Callable[[JobRow], WorkerPlan]
     resources: Resources
+    work: Path
     settings: FineTuningSettings
     gateway: str
     clock: Clock
@@ -115,6 +119,8 @@ class Coordinator:
             await self._move.say(job, f"{count} checkpoints are removed: the job has ended long ago.")
         for name, version in await self._checkpoints.sweep():
             log.info("checkpoint_swept", job=name, version=version)
+        for name in await without_leftovers(yard.work, yard.jobs):
+            log.info("leftovers_removed", job=name)
 
     async def _apart(self, step: Callable[[JobRow], Awaitable[None]], job: JobRow) -> None:
         """A step of one job, whose failure holds up no other one; when the database is away, all wait."""

@@ -90,6 +90,7 @@ def coordinator_of(
         parts["finish"],
         plan=plan,
         resources=Resources(gpus=parts.get("gpus", 0)),
+        work=parts.get("work", Path("nowhere")),
         settings=parts.get("settings") or FineTuningSettings(),
         gateway=gateway,
         clock=clock,
@@ -289,6 +290,23 @@ async def test_checkpoints_go_some_days_after_their_job_and_what_no_row_speaks_o
     await ground.coordinator.clean()
     assert kept(ground) == {"ftjob-2": 1, "ftjob-foreign": 1}
     assert await ground.store.jobs.checkpoints("ftjob-1") == []
+
+
+async def test_what_killed_workers_left_goes_when_their_jobs_are_not_trained_any_more(
+    ground: Ground, tmp_path: Path
+) -> None:
+    work = tmp_path / "jobs"
+    for name in ("ftjob-1", "ftjob-2", "ftjob-forgotten"):
+        (work / name / "attempt-1").mkdir(parents=True)
+        (work / name / "attempt-1" / "training.jsonl").write_text("{}")
+    await ground.put("ftjob-1", status="running", phase="training", attempt=1)
+    await ground.put("ftjob-2", status="cancelled", phase="done", finished_at=1.0)
+    trainers, finish = FakeTrainers(), NoFinish()
+    coordinator = coordinator_of(
+        ground.store, ground.artifacts, ground.clock, trainers=trainers, finish=finish, work=work
+    )
+    await coordinator.clean()
+    assert [path.name for path in work.iterdir()] == ["ftjob-1"]
 
 
 def published(ground: Ground, job: str, text: str) -> str:
