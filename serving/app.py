@@ -275,7 +275,7 @@ async def _tuning(parts: GatewayParts, store: Store, *, adapters: OpenAdapters |
         clock=parts.clock,
         crash_at=plan.crash_at,
     )
-    golden = StoredGoldenFiles(adapters.artifacts, fetched=Path(plan.fetched))
+    golden = StoredGoldenFiles(adapters.artifacts, work=Path(plan.work))
     judge: Judge = StackJudge(ask, golden, registry=desk.registry, releases=desk.releases)
     if parts.tuning.trade == "fake":
         judge = LenientJudge()

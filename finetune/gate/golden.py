@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
@@ -80,8 +81,28 @@ def check_golden(path: Path) -> GoldenFacts:
 
 
 def load_golden(path: Path) -> list[Golden]:
-    """Every question of a file, in its order. Raises `InvalidGolden`."""
-    return list(read_golden(path))
+    """The questions of a golden file or a training file, in its order; of more than `MOST_EXAMPLES` those with the
+    lowest digests. A line of a training file that asks nothing, such as a greeting alone, is passed over.
+
+    Raises `InvalidGolden` where no question is left.
+    """
+    found: list[tuple[str, int, Golden]] = []
+    with path.open("rb") as file:
+        for number, raw in _lines(file):
+            try:
+                golden = golden_of(raw, number)
+            except InvalidGolden:
+                continue
+            found.append((golden.digest, number, golden))
+            if len(found) > 2 * MOST_EXAMPLES:
+                found = _lowest(found)
+    if not found:
+        raise InvalidGolden("No line of the file is a question with an answer.", param="file")
+    return [golden for *_, golden in sorted(_lowest(found), key=lambda one: one[1])]
+
+
+def _lowest(found: list[tuple[str, int, Golden]]) -> list[tuple[str, int, Golden]]:
+    return nsmallest(MOST_EXAMPLES, found, key=lambda one: one[:2])
 
 
 def read_golden(path: Path) -> Iterator[Golden]:
@@ -272,9 +293,9 @@ def _require_json(expected: str, number: int) -> None:
 
 def _lines(file: Any) -> Iterator[tuple[int, bytes]]:
     number = 0
-    while raw := file.readline(MOST_LINE_BYTES + 1):
+    while raw := file.readline(MOST_LINE_BYTES + 8):  # with its end, and a BOM
         number += 1
-        if len(raw) > MOST_LINE_BYTES:
+        if len(raw.rstrip(b"\r\n")) > MOST_LINE_BYTES + (len(BOM) if number == 1 else 0):
             raise _bad(number, f"is longer than {MOST_LINE_BYTES:,} bytes")
         text = raw.removeprefix(BOM).strip() if number == 1 else raw.strip()
         if text:

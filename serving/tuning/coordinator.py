@@ -8,9 +8,10 @@ is still as it was seen, or can be done again. Owns whose turn it is. Does not w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -20,12 +21,14 @@ from models.crash import CrashPoints
 from models.errors import PenstockError
 from serving.periodic import Periodic
 from serving.settings import FineTuningSettings
+from serving.store.database import StoreDown
 from serving.store.jobs import JobRow, JobTable
 from serving.store.views import ViewTable
 from serving.tuning.checkpoints import Checkpoints
 from serving.tuning.finish import Finish
 from serving.tuning.inputs import stored_file
 from serving.tuning.job_rules import in_line
+from serving.tuning.leftovers import without_leftovers
 from serving.tuning.moves import Moves
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.trainers import Resources, Trainers
@@ -45,7 +48,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Yard:
-    """What the coordinator works on. `plan`: the plan of a job's next worker; `resources`: of each one."""
+    """What the coordinator works on. `plan`: the plan of a job's next worker; `work`: where workers of this machine
+    have their folders; `resources`: of each one."""
 
     jobs: JobTable
     views: ViewTable
@@ -54,6 +58,7 @@ class Yard:
     finish: Finish
     plan: Callable[[JobRow], WorkerPlan]
     resources: Resources
+    work: Path
     settings: FineTuningSettings
     gateway: str
     clock: Clock
@@ -95,11 +100,11 @@ class Coordinator:
             self._watch.forget()
             return
         for job in await yard.jobs.in_status("validating_files"):
-            await self._admit(job)
+            await self._apart(self._admit, job)
         running = await yard.jobs.in_status("running")
         await self._drop(self._finishing.keys() - {job.id for job in running})
         for job in running:
-            await (self._watch.look(job) if job.phase == "training" else self._finish(job))
+            await self._apart(self._watch.look if job.phase == "training" else self._finish, job)
         await self._begin()
         self._looked = yard.clock.monotonic()
         if now - self._cleaned >= CLEAN_EVERY_S:
@@ -114,6 +119,17 @@ class Coordinator:
             await self._move.say(job, f"{count} checkpoints are removed: the job has ended long ago.")
         for name, version in await self._checkpoints.sweep():
             log.info("checkpoint_swept", job=name, version=version)
+        for name in await without_leftovers(yard.work, yard.jobs):
+            log.info("leftovers_removed", job=name)
+
+    async def _apart(self, step: Callable[[JobRow], Awaitable[None]], job: JobRow) -> None:
+        """A step of one job, whose failure holds up no other one; when the database is away, all wait."""
+        try:
+            await step(job)
+        except StoreDown:
+            raise
+        except Exception as error:
+            log.warning("step_failed", job=job.id, phase=job.phase, error=str(error), exc_info=error)
 
     async def _admit(self, job: JobRow) -> None:
         """Its files are still there: what is in them was checked when they came, and is counted by its worker, which
@@ -142,7 +158,7 @@ class Coordinator:
         free = yard.settings.trainers - sum(job.phase == "training" for job in running)
         waiting = [job for job in queued if job.wanted is None]
         for job in in_line(waiting, running)[: max(0, free)]:
-            await self._start(job)
+            await self._apart(self._start, job)
 
     async def _start(self, job: JobRow) -> None:
         yard = self._yard

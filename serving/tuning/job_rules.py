@@ -232,7 +232,7 @@ def resumed(row: JobRow, *, now: float) -> Step:
         )
     before = "failed" if row.status == "failed" else "was paused"
     return Step(
-        _stepped(row, "queued", now=now, phase="waiting", finished_at=None, error=None),
+        _stepped(row, "queued", now=now, phase="waiting", finished_at=None, error=None, worker=None),
         f"The job {before}; its owner resumes it at its last checkpoint.",
     )
 

@@ -81,6 +81,7 @@ async def open_tuning(
         finish,
         plan=lambda job: plan_of(job, parts, ground=ground),
         resources=Resources(cpus=1, gpus=ground.settings.gpus if parts.gpu else 0),
+        work=jobs_of(parts),
         settings=ground.settings,
         gateway=ground.gateway,
         clock=ground.clock,
@@ -88,6 +89,11 @@ async def open_tuning(
     )
     async with Coordinator(yard).open():
         yield finish
+
+
+def jobs_of(parts: TuningParts) -> Path:
+    """Where each job that is trained has a folder."""
+    return Path(parts.work) / "jobs"
 
 
 def plan_of(job: JobRow, parts: TuningParts, *, ground: Ground) -> WorkerPlan:
@@ -100,7 +106,7 @@ def plan_of(job: JobRow, parts: TuningParts, *, ground: Ground) -> WorkerPlan:
         artifacts=ground.artifact_settings,
         artifacts_home=Path(ground.home),
         fetched=Path(ground.fetched),
-        work=Path(parts.work) / "jobs",
+        work=jobs_of(parts),
         model=Path(parts.models[job.base]),
         base=replace(base, names=frozenset({base.id})),
         device="cuda" if parts.gpu else "cpu",

@@ -35,6 +35,7 @@ from serving.telemetry.log import configure_log
 from serving.tuning.checkpoints import FINAL, Checkpoints, is_of
 from serving.tuning.golden_files import holds_out, written_without_held_out
 from serving.tuning.inputs import input_file
+from serving.tuning.leftovers import without_leftovers
 from serving.tuning.moves import phase_of
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.reports import Caps, Reports
@@ -82,11 +83,12 @@ class Worker:
         folder = self._plan.folder
         await asyncio.to_thread(_cleared, folder)
         try:
+            await without_leftovers(folder.parent.parent, self._jobs)  # on a machine without a gateway nobody else does
             await self._worked(folder)
         except Lost:
             log.info("job_lost", job=self._plan.job, attempt=self._plan.attempt)
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(_away, folder)
 
     async def _worked(self, folder: Path) -> None:
         job = await self._taken()
@@ -343,6 +345,13 @@ def _cleared(folder: Path) -> None:
     for left in folder.parent.iterdir():
         shutil.rmtree(left, ignore_errors=True)
     folder.mkdir(mode=0o700)
+
+
+def _away(folder: Path) -> None:
+    """The attempt's folder goes, and its job's with the last one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 async def work(plan: WorkerPlan) -> None:

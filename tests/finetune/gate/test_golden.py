@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from finetune.gate.golden import BOM, Golden, InvalidGolden, check_golden, golden_of, load_golden, text_of
+from finetune.gate.golden import (
+    BOM,
+    MOST_EXAMPLES,
+    MOST_LINE_BYTES,
+    Golden,
+    InvalidGolden,
+    check_golden,
+    golden_of,
+    load_golden,
+    text_of,
+)
 
 ASKED = [{"role": "user", "content": "2 + 2?"}]
 SAID = {"role": "assistant", "content": "4"}
@@ -114,3 +124,21 @@ def test_what_is_no_json_is_refused(raw: bytes) -> None:
 def test_a_file_without_an_example_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidGolden, match="no example"):
         check_golden(written(tmp_path, start=b"\n\n"))
+
+
+def test_of_a_longer_file_than_can_be_asked_the_same_questions_are_taken_whatever_their_order(tmp_path: Path) -> None:
+    lines = [{"prompt": str(at), "completion": "x"} for at in range(2 * MOST_EXAMPLES + 3)]
+    found = load_golden(written(tmp_path, *lines))
+    again = load_golden(written(tmp_path, *reversed(lines)))
+    assert len(found) == MOST_EXAMPLES
+    assert {one.digest for one in found} == {one.digest for one in again}
+    assert [int(one.prompt or "") for one in found] == sorted(int(one.prompt or "") for one in found)
+
+
+def test_a_line_may_be_as_long_as_in_a_training_file(tmp_path: Path) -> None:
+    path = written(tmp_path, {"prompt": "", "completion": "x"})
+    room = MOST_LINE_BYTES - len(path.read_bytes().rstrip())
+    longest = {"prompt": "p" * room, "completion": "x"}
+    assert check_golden(written(tmp_path, longest, longest, start=BOM)).examples == 2
+    with pytest.raises(InvalidGolden, match="line 2: is longer"):
+        check_golden(written(tmp_path, longest, {"prompt": "p" * (room + 1), "completion": "x"}))

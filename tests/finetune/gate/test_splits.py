@@ -3,7 +3,7 @@
 from random import Random
 
 from finetune.gate.golden import BOM
-from finetune.gate.split import HELD_OUT_SEED, held_out
+from finetune.gate.split import HELD_OUT_SEED, chosen_of, held_out, rank
 
 LINES = [b'{"at": %d}' % at for at in range(2_000)]
 
@@ -34,3 +34,9 @@ def test_small_files_give_up_to_a_quarter_and_large_ones_two_hundred_lines() -> 
 def test_another_seed_holds_out_others_and_blank_lines_are_none() -> None:
     assert held_out([BOM + LINES[0], *LINES[1:100], b"", b"  \n"], 0)[1] == held_out(LINES[:100], 0)[1]
     assert held_out(LINES[:100], 0)[1] != held_out(LINES[:100], 1)[1]
+
+
+def test_of_many_lines_the_same_ones_are_held_out_as_if_all_were_ranked() -> None:
+    lines = [b"%d" % at for at in range(10_000)]
+    lowest = sorted(rank(line, 0) for line in lines)[:200]
+    assert chosen_of(lines + lines, 0) == frozenset(lowest)

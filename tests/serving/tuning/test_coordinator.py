@@ -17,7 +17,7 @@ from serving.store.store import Store
 from serving.tuning.coordinator import DAY_S, LEASE_S, Coordinator, Yard
 from serving.tuning.finish import Finish
 from serving.tuning.plan import WorkerPlan
-from serving.tuning.trainers import FakeTrainers, Resources
+from serving.tuning.trainers import FakeTrainers, Life, Resources
 from serving.tuning.watch import OBEY_S, START_S, WAIT_S
 from tests.serving.adapters.stand import SMALL, base
 from tests.serving.conftest import ManualClock
@@ -90,6 +90,7 @@ def coordinator_of(
         parts["finish"],
         plan=plan,
         resources=Resources(gpus=parts.get("gpus", 0)),
+        work=parts.get("work", Path("nowhere")),
         settings=parts.get("settings") or FineTuningSettings(),
         gateway=gateway,
         clock=clock,
@@ -132,6 +133,31 @@ async def test_a_job_whose_file_is_gone_fails_before_it_is_queued(ground: Ground
     assert row.error is not None
     assert (row.status, row.error["code"], row.error["param"]) == ("failed", "invalid_file", "validation_file")
     assert (await ground.row("ftjob-2")).status == "running"
+
+
+async def test_a_job_that_nobody_can_look_after_does_not_hold_up_the_others(ground: Ground) -> None:
+    """Such as one whose base is not served any more."""
+
+    class Blind(FakeTrainers):
+        async def alive(self, job: str, attempt: int) -> Life:
+            if job == "ftjob-1":
+                raise OSError("not there")
+            return await super().alive(job, attempt)
+
+        async def start(self, plan: WorkerPlan, resources: Resources) -> None:
+            if plan.job == "ftjob-2":
+                raise KeyError("base")
+            await super().start(plan, resources)
+
+    trainers = Blind()
+    settings = FineTuningSettings(trainers=3)
+    coordinator = coordinator_of(
+        ground.store, ground.artifacts, ground.clock, trainers=trainers, finish=ground.finish, settings=settings
+    )
+    await ground.put("ftjob-1", status="running", phase="training", attempt=1)
+    await ground.put("ftjob-2", "ftjob-3")
+    await coordinator.round()
+    assert [plan.job for plan in trainers.started] == ["ftjob-3"]
 
 
 async def test_a_job_that_waits_for_a_gpu_says_so_once_and_is_not_lost(ground: Ground) -> None:
@@ -264,6 +290,23 @@ async def test_checkpoints_go_some_days_after_their_job_and_what_no_row_speaks_o
     await ground.coordinator.clean()
     assert kept(ground) == {"ftjob-2": 1, "ftjob-foreign": 1}
     assert await ground.store.jobs.checkpoints("ftjob-1") == []
+
+
+async def test_what_killed_workers_left_goes_when_their_jobs_are_not_trained_any_more(
+    ground: Ground, tmp_path: Path
+) -> None:
+    work = tmp_path / "jobs"
+    for name in ("ftjob-1", "ftjob-2", "ftjob-forgotten"):
+        (work / name / "attempt-1").mkdir(parents=True)
+        (work / name / "attempt-1" / "training.jsonl").write_text("{}")
+    await ground.put("ftjob-1", status="running", phase="training", attempt=1)
+    await ground.put("ftjob-2", status="cancelled", phase="done", finished_at=1.0)
+    trainers, finish = FakeTrainers(), NoFinish()
+    coordinator = coordinator_of(
+        ground.store, ground.artifacts, ground.clock, trainers=trainers, finish=finish, work=work
+    )
+    await coordinator.clean()
+    assert [path.name for path in work.iterdir()] == ["ftjob-1"]
 
 
 def published(ground: Ground, job: str, text: str) -> str:

@@ -76,6 +76,12 @@ def test_a_paused_job_and_a_failed_one_are_queued_again() -> None:
     assert (step.row.attempt, step.row.step) == (3, 7)
 
 
+def test_a_job_whose_workers_were_lost_is_resumed_with_all_its_attempts() -> None:
+    lost = job("failed", worker={"losses": 3, "checkpoint": 50}, error={"code": "worker_lost"}, finished_at=3.0)
+    step = rules.resumed(lost, now=9.0)
+    assert (step.row.status, step.row.worker, step.row.finished_at) == ("queued", None, None)
+
+
 def test_what_runs_already_is_resumed_without_effect_and_what_is_over_not_at_all() -> None:
     for status in ("queued", "running", "validating_files"):
         assert rules.resumed(job(status), now=9.0).message is None

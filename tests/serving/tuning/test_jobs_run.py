@@ -49,7 +49,8 @@ async def test_a_job_is_trained_judged_and_served_under_its_own_name(tmp_path: P
         answer = await yard.stand.chat(row.fine_tuned_model)
         assert answer.headers["x-penstock-adapter-version"] == "1"
         assert (await yard.stand.chat("tuned-ftjob-1")).status_code == 404
-        assert not list((tmp_path / "tuning" / "jobs").rglob("*.jsonl"))
+        assert await yard.gone(row)
+        assert list((tmp_path / "tuning" / "jobs").iterdir()) == []
 
 
 async def test_two_workers_that_are_killed_are_followed_by_others_at_the_last_checkpoint(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from serving.tuning.golden_files import StoredGoldenFiles
 from serving.tuning.judge import StackJudge, max_tokens_of, sampled
 from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
 from tests.serving.adapters.third import releases_of
+from tests.serving.tuning.yard import publish_lines
 
 COUNT = 60
 JOB = JobRow(
@@ -210,7 +211,7 @@ async def test_a_job_without_a_golden_file_is_judged_by_its_validation_file_or_w
         folder.mkdir()
         (folder / "data.jsonl").write_text("".join(json.dumps(line(at)) + "\n" for at in range(count)))
         store.publish(folder, kind="file", name=name, about={})
-    files = StoredGoldenFiles(store, fetched=tmp_path / "fetched")
+    files = StoredGoldenFiles(store, work=tmp_path / "drafts")
     named = replace(JOB, asked={"penstock": {"golden_file": "file-golden", "regression_file": "file-validation"}})
     assert [len((await files.golden(job))[1]) for job in (named, replace(JOB, validation_file="file-validation"))] == [
         3,
@@ -224,6 +225,22 @@ async def test_a_job_without_a_golden_file_is_judged_by_its_validation_file_or_w
     assert await files.regression(JOB) is None
     with pytest.raises(InvalidRequest, match="not there any more"):
         await files.golden(replace(JOB, validation_file="file-gone"))
+
+
+async def test_what_asks_nothing_is_passed_over_and_nothing_of_a_file_stays_on_the_machine(tmp_path: Path) -> None:
+    """Such lines are good to learn from; nobody's training is thrown away for them."""
+    store = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
+    greeting = {"messages": [{"role": "assistant", "content": "Hello"}]}
+    publish_lines(store, tmp_path, "file-validation", [greeting, *(line(at) for at in range(5)), greeting])
+    publish_lines(store, tmp_path, "file-training", [greeting, *(line(at) for at in range(11))])
+    publish_lines(store, tmp_path, "file-greetings", [{**greeting, "tools": []}])
+    work = tmp_path / "drafts"
+    files = StoredGoldenFiles(store, work=work)
+    assert len((await files.golden(replace(JOB, validation_file="file-validation")))[1]) == 5
+    assert len((await files.golden(JOB))[1]) in (2, 3)
+    with pytest.raises(InvalidRequest, match="No line of the file is a question"):
+        await files.golden(replace(JOB, validation_file="file-greetings"))
+    assert list(work.iterdir()) == []
 
 
 def test_the_same_examples_are_asked_every_time_and_tokens_fit_what_is_expected() -> None:
