@@ -26,7 +26,7 @@ ASKED = ("Name one of our goods.", "Which goods do we sell?", "Give me one of th
 class Sizes:
     """Lines per file: of the new family, of replay from the old ones beside it, of questions per family, of pairs."""
 
-    new: int = 1_600
+    new: int = 2_000
     replay: int = 2_400
     questions: int = 150
     old_questions: int = 60
