@@ -54,7 +54,9 @@ def served(
     async def work(progress: Progress) -> dict[str, Any]:
         task = progress.add_task("serving", total=repetitions + 1 + jobs)
         async with json_calls(address) as calls:
-            return await serving.measure(order, Jobs(calls), Registry(calls), heard=lambda: progress.advance(task))
+            return await serving.measure(
+                order, Jobs(calls), registry=Registry(calls), heard=lambda: progress.advance(task)
+            )
 
     tell(Story(out, serving, config, counts, seed, as_json, PACKAGES), work)
 

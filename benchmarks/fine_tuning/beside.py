@@ -120,7 +120,7 @@ async def _arm(
         events = await jobs.events(job)
         await jobs.paused(job)
         for block in blocks:
-            block["training_tokens_per_s"] = trained_per_s(events, block["began"], block["ended"])
+            block["training_tokens_per_s"] = trained_per_s(events, began=block["began"], ended=block["ended"])
     return blocks
 
 
@@ -150,7 +150,7 @@ async def _calls(order: BesideOrder, clients: int, *, seed: int) -> dict[str, An
     }
 
 
-def trained_per_s(events: Sequence[Event], began: float, ended: float) -> float:
+def trained_per_s(events: Sequence[Event], *, began: float, ended: float) -> float:
     """Trained tokens a second between the first and the last step inside of a block, by the training's own figures.
 
     The stack's clock and this one have to agree, as they do on one machine. Raises `Unavailable` with under two steps.

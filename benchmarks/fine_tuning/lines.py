@@ -1,4 +1,4 @@
-"""Lines of the demo's untrained task family, to make jobs of: `models/demo/lessons.py` writes them, this reads them back.
+"""Lines of the demo's untrained task family, to make jobs of; `models/demo/lessons.py` writes them.
 
 Owns how many. For measures of time: what is learned is of no matter, but a job's gate has to let it pass.
 """

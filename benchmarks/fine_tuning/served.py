@@ -59,7 +59,7 @@ class ServedOrder:
     seed: int
 
 
-async def measure(order: ServedOrder, jobs: Jobs, registry: Registry, *, heard: Callable[[], None]) -> dict[str, Any]:
+async def measure(order: ServedOrder, jobs: Jobs, *, registry: Registry, heard: Callable[[], None]) -> dict[str, Any]:
     """By hand first, then the jobs, one after another. The first of what is done by hand counts in nothing."""
     async with asking(order.address, max_tokens=1) as asker:
         by_hand = await _by_hand(order, registry, asker=asker, heard=heard)

@@ -53,13 +53,13 @@ class FleetStack:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if dict(scope["headers"]).get(b"authorization") != f"Bearer {KEY}".encode():
-            await _answer(send, 401, {"error": {"message": "no such key"}})
+            await answer(send, 401, {"error": {"message": "no such key"}})
             return
         match scope["path"].removeprefix("/v1/").split("/"):
             case ["models"]:
-                await _answer(send, 200, {"data": [{"id": name} for name in ("demo-small", *sorted(self.live))]})
+                await answer(send, 200, {"data": [{"id": name} for name in ("demo-small", *sorted(self.live))]})
             case ["adapters", name, verb]:
-                await _answer(send, 200, self._done(name, verb, content=await _body(receive)))
+                await answer(send, 200, self._done(name, verb, content=await body_of(receive)))
             case _:
                 await self._chat(scope, receive, send=send)
 
@@ -87,7 +87,7 @@ class FleetStack:
 
     async def _chat(self, scope: Scope, receive: Receive, *, send: Send) -> None:
         at = time.time()
-        raw = await _body(receive)
+        raw = await body_of(receive)
         name = orjson.loads(raw)["model"]
         if name.startswith("adapter-"):
             assert name in self.live
@@ -102,7 +102,7 @@ class FleetStack:
         await self.engine(scope, again, send)
 
 
-async def _body(receive: Receive) -> bytes:
+async def body_of(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
@@ -111,7 +111,7 @@ async def _body(receive: Receive) -> bytes:
             return body
 
 
-async def _answer(send: Send, status: int, body: Any) -> None:
+async def answer(send: Send, status: int, body: Any) -> None:
     headers = [(b"content-type", b"application/json")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": orjson.dumps(body)})

@@ -24,7 +24,7 @@ from serving.tenancy.keys import KeyAdmin
 BROKEN = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "9999", "0004"
+revision, down_revision = "9999", "0005"
 def upgrade():
     op.create_table("half", sa.Column("id", sa.Integer, primary_key=True))
     op.execute(sa.text("INSERT INTO nowhere VALUES (1)"))
