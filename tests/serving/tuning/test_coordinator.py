@@ -14,6 +14,7 @@ from models.crash import CrashPoints
 from serving.settings import FineTuningSettings
 from serving.store.jobs import CheckpointRow, JobRow
 from serving.store.store import Store
+from serving.tuning.checkpoints import Checkpoints
 from serving.tuning.coordinator import DAY_S, LEASE_S, Coordinator, Yard
 from serving.tuning.finish import Finish
 from serving.tuning.plan import WorkerPlan
@@ -290,6 +291,16 @@ async def test_checkpoints_go_some_days_after_their_job_and_what_no_row_speaks_o
     await ground.coordinator.clean()
     assert kept(ground) == {"ftjob-2": 1, "ftjob-foreign": 1}
     assert await ground.store.jobs.checkpoints("ftjob-1") == []
+
+
+async def test_a_job_that_is_resumed_in_the_moment_of_cleaning_keeps_its_checkpoints(ground: Ground) -> None:
+    digest = published(ground, "ftjob-1", "a")
+    await ground.put("ftjob-1", status="queued")
+    async with ground.store.jobs.changing() as change:
+        await change.put_checkpoint(CheckpointRow("ftjob-1", 5, 1.0, digest, {}))
+    checkpoints = Checkpoints(ground.store.jobs, ground.artifacts, clock=ground.clock)
+    assert await checkpoints.forget("ftjob-1", ended_before=ground.clock.now()) == 0
+    assert kept(ground) == {"ftjob-1": 1}
 
 
 async def test_what_killed_workers_left_goes_when_their_jobs_are_not_trained_any_more(
