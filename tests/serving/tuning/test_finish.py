@@ -30,6 +30,8 @@ class ScriptedJudge:
     raises: list[Exception] = field(default_factory=list)
     wishes: list[str] = field(default_factory=list)
     stand: Stand | None = None
+    report: dict[str, object] = field(default_factory=dict)
+    judged: int = 0
 
     async def judge(self, job: JobRow, adapter_version: int) -> Verdict:
         if self.raises:
@@ -37,7 +39,8 @@ class ScriptedJudge:
         if self.wishes:
             assert self.stand is not None
             await self.stand.ask("POST", f"/v1/fine_tuning/jobs/{job.id}/{self.wishes.pop()}")
-        return Verdict(True, {})
+        self.judged += 1
+        return Verdict(True, self.report)
 
 
 @dataclass
@@ -135,3 +138,16 @@ async def test_a_promotion_that_is_refused_is_said_and_fails_no_job_whose_model_
     assert (await desk.stand.chat(row.fine_tuned_model)).status_code == 200
     events = await desk.stand.store.jobs.events(row.id, limit=10)
     assert [one.level for one in events if "could not be made" in one.message] == ["warn"]
+
+
+async def test_a_version_is_judged_anew_when_another_one_went_live_after_its_judgement(desk: Desk) -> None:
+    """Two jobs of one adapter: the second one to end was never held against what the first one made."""
+    assert (await desk.stand.promote(2)).status_code == 200
+    shown = (await desk.stand.ask("GET", "/v1/adapters/bot")).json()
+    live = next(one["model"] for one in shown["versions"] if one["version"] == 2)
+    desk.judge.report = {"models": {"live": live}}
+    asked = {"model": SMALL, "seed": 7, "penstock": {"auto_promote": "promote"}}
+    report = {"models": {"candidate": "bot@1", "base": SMALL}}
+    await desk.finish.rest(await desk.put(phase="releasing", asked=asked, report=report))
+    assert ((await desk.row()).status, desk.judge.judged) == ("succeeded", 1)
+    assert (await desk.stand.chat()).headers["x-penstock-adapter-version"] == "1"
