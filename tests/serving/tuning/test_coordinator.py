@@ -17,9 +17,11 @@ from serving.store.store import Store
 from serving.tuning.checkpoints import Checkpoints
 from serving.tuning.coordinator import DAY_S, LEASE_S, Coordinator, Yard
 from serving.tuning.finish import Finish
+from serving.tuning.moves import Moves
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.trainers import FakeTrainers, Life, Resources
 from serving.tuning.watch import OBEY_S, START_S, WAIT_S
+from serving.tuning.worker import last_wish
 from tests.serving.adapters.stand import SMALL, base
 from tests.serving.conftest import ManualClock
 from tests.serving.tuning.yard import job_row, publish_lines
@@ -257,6 +259,18 @@ async def test_a_job_that_waits_for_room_is_cancelled_at_once(ground: Ground) ->
         await change.put(replace(await ground.row(), wanted="cancel"))
     await ground.coordinator.round()
     assert ground.trainers.killed == [("ftjob-1", 1)]
+    assert (await ground.row()).status == "cancelled"
+
+
+async def test_a_cancellation_that_comes_while_a_job_is_being_paused_is_not_lost(ground: Ground) -> None:
+    await ground.put("ftjob-1", status="running", phase="training", attempt=1, wanted="pause")
+    seen = await ground.row()
+    async with ground.store.jobs.changing() as change:
+        await change.put(replace(seen, wanted="cancel"))
+    assert await Moves(ground.store.jobs, clock=ground.clock).obeyed(seen) is None
+    assert last_wish(await ground.row(), "paused") == "cancelled"
+    assert last_wish(seen, "paused") == "paused"
+    await ground.coordinator.round()
     assert (await ground.row()).status == "cancelled"
 
 
