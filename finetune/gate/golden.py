@@ -32,6 +32,9 @@ TASK = "default"
 MOST_EXAMPLES = 10_000
 MOST_LINE_BYTES = 2**20
 MOST_TASK_CHARS = 64
+EXACT_WORDS = 8
+"""An answer of a training file with more words is graded by its likeness, unless it is JSON."""
+
 MOST_TOKENS = 4_096
 BOM = b"\xef\xbb\xbf"
 
@@ -176,7 +179,7 @@ def _chat(line: Mapping[str, Any], number: int) -> Golden:
     expected = text_of(last)
     if not expected.strip():
         raise _bad(number, "must end with an assistant message that is not empty", param="messages")
-    metric: Metric = "json" if last.get("tool_calls") else "exact"
+    metric: Metric = "json" if last.get("tool_calls") else _metric_of(expected)
     return _made(
         messages=messages[: places[-1]], expected=expected, task=TASK, metric=metric, tools=_tools(line, number)
     )
@@ -186,7 +189,18 @@ def _completion(line: Mapping[str, Any], number: int) -> Golden:
     prompt, expected = line["prompt"], line.get("completion")
     if not isinstance(prompt, str) or not isinstance(expected, str) or not expected.strip():
         raise _bad(number, "needs 'prompt' and 'completion', both texts, the second not empty", param="completion")
-    return _made(messages=(), prompt=prompt, expected=expected, task=TASK, metric="exact")
+    return _made(messages=(), prompt=prompt, expected=expected, task=TASK, metric=_metric_of(expected))
+
+
+def _metric_of(expected: str) -> Metric:
+    """Of a line that names none: prose is never said in the same words twice; labels, numbers and JSON are."""
+    if len(expected.split()) <= EXACT_WORDS:
+        return "exact"
+    try:
+        orjson.loads(expected)
+    except orjson.JSONDecodeError:
+        return "similarity"
+    return "exact"
 
 
 def _preference(line: Mapping[str, Any], number: int) -> Golden:

@@ -56,6 +56,9 @@ class Course(TrainerCallback):  # type: ignore[misc]
         checkpoints.clear(self._folder)
         if order.resume is not None:
             self._take_up(order.resume)
+        if (stop := self._reporter.stop()) is not None:  # such as a cap that the plan is beyond
+            self._stopped, trainer.state.global_step = stop, self._told or 0
+            return self._ended()
         trainer.add_callback(self)
         with told_as_failures():
             if order.resume is not None and self._is_patience_at_end():

@@ -37,9 +37,14 @@ def require_free_name(name: Any, *, taken: Iterable[str], param: str) -> str:
     return name
 
 
+def is_system_name(name: str) -> bool:
+    """Whether a fine-tuned model, or a checkpoint of its, may be called so."""
+    return _SYSTEM_NAME.fullmatch(name) is not None
+
+
 def require_system_name(name: str) -> str:
     """A name that only the stack makes: its colons keep it apart from every name that a client can choose."""
-    if _SYSTEM_NAME.fullmatch(name) is None:
+    if not is_system_name(name):
         raise InvalidRequest(f"{name[:64]!r} is no name of a fine-tuned model.", param="alias")
     return name
 

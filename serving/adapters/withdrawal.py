@@ -11,7 +11,7 @@ from models.errors import InvalidRequest, NotFound
 from serving.adapters import rules
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Actor, Releases
-from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, AliasRow, AuditRow
+from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, AuditRow
 
 
 class Withdrawal:
@@ -29,8 +29,7 @@ class Withdrawal:
         """
         adapter = await self._adapter(actor, name)
         async with self._table.changing() as change:
-            alias = await self._alone(change, adapter, name=name)
-            numbers = [number for number, _ in alias.targets]
+            numbers = await self._its_own(change, adapter, name=name)
             await change.drop_alias(actor.org, name)
             await self._drained(change, adapter, numbers=numbers)
             detail = {"alias": name, "versions": numbers}
@@ -49,21 +48,27 @@ class Withdrawal:
             raise _unknown()
         return found
 
-    async def _alone(self, change: AdapterChange, adapter: AdapterRow, *, name: str) -> AliasRow:
-        """The alias, if no other one points to a version of its."""
+    async def _its_own(self, change: AdapterChange, adapter: AdapterRow, *, name: str) -> list[int]:
+        """The versions that go with an alias. Refused while a client's own alias serves one; a version that is another
+        fine-tuned model as well, of a training of the same data and numbers, stays.
+        """
         aliases = await change.aliases(adapter.id)
         alias = next((row for row in aliases if row.name == name), None)
         if alias is None:
             raise _unknown()
         numbers = {number for number, _ in alias.targets}
         for other in aliases:
-            if other.name != name and numbers & {number for number, _ in other.targets}:
+            shared = numbers & {number for number, _ in other.targets}
+            if other.name == name or not shared:
+                continue
+            if not rules.is_system_name(other.name):
                 raise InvalidRequest(
                     f"The alias {other.name!r} serves this version: roll it back, or retire the adapter, first.",
                     code="file_in_use",
                     param="model",
                 )
-        return alias
+            numbers -= shared
+        return sorted(numbers)
 
     async def _drained(self, change: AdapterChange, adapter: AdapterRow, *, numbers: list[int]) -> None:
         """No call gets these versions from now on."""

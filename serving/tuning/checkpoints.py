@@ -66,10 +66,13 @@ class Checkpoints:
         """A folder under `to` with the files of one; None when it is damaged or gone."""
         return await asyncio.to_thread(self._fetched, row, to)
 
-    async def forget(self, job: str) -> int:
-        """Away with all of a job's checkpoints; how many there were."""
-        rows = await self._table.checkpoints(job)
+    async def forget(self, job: str, *, ended_before: float) -> int:
+        """Away with all of a job's checkpoints, if it has ended before that moment, and is not resumed; how many."""
         async with self._table.changing() as change:
+            found = await change.find(job)
+            if found is None or found.finished_at is None or found.finished_at >= ended_before:
+                return 0
+            rows = await change.checkpoints(job)
             await change.drop_checkpoints(job)
         await self._discard(rows)
         return len(rows)

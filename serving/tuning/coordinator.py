@@ -114,8 +114,10 @@ class Coordinator:
     async def clean(self) -> None:
         """Away with what nobody needs any more."""
         yard = self._yard
-        for job in await yard.jobs.ended_before(yard.clock.now() - yard.settings.keep_days * DAY_S):
-            count = await self._checkpoints.forget(job.id)
+        before = yard.clock.now() - yard.settings.keep_days * DAY_S
+        for job in await yard.jobs.ended_before(before):
+            if not (count := await self._checkpoints.forget(job.id, ended_before=before)):
+                continue
             await self._move.say(job, f"{count} checkpoints are removed: the job has ended long ago.")
         for name, version in await self._checkpoints.sweep():
             log.info("checkpoint_swept", job=name, version=version)

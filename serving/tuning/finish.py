@@ -16,13 +16,15 @@ from typing import Any, Protocol
 
 from finetune.release import CANARY_WEIGHT, Release, Verdict, released
 from models.adapters.archive import pack
+from models.adapters.states import LOADED
 from models.artifacts.store import ArtifactStore
 from models.clock import Clock
 from models.crash import CrashPoints
 from models.errors import InvalidRequest, NotFound, Unavailable
 from models.privacy import private_folder
-from serving.adapters.registry import AdapterRegistry, Received
+from serving.adapters.registry import AdapterRegistry, Received, Shown
 from serving.adapters.releases import Actor, Releases, Taken
+from serving.adapters.rules import engine_name_of
 from serving.store.jobs import CheckpointRow, JobRow, JobTable
 from serving.tuning.checkpoints import FINAL, Checkpoints
 from serving.tuning.inputs import digest_of
@@ -149,7 +151,10 @@ class Finish:
         """The name that is the job's own, then what its owner wanted of the adapter's; the model's name comes last."""
         assert job.adapter_version is not None
         name, actor = public_name(job), Actor(job.org, job.created_by)
-        decided = await self._decided(job, name)
+        shown = await self._way.registry.show(job.org, job.adapter)
+        decided = _decided(job, name, shown=shown)
+        if decided.act != "none" and _is_outdated(job, shown):
+            return await self._move(job, said="Another version is live by now: it is judged anew.", phase="judging")
         try:
             await self._way.releases.serve(actor, job.adapter, number=job.adapter_version, system_alias=name)
             self._way.crash.reach("tuning.named")
@@ -167,18 +172,6 @@ class Finish:
         }
         return await self._move(job, said=f"The job succeeded: {name!r} is served.", fine_tuned_model=name, **over)
 
-    async def _decided(self, job: JobRow, name: str) -> Release:
-        shown = await self._way.registry.show(job.org, job.adapter)
-        live = next((alias.targets[0][0] for alias in shown.aliases if alias.name == job.adapter), None)
-        asked = job.asked.get("penstock") or {}
-        return released(
-            Verdict(True, job.report or {}),
-            alias=name,
-            wish=asked.get("auto_promote") or "none",
-            canary_weight=asked.get("canary_weight"),
-            has_live=live not in (None, job.adapter_version),
-        )
-
     async def _promote(self, job: JobRow, actor: Actor, *, decided: Release) -> None:
         """As the job's owner wished. What the adapter's own alias does not admit is said, and fails nothing."""
         number, releases = int(job.adapter_version or 0), self._way.releases
@@ -195,6 +188,31 @@ class Finish:
             await self._move.say(job, said, level="warn")
         else:
             await self._move.say(job, decided.sentence)
+
+
+def _decided(job: JobRow, name: str, *, shown: Shown) -> Release:
+    live = _live(job, shown)
+    asked = job.asked.get("penstock") or {}
+    return released(
+        Verdict(True, job.report or {}),
+        alias=name,
+        wish=asked.get("auto_promote") or "none",
+        canary_weight=asked.get("canary_weight"),
+        has_live=live not in (None, job.adapter_version),
+    )
+
+
+def _is_outdated(job: JobRow, shown: Shown) -> bool:
+    """Whether the version that would be replaced is another than the one that this one was held against."""
+    live = next((row for row in shown.versions if row.number == _live(job, shown)), None)
+    if live is None or live.number == job.adapter_version or live.state not in LOADED:
+        return False
+    judged = (job.report or {}).get("models")
+    return judged is not None and judged.get("live") != engine_name_of(shown.adapter, live)
+
+
+def _live(job: JobRow, shown: Shown) -> int | None:
+    return next((alias.targets[0][0] for alias in shown.aliases if alias.name == job.adapter), None)
 
 
 def _packed(folder: Path, archive: Path) -> Received:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from finetune.jobs import require_step
+from finetune.jobs import Wanted, require_step
 from models.clock import Clock
 from serving.store.jobs import EventRow, JobRow, JobTable
 
@@ -20,13 +20,15 @@ class Moves:
         self._clock = clock
 
     async def __call__(
-        self, seen: JobRow, *, said: str | None = None, level: str = "info", **values: Any
+        self, seen: JobRow, *, said: str | None = None, level: str = "info", unless: Wanted | None = None, **values: Any
     ) -> JobRow | None:
-        """The job with these values; None, and nothing written, when its status, phase or attempt is another by now."""
+        """The job with these values; None, and nothing written, when its status, phase or attempt is another by now, or
+        its owner wants what `unless` names.
+        """
         now = self._clock.now()
         async with self._table.changing() as change:
             found = await change.find(seen.id)
-            if found is None or _place(found) != _place(seen):
+            if found is None or _place(found) != _place(seen) or (unless is not None and found.wanted == unless):
                 return None
             if "status" in values and values["status"] != found.status:
                 require_step(found.status, values["status"])
@@ -49,7 +51,7 @@ class Moves:
             over: dict[str, Any] = {"status": "cancelled", "phase": "done", "finished_at": self._clock.now()}
             return await self(seen, said="The job is cancelled.", wanted=None, **over)
         said = f"The job is paused after step {seen.step}."
-        return await self(seen, said=said, status="paused", phase="waiting", wanted=None)
+        return await self(seen, said=said, unless="cancel", status="paused", phase="waiting", wanted=None)
 
     async def say(self, job: JobRow, said: str, *, level: str = "info") -> None:
         """An event alone."""

@@ -283,11 +283,12 @@ class Worker:
         await self._written(reports)
 
         def ended(job: JobRow) -> JobRow:
-            require_step(job.status, status)
+            last = last_wish(job, status)
+            require_step(job.status, last)
             now = self._clock.now()
-            rests = status == "paused"
+            rests = last == "paused"
             over = {"phase": "waiting" if rests else "done", "finished_at": None if rests else now}
-            told: dict[str, Any] = {"status": status, "state_at": now, "wanted": None, "error": error, **over}
+            told: dict[str, Any] = {"status": last, "state_at": now, "wanted": None, "error": error, **over}
             return replace(job, **told, **_progress(reports, trained))
 
         await self._change(ended, said=said, level="error" if status == "failed" else "info")
@@ -312,6 +313,11 @@ class Worker:
             if said is not None:
                 data = phase_of(job, changed)
                 await change.tell(EventRow(job.id, self._clock.now(), said, level=level, data=data))
+
+
+def last_wish(job: JobRow, status: Status) -> Status:
+    """Where a job goes: a cancellation may have come while its checkpoint for a pause was written."""
+    return "cancelled" if status == "paused" and job.wanted == "cancel" else status
 
 
 def _progress(reports: Reports, trained: Trained | None = None) -> dict[str, Any]:

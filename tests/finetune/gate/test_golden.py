@@ -65,6 +65,15 @@ def test_a_completion_and_a_preference_of_a_training_file_are_taken_too() -> Non
     assert (liked.metric, liked.expected, liked.rejected) == ("preference", "4", "five")
 
 
+def test_prose_of_a_training_file_is_graded_by_its_likeness_and_labels_and_json_exactly() -> None:
+    prose = "Thank you for your order, which leaves our house today."
+    answers = {"refund": "exact", prose: "similarity", json.dumps({"words": prose}): "exact"}
+    for text, metric in answers.items():
+        assert read({"messages": [*ASKED, {**SAID, "content": text}]}).metric == metric
+        assert read({"prompt": "p", "completion": text}).metric == metric
+    assert read({"messages": ASKED, "expected": prose}).metric == "exact"
+
+
 def test_the_digest_is_that_of_question_and_answer_alone() -> None:
     one, other = read({"messages": ASKED, "expected": "4"}), read({"messages": [*ASKED, SAID]})
     assert one.digest == other.digest

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from finetune.order import Trained, TrainingFailed, TrainingOrder
+from finetune.order import Stop, Trained, TrainingFailed, TrainingOrder
 from finetune.recipes import RECIPES, train_by
 from models.adapters.check import prepare
 from models.adapters.foundation import base_of
@@ -95,6 +95,15 @@ def test_a_cancelled_training_keeps_nothing_new(whole: tuple[TrainingOrder, Told
     told = Told(tmp_path, stop_at=2, reason="cancel")
     cancelled = train_by(whole[0].model_copy(update={"folder": tmp_path}), told)
     assert (cancelled.step, cancelled.stopped, told.checkpoints) == (2, "cancel", {})
+
+
+@pytest.mark.parametrize("reason", ["cap", "cancel"])
+def test_a_training_that_may_not_begin_makes_no_step(tmp_path: Path, reason: Stop) -> None:
+    """Such as one whose plan is beyond what its job may cost."""
+    told = Told(tmp_path, stop_at=0, reason=reason)
+    ended = train_by(order(tmp_path), told)
+    assert (ended.step, ended.tokens, ended.stopped, ended.adapter) == (0, 0, reason, None)
+    assert (told.steps, told.checkpoints) == ({}, {})
 
 
 KILLED = """

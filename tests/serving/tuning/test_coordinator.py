@@ -14,11 +14,14 @@ from models.crash import CrashPoints
 from serving.settings import FineTuningSettings
 from serving.store.jobs import CheckpointRow, JobRow
 from serving.store.store import Store
+from serving.tuning.checkpoints import Checkpoints
 from serving.tuning.coordinator import DAY_S, LEASE_S, Coordinator, Yard
 from serving.tuning.finish import Finish
+from serving.tuning.moves import Moves
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.trainers import FakeTrainers, Life, Resources
 from serving.tuning.watch import OBEY_S, START_S, WAIT_S
+from serving.tuning.worker import last_wish
 from tests.serving.adapters.stand import SMALL, base
 from tests.serving.conftest import ManualClock
 from tests.serving.tuning.yard import job_row, publish_lines
@@ -259,6 +262,18 @@ async def test_a_job_that_waits_for_room_is_cancelled_at_once(ground: Ground) ->
     assert (await ground.row()).status == "cancelled"
 
 
+async def test_a_cancellation_that_comes_while_a_job_is_being_paused_is_not_lost(ground: Ground) -> None:
+    await ground.put("ftjob-1", status="running", phase="training", attempt=1, wanted="pause")
+    seen = await ground.row()
+    async with ground.store.jobs.changing() as change:
+        await change.put(replace(seen, wanted="cancel"))
+    assert await Moves(ground.store.jobs, clock=ground.clock).obeyed(seen) is None
+    assert last_wish(await ground.row(), "paused") == "cancelled"
+    assert last_wish(seen, "paused") == "paused"
+    await ground.coordinator.round()
+    assert (await ground.row()).status == "cancelled"
+
+
 async def test_one_gateway_moves_jobs_until_its_lease_ends(ground: Ground) -> None:
     trainers = FakeTrainers()
     other = coordinator_of(
@@ -290,6 +305,16 @@ async def test_checkpoints_go_some_days_after_their_job_and_what_no_row_speaks_o
     await ground.coordinator.clean()
     assert kept(ground) == {"ftjob-2": 1, "ftjob-foreign": 1}
     assert await ground.store.jobs.checkpoints("ftjob-1") == []
+
+
+async def test_a_job_that_is_resumed_in_the_moment_of_cleaning_keeps_its_checkpoints(ground: Ground) -> None:
+    digest = published(ground, "ftjob-1", "a")
+    await ground.put("ftjob-1", status="queued")
+    async with ground.store.jobs.changing() as change:
+        await change.put_checkpoint(CheckpointRow("ftjob-1", 5, 1.0, digest, {}))
+    checkpoints = Checkpoints(ground.store.jobs, ground.artifacts, clock=ground.clock)
+    assert await checkpoints.forget("ftjob-1", ended_before=ground.clock.now()) == 0
+    assert kept(ground) == {"ftjob-1": 1}
 
 
 async def test_what_killed_workers_left_goes_when_their_jobs_are_not_trained_any_more(

@@ -106,6 +106,23 @@ async def test_a_fine_tuned_model_is_deleted_with_its_version(desk: Stand, clien
         await client.models.delete(MODEL)
 
 
+async def test_of_two_models_of_one_version_each_is_deleted_and_the_last_one_takes_the_version(
+    desk: Stand, client: AsyncOpenAI
+) -> None:
+    """Two trainings of the same data, numbers and seed make the same files, which are one version."""
+    await desk.push(1)
+    await desk.promote(1)
+    twin = f"{MODEL}2"
+    for name in (MODEL, twin):
+        await named(desk, 1, name)
+    async with desk.store.adapters.changing() as change:
+        await change.drop_alias("acme", "bot")
+    assert (await client.models.delete(MODEL)).deleted
+    assert (await desk.chat(twin)).status_code == 200
+    assert (await client.models.delete(twin)).deleted
+    assert await desk.states() == {}
+
+
 async def test_what_another_name_serves_and_what_is_no_tuned_model_is_not_deleted(
     desk: Stand, client: AsyncOpenAI
 ) -> None:

@@ -32,6 +32,8 @@ class ScriptedJudge:
     raises: list[Exception] = field(default_factory=list)
     wishes: list[str] = field(default_factory=list)
     stand: Stand | None = None
+    report: dict[str, object] = field(default_factory=dict)
+    judged: int = 0
 
     async def judge(self, job: JobRow, adapter_version: int) -> Verdict:
         if self.raises:
@@ -39,7 +41,8 @@ class ScriptedJudge:
         if self.wishes:
             assert self.stand is not None
             await self.stand.ask("POST", f"/v1/fine_tuning/jobs/{job.id}/{self.wishes.pop()}")
-        return Verdict(True, {})
+        self.judged += 1
+        return Verdict(True, self.report)
 
 
 @dataclass
@@ -149,3 +152,16 @@ async def test_a_checkpoint_is_served_under_its_own_name_beside_whatever_is_live
     assert (answer.status_code, answer.headers["x-penstock-adapter-version"]) == (200, "2")
     with pytest.raises(NotFound, match="step 41"):
         await desk.finish.serve_checkpoint(job, 41)
+
+
+async def test_a_version_is_judged_anew_when_another_one_went_live_after_its_judgement(desk: Desk) -> None:
+    """Two jobs of one adapter: the second one to end was never held against what the first one made."""
+    assert (await desk.stand.promote(2)).status_code == 200
+    shown = (await desk.stand.ask("GET", "/v1/adapters/bot")).json()
+    live = next(one["model"] for one in shown["versions"] if one["version"] == 2)
+    desk.judge.report = {"models": {"live": live}}
+    asked = {"model": SMALL, "seed": 7, "penstock": {"auto_promote": "promote"}}
+    report = {"models": {"candidate": "bot@1", "base": SMALL}}
+    await desk.finish.rest(await desk.put(phase="releasing", asked=asked, report=report))
+    assert ((await desk.row()).status, desk.judge.judged) == ("succeeded", 1)
+    assert (await desk.stand.chat()).headers["x-penstock-adapter-version"] == "1"

@@ -19,6 +19,7 @@ POINTS = (
     "tuning.named",
     "tuning.released",
     "adapters.published",
+    "adapters.claimed",
     "adapters.before_flip",
 )
 
