@@ -27,7 +27,8 @@ from models.catalog.schema import ModelCard
 from models.errors import ConfigurationError, Unavailable
 
 GOAL_S = 2.0
-NAME, BY_HAND = "served-bench", "served-by-hand"
+JOBS_ADAPTER, BY_HAND = "served-bench-{}", "served-by-hand-{}"
+"""Of a base each: an adapter stands on one."""
 WARM_S = 30.0
 PHASES = ("publishing", "judging", "releasing", "done")
 JOB_ROWS = {
@@ -77,14 +78,14 @@ async def measure(order: ServedOrder, jobs: Jobs, *, registry: Registry, heard: 
 async def _by_hand(
     order: ServedOrder, registry: Registry, *, asker: Asker, heard: Callable[[], None]
 ) -> list[dict[str, float]]:
-    rows = []
+    rows, name = [], BY_HAND.format(order.card.id)
     try:
         for at in range(order.repetitions + 1):
             content = adapter_zip(order.card, rank=order.rank, seed=order.seed + at)
             began = time.perf_counter()
-            version = await registry.push(BY_HAND, content, base=order.card.id)
+            version = await registry.push(name, content, base=order.card.id)
             pushed = time.perf_counter()
-            loaded = await registry.load(BY_HAND, version, warm_s=WARM_S)
+            loaded = await registry.load(name, version, warm_s=WARM_S)
             if loaded["waiting"]:
                 raise Unavailable(f"Gateway {loaded['waiting'][0]} did not confirm a load. Measure again.")
             ready = time.perf_counter()
@@ -94,7 +95,7 @@ async def _by_hand(
             rows.append(dict(zip(HAND_ROWS, marks, strict=True)))
             heard()
     finally:
-        await registry.retire(BY_HAND)
+        await registry.retire(name)
     return rows
 
 
@@ -112,7 +113,7 @@ async def _by_jobs(
                 "model": order.card.id,
                 "training_file": training,
                 "method": {"type": "supervised", "supervised": {"hyperparameters": dict(HYPERPARAMETERS)}},
-                "suffix": NAME,
+                "suffix": JOBS_ADAPTER.format(order.card.id),
                 "seed": (order.seed + at) % 2**31,
                 "penstock": {"golden_file": golden},
             }

@@ -13,7 +13,13 @@ PATHS = (
     ("POST", f"{_JOB}/cancel", ENGINEERS, "End it: at once, or when its worker obeys."),
     ("POST", f"{_JOB}/pause", ENGINEERS, "Let it wait, with what it has learned."),
     ("POST", f"{_JOB}/resume", ENGINEERS, "Queue a paused or failed job again, at its last checkpoint."),
-    ("GET", f"{_JOB}/events", ENGINEERS, "Its log, newest first: `after`, `limit` (1 to 1000), `order` (asc, desc)."),
+    (
+        "GET",
+        f"{_JOB}/events",
+        ENGINEERS,
+        "Its log, newest first: `after`, `limit` (1 to 1000), `order` (asc, desc). `penstock.at` is the exact time;"
+        " `data.phase` the phase that began.",
+    ),
     ("GET", f"{_JOB}/checkpoints", ENGINEERS, "Its complete checkpoints, newest first."),
     (
         "POST",

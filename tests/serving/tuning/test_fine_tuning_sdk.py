@@ -52,7 +52,7 @@ async def test_a_job_is_made_listed_and_followed(desk: Stand, client: AsyncOpenA
 
 async def test_events_and_checkpoints_come_page_by_page(desk: Stand, client: AsyncOpenAI) -> None:
     job = (await client.fine_tuning.jobs.create(model=SMALL, training_file="file-train")).id
-    told = [EventRow(job, 1.0, f"Step {at}", type="metrics", data={"step": at, "train_loss": 0.5}) for at in range(5)]
+    told = [EventRow(job, 1.25, f"Step {at}", type="metrics", data={"step": at, "train_loss": 0.5}) for at in range(5)]
     await desk.store.jobs.tell(told)
     async with desk.store.jobs.changing() as change:
         for step in (10, 20, 30):
@@ -60,6 +60,8 @@ async def test_events_and_checkpoints_come_page_by_page(desk: Stand, client: Asy
     events = [event async for event in client.fine_tuning.jobs.list_events(job, limit=2)]
     assert [event.message for event in events[:2]] == ["Step 4", "Step 3"]
     assert (len(events), len({event.id for event in events}), events[0].type) == (6, 6, "metrics")
+    shown = events[0].model_dump()  # whole seconds where OpenAI has them, and the moment itself
+    assert (shown["created_at"], shown["penstock"]) == (1, {"at": 1.25})
     found = [one async for one in client.fine_tuning.jobs.checkpoints.list(job, limit=2)]
     assert [one.step_number for one in found] == [30, 20, 10]
     assert (found[0].metrics.train_loss, found[0].fine_tuning_job_id) == (0.25, job)

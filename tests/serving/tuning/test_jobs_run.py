@@ -36,6 +36,8 @@ async def test_a_job_is_trained_judged_and_served_under_its_own_name(tmp_path: P
         await yard.created(steps=20)
         row = await yard.until(ended)
         assert (row.status, row.phase, row.error) == ("succeeded", "done", None)
+        phases = [event.data["phase"] for event in await yard.events() if "phase" in event.data]
+        assert phases == ["training", "publishing", "judging", "releasing", "done"]
         assert row.fine_tuned_model == "ft:demo-small:acme::1"
         assert (row.adapter_version, row.step, row.steps, row.trained_tokens) == (1, 20, 20, 200)
         assert row.report == {"judge": "none", "passed": True}
