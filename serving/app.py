@@ -63,6 +63,7 @@ from serving.tuning.asking import Ask, GatewayAsk
 from serving.tuning.checked import checked
 from serving.tuning.desk import TuningDesk
 from serving.tuning.files import FileAround, FileDesk
+from serving.tuning.finish import Finish
 from serving.tuning.golden_files import StoredGoldenFiles
 from serving.tuning.jobs import JobDesk
 from serving.tuning.jobs import Terms as JobTerms
@@ -148,7 +149,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         )
         pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
         ask = GatewayAsk(pipeline, recorder, clock=clock)
-        await opened.enter_async_context(_tuning(parts, store, adapters=adapters, ask=ask))
+        finish = await opened.enter_async_context(_tuning(parts, store, adapters=adapters, ask=ask))
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -156,7 +157,7 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
                 limiter=KeyConcurrency(gateways=parts.gateways),
                 pipeline=pipeline,
                 adapters=None if adapters is None else adapters.desk,
-                tuning=None if adapters is None else TuningDesk(adapters.files, adapters.jobs),
+                tuning=None if adapters is None else TuningDesk(adapters.files, adapters.jobs, finish),
                 records=recorder,
                 models=fleet,
                 readiness=fleet,
@@ -253,11 +254,13 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
 
 
 @asynccontextmanager
-async def _tuning(parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None, ask: Ask) -> AsyncIterator[None]:
+async def _tuning(
+    parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None, ask: Ask
+) -> AsyncIterator[Finish | None]:
     """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
     if parts.tuning is None or parts.adapters is None or adapters is None:
         structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
-        yield
+        yield None
         return
     plan, desk = parts.adapters, adapters.desk
     ground = Ground(
@@ -280,8 +283,8 @@ async def _tuning(parts: GatewayParts, store: Store, *, adapters: OpenAdapters |
     if parts.tuning.trade == "fake":
         judge = LenientJudge()
     results = StepMetrics(store.jobs, adapters.files)
-    async with open_tuning(parts.tuning, ground, judge=judge, results=results):
-        yield
+    async with open_tuning(parts.tuning, ground, judge=judge, results=results) as finish:
+        yield finish
 
 
 def _jobs(parts: GatewayParts, store: Store, *, plan: AdapterParts) -> JobDesk:

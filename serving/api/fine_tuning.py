@@ -110,6 +110,18 @@ class FineTuningRoutes:
         row, found, more = await self._jobs.checkpoints(caller.org, job, after=after, limit=limit)
         return _page([shown_checkpoint(row, one) for one in found], more=more)
 
+    async def serve(self, request: Request) -> Response:
+        """Serve one of its checkpoints under a name of its own, to be held against others."""
+        caller, desk = await self._caller(request), self._deps.tuning
+        seen = await self._jobs.show(caller.org, _job(request))
+        step = _number(request.path_params["checkpoint"], CHECKPOINT, what="checkpoint")
+        if step is None or checkpoint_id(seen.row.id, step) != request.path_params["checkpoint"]:
+            raise NotFound("The job has no such checkpoint.", param="checkpoint")
+        if desk is None or desk.finish is None or self._deps.adapters is None:
+            raise NotFound("This stack does not fine-tune: no engine of it loads adapters.")
+        row = await self._deps.adapters.run(desk.finish.serve_checkpoint(seen.row, step))
+        return _json(shown_checkpoint(seen.row, row))
+
     async def report(self, request: Request) -> Response:
         """What the gate found: JSON, or, with `format=markdown`, a page to read."""
         caller = await self._caller(request)
@@ -208,6 +220,7 @@ def table(routes: FineTuningRoutes) -> list[tuple[str, str, Route]]:
         ("POST", f"{job}/resume", routes.resume),
         ("GET", f"{job}/events", routes.events),
         ("GET", f"{job}/checkpoints", routes.checkpoints),
+        ("POST", f"{job}/checkpoints/{{checkpoint}}/serve", routes.serve),
         ("GET", f"{job}/report", routes.report),
         ("DELETE", "/v1/models/{id:path}", routes.delete_model),
     ]

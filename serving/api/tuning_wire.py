@@ -13,6 +13,7 @@ from serving.api.checks import Check, integer, invalid, members, number, one_of,
 from serving.api.parameters import check_metadata, check_model
 from serving.store.jobs import CheckpointRow, EventRow, JobRow
 from serving.tuning import job_rules
+from serving.tuning.finish import shown
 from serving.tuning.jobs import Seen
 
 OPENAI_HYPERPARAMETERS = ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -133,7 +134,7 @@ def shown_checkpoint(job: JobRow, row: CheckpointRow) -> dict[str, Any]:
         "fine_tuning_job_id": job.id,
         "fine_tuned_model_checkpoint": job_rules.checkpoint_name(job, row.step),
         "step_number": row.step,
-        "metrics": {**row.metrics, "step": row.step},
+        "metrics": {**shown(row.metrics), "step": row.step},
         "penstock": {"adapter": job.adapter, "adapter_version": row.adapter_version, "digest": row.digest},
     }
 

@@ -15,6 +15,12 @@ PATHS = (
     ("POST", f"{_JOB}/resume", ENGINEERS, "Queue a paused or failed job again, at its last checkpoint."),
     ("GET", f"{_JOB}/events", ENGINEERS, "Its log, newest first: `after`, `limit` (1 to 1000), `order` (asc, desc)."),
     ("GET", f"{_JOB}/checkpoints", ENGINEERS, "Its complete checkpoints, newest first."),
+    (
+        "POST",
+        f"{_JOB}/checkpoints/{{checkpoint}}/serve",
+        ENGINEERS,
+        "Serve a checkpoint, under the name it is shown with.",
+    ),
     ("GET", f"{_JOB}/report", ENGINEERS, "What the gate found: JSON, or `format=markdown`."),
     ("DELETE", "/v1/models/{id}", ENGINEERS, "Delete a fine-tuned model: its name `ft:…` and the version behind it."),
 )

@@ -73,6 +73,15 @@ class TuningCalls:
             yield from page["data"]
             more, after = page["has_more"], page["last_id"]
 
+    def checkpoints(self, job: str) -> list[dict[str, Any]]:
+        """The complete checkpoints of a job that are kept, newest first."""
+        found: list[dict[str, Any]] = self._jobs.answer("GET", job, "checkpoints", params={"limit": JOBS_PAGE})["data"]
+        return found
+
+    def serve(self, job: str, checkpoint: str) -> dict[str, Any]:
+        """Serve a checkpoint under its own name."""
+        return self._jobs.answer("POST", job, "checkpoints", checkpoint, "serve", json={})
+
     def report(self, job: str) -> dict[str, Any] | None:
         """What the gate found; None while it has said nothing."""
         try:

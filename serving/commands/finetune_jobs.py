@@ -1,4 +1,4 @@
-"""`penstock finetune jobs`, `show`, `logs`, `report`, `cancel`, `pause` and `resume`: jobs that are there already."""
+"""`penstock finetune jobs`, `show`, `logs`, `report`, `checkpoints`, `cancel`, `pause`, `resume`: of jobs."""
 
 from __future__ import annotations
 
@@ -114,6 +114,38 @@ def pause(job: JobArgument, *, as_json: JsonOption = False, state_dir: StateOpti
 def resume(job: JobArgument, *, as_json: JsonOption = False, state_dir: StateOption = None) -> None:
     """Let a paused or failed job go on at its last checkpoint."""
     _wished(job, "resume", as_json=as_json, state_dir=state_dir)
+
+
+@app.command("checkpoints")
+def checkpoints(
+    job: JobArgument,
+    *,
+    serve: Annotated[
+        int | None, typer.Option(help="Serve the checkpoint of this step, beside whatever is live.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    state_dir: StateOption = None,
+) -> None:
+    """What a job has kept on its way: losses by step, and under which model name each can be served."""
+    calls = TuningCalls.of(state_dir)
+    found = calls.checkpoints(job)
+    if serve is not None:
+        wanted = next((one for one in found if one["step_number"] == serve), None)
+        if wanted is None:
+            steps = ", ".join(str(one["step_number"]) for one in found) or "none"
+            raise NotFound(f"{job} keeps no checkpoint of step {serve}. Kept: {steps}.")
+        calls.serve(job, wanted["id"])
+        found = calls.checkpoints(job)
+    if as_json:
+        print_json(found)
+        return
+    table = Table("step", "valid loss", "served", "model", box=None)
+    for one in found:
+        loss = one["metrics"].get("valid_loss")
+        served = "no" if one["penstock"]["adapter_version"] is None else "yes"
+        model = escape(one["fine_tuned_model_checkpoint"])
+        table.add_row(str(one["step_number"]), "" if loss is None else f"{loss:.4f}", served, model)
+    out().print(table)
 
 
 def _wished(job: str, wish: str, *, as_json: bool, state_dir: Path | None) -> None:

@@ -28,7 +28,7 @@ from serving.adapters.rules import engine_name_of
 from serving.store.jobs import CheckpointRow, JobRow, JobTable
 from serving.tuning.checkpoints import FINAL, Checkpoints
 from serving.tuning.inputs import digest_of
-from serving.tuning.job_rules import public_name
+from serving.tuning.job_rules import checkpoint_name, public_name
 from serving.tuning.moves import Moves
 from serving.tuning.verdict import Judge
 
@@ -77,8 +77,8 @@ class Finish:
         while now is not None and now.status == "running" and now.phase in steps:
             now = await steps[now.phase](now)
 
-    async def serve_checkpoint(self, job: JobRow, step: int) -> int:
-        """Make the adapter of a checkpoint a version, to be held against others; its number.
+    async def serve_checkpoint(self, job: JobRow, step: int) -> CheckpointRow:
+        """Serve the adapter of a checkpoint as a version under a name of its own, to be held against others.
 
         Raises `NotFound` for a step of which nothing is kept.
         """
@@ -90,8 +90,10 @@ class Finish:
             row = replace(row, adapter_version=await self._pushed(job, row))
             async with self._table.changing() as change:
                 await change.put_checkpoint(row)
-        assert row.adapter_version is not None
-        return row.adapter_version
+        number, actor = row.adapter_version, Actor(job.org, job.created_by)
+        assert number is not None
+        await self._way.releases.serve(actor, job.adapter, number=number, system_alias=checkpoint_name(job, step))
+        return row
 
     async def _publish(self, job: JobRow) -> JobRow | None:
         """The adapter becomes a version of its name."""

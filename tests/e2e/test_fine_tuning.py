@@ -144,6 +144,18 @@ def test_events_tell_the_story_of_a_job_and_its_loss_falls(school: School, gradu
     assert checkpoints[0].step_number > 0
 
 
+def test_a_checkpoint_is_served_beside_what_is_live(school: School, graduate: FineTuningJob) -> None:
+    first = list(school.client.fine_tuning.jobs.checkpoints.list(graduate.id))[-1]
+    path = f"/fine_tuning/jobs/{graduate.id}/checkpoints/{first.id}/serve"
+    school.client.post(path, cast_to=object)
+    model = first.fine_tuned_model_checkpoint
+    assert model.endswith(f":ckpt-step-{first.step_number}")
+    answer = school.client.chat.completions.create(model=model, messages=[{"role": "user", "content": "hi"}])
+    assert answer.choices[0].message.content
+    live = school.client.chat.completions.create(model="triage", messages=[{"role": "user", "content": "hi"}])
+    assert live.model != answer.model
+
+
 @pytest.mark.timeout(TRAINED_WITHIN_S + 60)
 def test_a_model_of_shuffled_answers_is_stopped_by_the_same_rule_and_the_live_one_stays(
     school: School, graduate: FineTuningJob
@@ -188,6 +200,36 @@ def test_a_running_job_is_cancelled_within_half_a_minute_and_publishes_nothing(b
     wait_until(lambda: brief.client.fine_tuning.jobs.retrieve(job.id).status == "cancelled", limit_s=30)
     assert brief.client.fine_tuning.jobs.retrieve(job.id).fine_tuned_model is None
     assert all(not one.id.startswith("cancelled") for one in brief.client.models.list())
+
+
+@pytest.mark.skipif(not PROVE, reason="takes minutes; tests/finetune has the short form")
+@pytest.mark.timeout(2 * TRAINED_WITHIN_S)
+def test_qlora_teaches_the_same_within_three_points(school: School, graduate: FineTuningJob) -> None:
+    started = time.time()
+    golden, old = (school.file(f"{name}.jsonl", "evals") for name in ("golden", "regression"))
+    ours = {"recipe": "qlora_sft", "golden_file": golden, "regression_file": old}
+    job = school.ended(school.train("train.jsonl", suffix="in-four-bits", **ours), within_s=2 * TRAINED_WITHIN_S)
+    found = [school.report(one)["golden"]["scores"]["candidate"] for one in (graduate, job)]
+    assert abs(found[0] - found[1]) <= 0.03, found
+    proved("fine_tuning_qlora", {"lora": found[0], "qlora": found[1]}, counts={"questions": 150}, started=started)
+
+
+@pytest.mark.skipif(not PROVE, reason="takes minutes; tests/finetune has the short form")
+@pytest.mark.timeout(TRAINED_WITHIN_S + 60)
+def test_dpo_moves_what_is_preferred(school: School) -> None:
+    started = time.time()
+    job = school.client.fine_tuning.jobs.create(
+        model=BASE,
+        training_file=school.file("pairs.jsonl"),
+        validation_file=school.file("pairs-golden.jsonl"),
+        suffix="taste",
+        method={"type": "dpo", "dpo": {"hyperparameters": {}}},
+    )
+    job = school.ended(job)
+    rates = [one.data["preference_rate"] for one in school.events(job) if "preference_rate" in (one.data or {})]
+    assert 0.3 <= rates[0] <= 0.7, rates
+    assert max(rates) >= 0.9, rates
+    proved("fine_tuning_dpo", {"preference_rates": rates}, counts={"pairs": 150}, started=started)
 
 
 def ours_of(school: School, job: FineTuningJob) -> dict[str, Any]:

@@ -11,13 +11,15 @@ from models.artifacts.folder import FolderSettings
 from models.artifacts.store import open_artifacts
 from models.clock import SystemClock
 from models.crash import CrashPoints
+from models.errors import NotFound
 from serving.adapters.in_hand import InHand
 from serving.adapters.registry import AdapterRegistry, Surroundings
 from serving.adapters.releases import Taken
 from serving.settings import AdapterSettings
 from serving.store.adapters import VersionRow
-from serving.store.jobs import JobRow
+from serving.store.jobs import CheckpointRow, JobRow
 from serving.tuning.finish import Finish, Way
+from serving.tuning.job_rules import checkpoint_name
 from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
 from tests.serving.adapters.third import releases_of
 from tests.serving.tuning.yard import job_row
@@ -151,3 +153,15 @@ async def test_a_version_is_judged_anew_when_another_one_went_live_after_its_jud
     await desk.finish.rest(await desk.put(phase="releasing", asked=asked, report=report))
     assert ((await desk.row()).status, desk.judge.judged) == ("succeeded", 1)
     assert (await desk.stand.chat()).headers["x-penstock-adapter-version"] == "1"
+
+
+async def test_a_checkpoint_is_served_under_its_own_name_beside_whatever_is_live(desk: Desk) -> None:
+    job = await desk.put()
+    async with desk.stand.store.jobs.changing() as change:
+        await change.put_checkpoint(CheckpointRow(job.id, 40, 1.0, "0" * 64, {"valid_loss": 0.5}, adapter_version=2))
+    row = await desk.finish.serve_checkpoint(job, 40)
+    assert row.adapter_version == 2
+    answer = await desk.stand.chat(checkpoint_name(job, 40))
+    assert (answer.status_code, answer.headers["x-penstock-adapter-version"]) == (200, "2")
+    with pytest.raises(NotFound, match="step 41"):
+        await desk.finish.serve_checkpoint(job, 41)
