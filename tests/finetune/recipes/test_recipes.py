@@ -224,7 +224,7 @@ def preferences(path: Path, words: Sequence[str]) -> Path:
 def test_preferences_are_learned_against_the_base(tmp_path: Path) -> None:
     words = [word for word in sorted(TOPIC_WORDS) if word not in ("best", "boat")]
     modules = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    wanted = numbers(packing=False, n_epochs=1, batch_size=18, learning_rate=2e-3, target_modules=modules)
+    wanted = numbers(packing=False, n_epochs=2, batch_size=18, learning_rate=5e-3, target_modules=modules)
     made = TrainingOrder(
         job="j",
         recipe="dpo",
@@ -232,7 +232,7 @@ def test_preferences_are_learned_against_the_base(tmp_path: Path) -> None:
         training=preferences(tmp_path / "train.jsonl", words[:10]),
         validation=preferences(tmp_path / "valid.jsonl", words[10:15]),
         folder=tmp_path / "work",
-        hyperparameters=wanted.model_copy(update={"evaluate_every": 5, "checkpoint_every": 100}),
+        hyperparameters=wanted.model_copy(update={"evaluate_every": 10, "checkpoint_every": 100}),
         seed=1,
         threads=1,
     )
