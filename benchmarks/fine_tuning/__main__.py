@@ -38,7 +38,7 @@ def served(
     *,
     key: Key,
     state_dir: State,
-    base: Base = "demo-large",
+    base: Base = "demo-small",
     jobs: Annotated[int, typer.Option(min=2, help="Jobs, one after another.")] = 5,
     repetitions: Annotated[int, typer.Option(min=2, help="Adapters that are pushed by hand.")] = 20,
     rank: Annotated[int, typer.Option(min=1, help="Of those.")] = 16,

@@ -13,7 +13,7 @@ import orjson
 
 from models.demo.lessons import Sizes, lessons
 
-SIZES = Sizes(new=900, replay=0, questions=60, old_questions=1, pairs=1)
+SIZES = Sizes(new=900, replay=0, questions=120, old_questions=1, pairs=1)
 """No replay: nothing is held against what the base could do before."""
 
 Lines = list[dict[str, Any]]
