@@ -45,7 +45,9 @@ class GateRule(Frozen):
     live_resolution: float = Field(0.1, gt=0, le=1, description="The same, against the live version.")
     regression_required: bool = Field(False, description="Whether a job without a regression set cannot pass.")
     max_examples: int = Field(1_000, ge=10, le=10_000, description="Examples that are asked, of each set.")
-    judge: str | None = Field(None, description="The model that grades where the metric is judge; unset: the base.")
+    judge: str | None = Field(
+        None, max_length=256, description="The model that grades where the metric is judge; unset: the base."
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,11 @@ class JobChange:
         """Complete checkpoints, newest first."""
         return await _checkpoints(self._connection, job)
 
+    async def drop_metrics(self, job: str) -> None:
+        """Forget the figures of a job's steps; what was said of it stays."""
+        mine = (TUNING_EVENTS.c.job == job) & (TUNING_EVENTS.c.type == "metrics")
+        await self._connection.execute(delete(TUNING_EVENTS).where(mine))
+
     async def drop_checkpoints(self, job: str, steps: Sequence[int] | None = None) -> None:
         """Forget a job's checkpoints; with `steps`, those alone."""
         query = delete(TUNING_CHECKPOINTS).where(TUNING_CHECKPOINTS.c.job == job)

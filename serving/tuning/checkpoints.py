@@ -67,13 +67,17 @@ class Checkpoints:
         return await asyncio.to_thread(self._fetched, row, to)
 
     async def forget(self, job: str, *, ended_before: float) -> int:
-        """Away with all of a job's checkpoints, if it has ended before that moment, and is not resumed; how many."""
+        """Away with all of a job's checkpoints, if it has ended before that moment, and is not resumed; how many. Its
+        steps' figures go as well where a result file has them.
+        """
         async with self._table.changing() as change:
             found = await change.find(job)
             if found is None or found.finished_at is None or found.finished_at >= ended_before:
                 return 0
             rows = await change.checkpoints(job)
             await change.drop_checkpoints(job)
+            if found.result_files:  # which hold the figures of every step
+                await change.drop_metrics(job)
         await self._discard(rows)
         return len(rows)
 

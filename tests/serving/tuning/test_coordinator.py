@@ -12,7 +12,7 @@ from models.artifacts.folder import FolderSettings
 from models.artifacts.store import ArtifactStore, open_artifacts
 from models.crash import CrashPoints
 from serving.settings import FineTuningSettings
-from serving.store.jobs import CheckpointRow, JobRow
+from serving.store.jobs import CheckpointRow, EventRow, JobRow
 from serving.store.store import Store
 from serving.tuning.checkpoints import Checkpoints
 from serving.tuning.coordinator import DAY_S, LEASE_S, Coordinator, Yard
@@ -305,6 +305,19 @@ async def test_checkpoints_go_some_days_after_their_job_and_what_no_row_speaks_o
     await ground.coordinator.clean()
     assert kept(ground) == {"ftjob-2": 1, "ftjob-foreign": 1}
     assert await ground.store.jobs.checkpoints("ftjob-1") == []
+
+
+async def test_figures_of_steps_go_with_the_checkpoints_where_a_file_has_them(ground: Ground) -> None:
+    for name, files in (("ftjob-1", ("file-1",)), ("ftjob-2", ())):
+        await ground.put(name, status="succeeded", phase="done", finished_at=1.0, result_files=files)
+        figures = EventRow(name, 1.0, "Step 1", type="metrics", data={"step": 1})
+        await ground.store.jobs.tell([figures, EventRow(name, 2.0, "The training ended.")])
+        checkpoints = Checkpoints(ground.store.jobs, ground.artifacts, clock=ground.clock)
+        await checkpoints.forget(name, ended_before=ground.clock.now())
+    kinds = {
+        name: [one.type for one in await ground.store.jobs.events(name, limit=9)] for name in ("ftjob-1", "ftjob-2")
+    }
+    assert kinds == {"ftjob-1": ["message"], "ftjob-2": ["message", "metrics"]}
 
 
 async def test_a_job_that_is_resumed_in_the_moment_of_cleaning_keeps_its_checkpoints(ground: Ground) -> None:
