@@ -25,7 +25,7 @@ ECHO = 64  # characters of a caller's text that an error repeats
 MOST_MODULES = 32
 LOOKS = 10  # at the validation set, over a whole training
 LONGEST = 8_192  # tokens: what is cut beyond it would need gigabytes of activations
-STEPS = 400
+STEPS = 500
 """Optimizer steps that a training of few examples comes to: measured on the demo task, see docs/fine-tuning.md."""
 
 

@@ -6,13 +6,11 @@ safetensors alone, and no code that comes with a model is run.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from finetune.order import TrainingFailed, TrainingOrder
@@ -124,25 +122,9 @@ def autocasts(model: Any, order: TrainingOrder) -> bool:
 
 
 def save_adapter(model: Any, folder: Path, *, base: Path) -> None:
-    """PEFT's two files: the weights, and a configuration of known fields in JSON."""
-    config = model.peft_config["default"]
+    """PEFT's two files in a new folder."""
     folder.mkdir(parents=True)
-    save_file(checkpoints.adapter_weights(model), folder / checkpoints.ADAPTER, metadata={"format": "pt"})
-    known = {
-        "base_model_name_or_path": str(base),
-        "bias": "none",
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "lora_alpha": config.lora_alpha,
-        "lora_dropout": config.lora_dropout,
-        "peft_type": "LORA",
-        "r": config.r,
-        "target_modules": sorted(config.target_modules),
-        "task_type": "CAUSAL_LM",
-        "use_dora": config.use_dora,
-        "use_rslora": config.use_rslora,
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    checkpoints.write_adapter(model, folder, base=base)
 
 
 def _unavailable(error: Exception) -> TrainingFailed:

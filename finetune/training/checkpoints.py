@@ -23,6 +23,7 @@ from torch import Tensor
 from finetune.order import TrainingFailed
 
 ADAPTER = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
 BEST = "best_model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 RANDOM = "random.safetensors"
@@ -39,19 +40,44 @@ def adapter_weights(model: Any) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in found.items()}
 
 
+def write_adapter(model: Any, folder: Path, *, base: Path) -> None:
+    """PEFT's two files: the weights, and a configuration of known fields in JSON."""
+    config = model.peft_config["default"]
+    save_file(adapter_weights(model), folder / ADAPTER, metadata={"format": "pt"})
+    known = {
+        "base_model_name_or_path": str(base),
+        "bias": "none",
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": config.lora_alpha,
+        "lora_dropout": config.lora_dropout,
+        "peft_type": "LORA",
+        "r": config.r,
+        "target_modules": sorted(config.target_modules),
+        "task_type": "CAUSAL_LM",
+        "use_dora": config.use_dora,
+        "use_rslora": config.use_rslora,
+    }
+    (folder / CONFIG).write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+
+
 def load_weights(model: Any, weights: Mapping[str, Tensor]) -> None:
     """Put them in the adapter's place."""
     set_peft_model_state_dict(model, dict(weights))
 
 
-def save(trainer: Any, folder: Path, *, best: Mapping[str, Tensor] | None, course: Mapping[str, Any]) -> Path:
-    """A checkpoint of this moment as `folder`/step-…; `course` are the figures of whoever leads the training."""
+def save(
+    trainer: Any, folder: Path, *, base: Path, best: Mapping[str, Tensor] | None, course: Mapping[str, Any]
+) -> Path:
+    """A checkpoint of this moment as `folder`/step-…, an adapter of `base` as well; `course` are the figures of
+    whoever leads the training.
+    """
     step = trainer.state.global_step
     place = folder / f"step-{step:07}"
     draft = folder / f"{DRAFT}{place.name}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    save_file(adapter_weights(trainer.model), draft / ADAPTER)
+    write_adapter(trainer.model, draft, base=base)
     if best is not None:
         save_file(dict(best), draft / BEST)
     optimizer = trainer.optimizer.state_dict()

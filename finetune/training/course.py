@@ -111,7 +111,8 @@ class Course(TrainerCallback):  # type: ignore[misc]
         return patience is not None and self._standing.worse_looks >= patience
 
     def _keep(self, step: int) -> None:
-        place = checkpoints.save(self._trainer, self._folder, best=self._best, course=asdict(self._standing))
+        base, course = self._order.base, asdict(self._standing)
+        place = checkpoints.save(self._trainer, self._folder, base=base, best=self._best, course=course)
         checkpoints.clear(self._folder, but=place)
         self._told = step
         figures = {name: value for name, value in (self._standing.figures or {}).items() if name.endswith("_loss")}

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from finetune.order import Stop, Trained, TrainingFailed, TrainingOrder
 from finetune.recipes import RECIPES, train_by
+from models.adapters.archive import pack, unpack
 from models.adapters.check import prepare
 from models.adapters.foundation import base_of
 from models.catalog.loader import Catalog
@@ -197,12 +198,19 @@ def test_the_adapter_of_the_demo_model_can_be_published(tmp_path: Path, recipe: 
     nf4 = "nf4" if recipe == "qlora_sft" else "none"
     wanted = numbers(quantization=nf4, n_epochs=1, batch_size=24, use_rslora=True)
     made = order(tmp_path, recipe=recipe, hyperparameters=wanted, validation=None)
-    trained = train_by(made.model_copy(update={"base": WEIGHTS / "large"}), Told(tmp_path))
+    told = Told(tmp_path)
+    trained = train_by(made.model_copy(update={"base": WEIGHTS / "large"}), told)
     base = base_of(Catalog.load().card("demo-large"), WEIGHTS / "large")
-    (tmp_path / "into").mkdir()
     assert trained.adapter is not None
-    checked = prepare(trained.adapter, base, into=tmp_path / "into")
-    assert (checked.rank, checked.rslora, checked.target_modules) == (4, True, ("q_proj", "v_proj"))
+    for number, folder in enumerate((trained.adapter, *told.checkpoints.values())):  # checkpoints can be as well
+        archive, came, into = (tmp_path / f"{name}-{number}" for name in ("zip", "came", "into"))
+        came.mkdir()
+        into.mkdir()
+        pack(folder, archive)
+        unpack(archive, came, max_bytes=2**30, max_files=2)
+        checked = prepare(came, base, into=into)
+        assert (checked.rank, checked.rslora, checked.target_modules) == (4, True, ("q_proj", "v_proj"))
+    assert told.checkpoints
 
 
 def test_dora_learns_magnitudes_too(tmp_path: Path) -> None:
