@@ -162,7 +162,7 @@ def test_a_model_of_shuffled_answers_is_stopped_by_the_same_rule_and_the_live_on
 ) -> None:
     golden, old = (school.file(f"{name}.jsonl", "evals") for name in ("golden", "regression"))
     ours = {"golden_file": golden, "regression_file": old, "auto_promote": "promote"}
-    job = school.ended(school.train("shuffled.jsonl", suffix="triage", **ours))
+    job = school.ended(school.train("shuffled.jsonl", suffix="triage", numbers={"n_epochs": 2}, **ours))
     assert job.status == "failed"
     assert job.error is not None
     assert job.error.code == "gate_failed"
