@@ -28,6 +28,8 @@ Method = Literal["supervised", "dpo"]
 
 SUFFIX_MOST = 63
 ID_TAIL = 6
+FEW = 20
+"""Questions below which a model that is right on nine of ten may not pass the gate: decision 0024 has the rates."""
 TUNED = "ft:"
 TRAINING = ("fine-tune",)
 JUDGING = ("evals", "fine-tune")
@@ -262,6 +264,14 @@ def estimated_finish(row: JobRow, *, now: float) -> float | None:
         return None
     elapsed = row.trained_s or ((row.beat_at or now) - (row.started_at or now))
     return now + elapsed / row.step * max(0, row.steps - row.step)
+
+
+def few_questions(count: int) -> str:
+    """What the owner of a job is told whose gate has so few questions."""
+    return (
+        f"The gate has {count} questions: with fewer than {FEW} a good model can hardly be told from luck, and may not"
+        " pass. Name a `golden_file` with more."
+    )
 
 
 def checkpoint_name(row: JobRow, step: int) -> str:

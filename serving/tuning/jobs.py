@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetune.gate.split import QUARTER
 from finetune.hyperparameters import asked as hyperparameters
 from finetune.jobs import ENDED, STEPS
 from models.adapters.foundation import BaseModel
@@ -67,6 +68,8 @@ class JobDesk:
             await self._require(change, row)
             await change.put(row)
             await change.tell(EventRow(row.id, row.created_at, "The job is created; its files are checked next."))
+            if (count := await self._questions(change, row)) < rules.FEW:
+                await change.tell(EventRow(row.id, row.created_at, rules.few_questions(count), level="warn"))
         return await self._seen(row)
 
     async def list(
@@ -170,6 +173,13 @@ class JobDesk:
                 found = await change.files.find(ours[name], org=row.org)
                 param = f"penstock.{name}"
                 rules.require_file(found, param=param, now=self._clock.now(), purposes=rules.JUDGING)
+
+    async def _questions(self, change: JobChange, row: JobRow) -> int:
+        """How many questions the gate will have, at most: of a file for it, or kept back from the training's."""
+        named = (row.asked.get("penstock") or {}).get("golden_file") or row.validation_file
+        found = await change.files.find(named or row.training_file, org=row.org)
+        examples = int((found.facts if found is not None else {}).get("examples", 0))
+        return examples if named else examples // QUARTER
 
     async def _wished(self, org: str, job: str, *, wish: Wish) -> Seen:
         async with self._table.changing() as change:

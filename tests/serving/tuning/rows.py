@@ -12,7 +12,7 @@ from serving.store.store import Store
 
 async def put_file(store: Store, name: str = "file-train", *, org: str = "acme", **values: Any) -> str:
     """A checked file of an org."""
-    facts = {"format": values.pop("format", "chat"), "examples": 20}
+    facts = {"format": values.pop("format", "chat"), "examples": values.pop("examples", 200)}
     row = FileRow(name, org, f"{name}.jsonl", "fine-tune", 10, "d" * 64, "key", 1.0, facts)
     await store.files.put(replace(row, **values))
     return name

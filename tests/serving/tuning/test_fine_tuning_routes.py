@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.serving.adapters.stand import SMALL, Stand
 from tests.serving.api.fakes import assert_error
@@ -108,6 +109,20 @@ async def test_another_orgs_file_is_as_good_as_none(desk: Stand) -> None:
     assert_error(await create(desk, validation_file="file-rival"), 404, "not_found", "validation_file")
     golden = await create(desk, penstock={"golden_file": "file-rival"})
     assert_error(golden, 404, "not_found", "penstock.golden_file")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"), [({}, 12), ({"validation_file": "file-few"}, 15), ({"validation_file": "file-train"}, None)]
+)
+async def test_a_job_whose_gate_has_few_questions_is_warned(
+    desk: Stand, fields: dict[str, str], told: int | None
+) -> None:
+    await put_file(desk.store, "file-small", examples=48)
+    await put_file(desk.store, "file-few", examples=15)
+    job = await created(desk, training_file="file-small", **fields)
+    events = (await desk.ask("GET", f"{JOBS}/{job}/events")).json()["data"]
+    warned = [event["message"] for event in events if event["level"] == "warn"]
+    assert [message.split(":")[0] for message in warned] == ([] if told is None else [f"The gate has {told} questions"])
 
 
 async def test_preferences_are_for_dpo_alone(desk: Stand) -> None:
