@@ -182,11 +182,12 @@ def test_logs_show_every_step_and_follow_to_the_end(penstock: Run, there: Any, r
     rows.move(job, metrics(job, 1), metrics(job, 2), status="running", phase="training", step=2, steps=2)
     lines = penstock("finetune", "logs", job, **there).stdout.splitlines()
     assert lines[0] == "The job is created; its files are checked next."
-    assert lines[1:] == ["step 1: train_loss 2, tokens_per_s 1500", "step 2: train_loss 1, tokens_per_s 1500"]
+    assert lines[1].startswith("The gate has 3 questions")
+    assert lines[2:] == ["step 1: train_loss 2, tokens_per_s 1500", "step 2: train_loss 1, tokens_per_s 1500"]
     rows.move(job, EventRow(job, 9.0, "Done [bold].", level="warn"), **DONE)
     followed = penstock("finetune", "logs", job, "--follow", **there)
     assert (followed.exit_code, followed.stdout.splitlines()[-1]) == (0, "Done [bold].")
-    assert len(seen(penstock("finetune", "logs", job, "--json", **there))) == 4
+    assert len(seen(penstock("finetune", "logs", job, "--json", **there))) == 5
 
 
 def test_a_report_is_shown_once_there_is_one(penstock: Run, there: Any, rows: Rows, asked: Any) -> None:
