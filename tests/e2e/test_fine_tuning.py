@@ -78,6 +78,9 @@ def school(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     lessons(folder)
     with OpenAI(base_url=f"{stack.url}/v1", api_key=stack.key, max_retries=0, timeout=120) as client:
         yield School(client, folder, stack)
+        held: Any = client.get("/adapters", cast_to=object)
+        for one in held["data"]:  # the stack as it was, for the tests behind these
+            client.post(f"/adapters/{one['name']}/retire", body={}, cast_to=object)
 
 
 @pytest.fixture(scope="module")
