@@ -82,7 +82,7 @@ def test_a_run_writes_calls_figures_table_and_last_its_origin(server: Server, tm
     assert (found["completed"], found["errors"], found["stopped"]) == (12, {}, None)
     assert (found["output_tokens"], found["finish_reasons"]) == (96, {"stop": 12})
     assert 20 <= found["ttft_ms"]["p50"] < 500
-    assert 1 <= found["tpot_ms"]["p50"] < 100  # on a busy machine pieces come together
+    assert 5 <= found["tpot_ms"]["p50"] < 100
     assert found["goodput"][0]["good"] == 12
     assert sorted(call.number for call in read_calls(out)) == list(range(12))
     origin = json.loads((out / "origin.json").read_text())
