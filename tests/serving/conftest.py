@@ -1,4 +1,4 @@
-"""Stores for the tests of this folder: a SQLite file, and a real Postgres that is started once per session."""
+"""What the tests of this folder share: a SQLite file, a real Postgres per session, a node of Ray's per module."""
 
 import contextlib
 import os
@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from serving.store.store import Store
+
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a test that needs Ray asks for `ray_node`; none starts one unknowingly
 
 
 class ManualClock:
@@ -136,3 +138,23 @@ class Outage:
 @pytest.fixture
 def outage(store_url: str, request: pytest.FixtureRequest) -> Outage:
     return Outage(store_url, request.getfixturevalue("postgres") if store_url.startswith("postgresql") else None)
+
+
+@pytest.fixture(scope="module")
+def ray_node() -> Iterator[None]:
+    """A node of Ray's with one CPU, joined by this process."""
+    import ray
+
+    with tempfile.TemporaryDirectory(prefix="pray", dir="/tmp") as folder:
+        ray.init(
+            address="local",
+            num_cpus=1,
+            namespace="serve",
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            object_store_memory=80 * 2**20,
+            _temp_dir=folder,
+        )
+        yield
+        ray.shutdown()

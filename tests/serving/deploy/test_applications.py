@@ -21,6 +21,8 @@ with warnings.catch_warnings():
     from serving.engines.lora_slots import EXTENSION
     from serving.engines.replica import PROBE_TIMEOUT_S
 
+pytestmark = pytest.mark.usefixtures("ray_node")  # Ray's builder of engines asks the node that it has joined
+
 SMALL, LARGE = "demo-small", "demo-large"
 Change = Callable[[dict[str, Any]], object]
 

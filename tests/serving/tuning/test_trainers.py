@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import ray
 
 from models.artifacts.folder import FolderSettings
 from models.artifacts.store import open_artifacts
@@ -24,24 +22,6 @@ from tests.serving.tuning.yard import job_row, publish_lines
 JOB = "ftjob-1"
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    """A node of Ray's with one CPU, in this process's own session."""
-    with tempfile.TemporaryDirectory(prefix="pray", dir="/tmp") as folder:
-        ray.init(
-            address="local",
-            num_cpus=1,
-            namespace="serve",
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            object_store_memory=80 * 2**20,
-            _temp_dir=folder,
-        )
-        yield
-        ray.shutdown()
-
-
 @pytest.fixture(params=["process", "ray"])
 def trainers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trainers]:
     """Of each kind."""
@@ -50,7 +30,7 @@ def trainers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trainer
         yield made
         made.close()
     else:
-        request.getfixturevalue("cluster")
+        request.getfixturevalue("ray_node")
         yield RayTrainers()
         end_all()
 
@@ -134,7 +114,7 @@ async def test_a_worker_that_is_done_is_gone(trainers: Trainers, store: Store, t
     assert await is_(trainers, "gone")
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("ray_node")
 async def test_a_worker_waits_while_the_cluster_has_no_room_and_can_be_killed_there(
     store: Store, tmp_path: Path
 ) -> None:
