@@ -258,11 +258,12 @@ def test_every_recipe_has_a_yaml_that_opens_with_its_command() -> None:
         assert first.startswith(f"# python -m finetune.recipes.{name} --config finetune/recipes/{name}.yaml --data ")
 
 
-def test_the_command_trains_and_prints_where_the_adapter_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--processes", "2"]])
+def test_the_command_trains_and_prints_where_the_adapter_is(tmp_path: Path, more: list[str]) -> None:
     made = order(tmp_path)
     (tmp_path / "r.yaml").write_text(json.dumps({"base": str(made.base), "hyperparameters": {"n_epochs": 1}}))
     options = ["--config", tmp_path / "r.yaml", "--data", made.training, "--out", tmp_path / "out"]
-    command = [sys.executable, "-m", "finetune.recipes.lora_sft", *map(str, options)]
+    command = [sys.executable, "-m", "finetune.recipes.lora_sft", *map(str, options), *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / "out" / "adapter"))
