@@ -18,14 +18,9 @@ from models.adapters.foundation import base_of
 from models.catalog.loader import Catalog
 from models.demo.families.topics import WORDS as TOPIC_WORDS
 from models.demo.tiers import WEIGHTS
-from tests.finetune.tiny import Told, numbers, order, pair_line
+from tests.finetune.tiny import Told, numbers, order, pair_line, weights_of
 
 ROOT = Path(__file__).parents[3]
-
-
-def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
-    assert trained.adapter is not None
-    return dict(load_file(trained.adapter / "adapter_model.safetensors"))
 
 
 def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:

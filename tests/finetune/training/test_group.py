@@ -9,13 +9,12 @@ from threading import Thread
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from finetune.order import Trained, TrainingFailed, TrainingOrder
 from finetune.recipes import train_by
 from finetune.training.group import MemberLost
 from finetune.training.packing import shared
-from tests.finetune.tiny import Told, numbers, order, pair_line
+from tests.finetune.tiny import Told, members_of, numbers, order, pair_line, weights_of
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 """Sums in another order, in float32."""
@@ -26,23 +25,12 @@ def asked(folder: Path, *, processes: int = 2, **changes: object) -> TrainingOrd
     return order(folder, hyperparameters=numbers(lora_dropout=0.0), processes=processes, **changes)
 
 
-def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
-    assert trained.adapter is not None
-    return dict(load_file(trained.adapter / "adapter_model.safetensors"))
-
-
 def assert_close(ours: Trained, theirs: Trained) -> None:
     """The same adapter, but for the order of sums."""
     mine, other = weights_of(ours), weights_of(theirs)
     assert mine.keys() == other.keys()
     for name, value in mine.items():
         torch.testing.assert_close(value, other[name], **CLOSE)
-
-
-def members_of(folder: Path) -> list[int]:
-    """Processes that a training in this folder has started, and that live."""
-    found = subprocess.run(["pgrep", "-f", f"finetune.recipes.member {folder}/"], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
 
 
 @pytest.fixture(scope="module")

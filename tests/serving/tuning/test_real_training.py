@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from models.catalog import Catalog, ModelStore
 from serving.store.store import Store
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.trainers import ProcessTrainers, Resources
+from tests.finetune.tiny import members_of
 from tests.serving.adapters.stand import SMALL, base, until
 from tests.serving.tuning.yard import Yard, job_row, opened_yard, publish_lines
 
@@ -50,12 +50,6 @@ async def test_a_real_training_survives_its_worker_and_what_learned_nothing_is_n
             assert max(told) - min(told) < 1e-6
 
 
-def members_of(plan: WorkerPlan) -> list[int]:
-    """The processes of a training beside its leader."""
-    found = subprocess.run(["pgrep", "-f", f"finetune.recipes.member {plan.folder}/"], capture_output=True, text=True)
-    return [int(line) for line in found.stdout.split()]
-
-
 async def test_a_killed_worker_of_several_processes_takes_them_along(tmp_path: Path) -> None:
     artifacts, url = FolderSettings(path=tmp_path / "artifacts"), f"sqlite+aiosqlite:///{tmp_path / 'penstock.db'}"
     publish_lines(open_artifacts(artifacts, home=tmp_path), tmp_path, "file-t", LINES)
@@ -87,11 +81,11 @@ async def test_a_killed_worker_of_several_processes_takes_them_along(tmp_path: P
         await until(begun, within_s=200)
         leader = trainers.pid(plan.job, 1)
         assert leader is not None
-        assert len(members_of(plan)) == 1
+        assert len(members_of(plan.folder)) == 1
         os.kill(leader, signal.SIGKILL)
 
         async def ended() -> bool:
-            return not members_of(plan)
+            return not members_of(plan.folder)
 
         await until(ended, within_s=20)
     trainers.close()
