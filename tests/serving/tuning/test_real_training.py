@@ -20,7 +20,7 @@ LINES = [
     for n in range(8)
     for word in ("red", "blue", "green", "black", "white")
 ]
-NUMBERS = {"n_epochs": 2, "batch_size": 4, "max_length": 128, "checkpoint_every": 4, "lora_rank": 4}
+NUMBERS = {"n_epochs": 10, "batch_size": 4, "max_length": 128, "checkpoint_every": 4, "lora_rank": 4}
 
 
 async def begun(yard: Yard) -> None:
@@ -41,11 +41,11 @@ async def test_a_real_training_survives_its_worker_and_what_learned_nothing_is_n
         os.kill(pid, signal.SIGKILL)
         row = await yard.until(lambda row: row.finished_at is not None, "ftjob-real", within_s=200)
         assert (row.status, (row.error or {})["code"]) == ("failed", "gate_failed"), row
-        assert (row.step, row.steps, row.attempt, row.adapter_version) == (20, 20, 2, 1)
+        assert (row.step, row.steps, row.attempt, row.adapter_version) == (100, 100, 2, 1)
         assert row.fine_tuned_model is None
         losses = await yard.losses("ftjob-real")
-        assert sorted(losses) == list(range(1, 21))
-        assert losses[20][-1] < losses[1][0]
+        assert sorted(losses) == list(range(1, 101))
+        assert losses[100][-1] < losses[1][0]
         for told in losses.values():  # what was trained again was trained as before
             assert max(told) - min(told) < 1e-6
 
