@@ -37,6 +37,7 @@ from finetune.training.adapter import arguments, load_base, load_tokenizer, with
 from finetune.training.batches import IGNORED, ExampleSteps
 from finetune.training.corpus import Corpus, encoder_of, examples_of
 from finetune.training.facts import BaseFacts
+from finetune.training.group import Group
 from finetune.training.plan import Plan, Shape, steps_of
 from finetune.training.quiet import quiet
 from finetune.training.trainers import ExampleTrainer
@@ -167,8 +168,13 @@ ARMS: Mapping[str, Callable[[TrainingOrder, Corpus], dict[str, float]]] = {"pack
 
 def plan_of(order: TrainingOrder, data: Corpus) -> Plan:
     """One pass."""
-    shape = Shape.on("cpu", data.lengths, packing=True)
+    shape = plan_shape(data)
     return Plan(data.lengths, epochs=1, batch=order.hyperparameters.batch_size, shape=shape, seed=order.seed)
+
+
+def plan_shape(data: Corpus) -> Shape:
+    """Packed rows, all of them one process's."""
+    return Shape.on("cpu", data.lengths, packing=True)
 
 
 def rows_of(data: Corpus, examples: Sequence[int]) -> list[dict[str, list[int]]]:
@@ -192,6 +198,7 @@ def ours(order: TrainingOrder, steps: ExampleSteps, *, steps_in_all: int) -> Exa
         args=SFTConfig(**options, max_length=None, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=steps,
         processing_class=load_tokenizer(order),
+        group=Group(),
     )
 
 
@@ -204,7 +211,7 @@ def timed(work: Callable[[], object]) -> dict[str, float]:
 
 def loss_on(trainer: ExampleTrainer, data: Corpus) -> float:
     """Mean per learned token, over all examples."""
-    looks = steps_of(data.lengths, shape=Shape.on("cpu", data.lengths, packing=True))
+    looks = steps_of(data.lengths, shape=plan_shape(data))
     return trainer.look(ExampleSteps(data, looks, pad=0))["valid_loss"]
 
 

@@ -58,6 +58,8 @@ class TrainingOrder(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = Field(None, ge=1, description="Of a CPU; unset: torch's choice.")
     resume: Path | None = None
+    processes: int = Field(1, ge=1, description="How many share the steps, each on a GPU of this machine.")
+    rank: int = Field(0, ge=0, description="Which of them this order is for; 0 leads and starts the others.")
 
 
 class Reporter(Protocol):

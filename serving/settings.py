@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from models.artifacts import ArtifactSettings
@@ -130,7 +130,9 @@ class FineTuningSettings(Frozen):
     """Fine-tuning: what orgs may ask for, and what their trainings may take."""
 
     trainers: int = Field(1, ge=1, description="Most trainings at once; the others are queued, fairly between orgs.")
-    gpus: float = Field(1, gt=0, description="GPUs of one training, where the stack has any.")
+    gpus: float = Field(
+        1, gt=0, description="GPUs of one training, where the stack has any: a share of one, or several of one node."
+    )
     threads: int | None = Field(None, ge=1, description="Threads of one training on a CPU; unset: torch's choice.")
     attempts: int = Field(3, ge=1, description="Lost workers without a new checkpoint between them that end a job.")
     lost_s: float = Field(20, gt=0, description="A worker that was silent for so long counts as lost.")
@@ -140,6 +142,18 @@ class FineTuningSettings(Frozen):
     org_max_jobs: int = Field(100, ge=1, description="Most jobs of one org that have not ended.")
     max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file for fine-tuning.")
     org_max_file_bytes: int = Field(20 * 2**30, ge=1, description="Most bytes of all files of one org.")
+
+    @property
+    def gpu_processes(self) -> int:
+        """Of one training where the stack has GPUs: one for each."""
+        return max(1, int(self.gpus))
+
+    @field_validator("gpus")
+    @classmethod
+    def _several_are_whole(cls, gpus: float) -> float:
+        if gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"a share of one GPU, or a whole number of them, not {gpus:g}")
+        return gpus
 
 
 class RaySettings(Frozen):

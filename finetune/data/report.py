@@ -12,6 +12,7 @@ from finetune.data.survey import Pairs, Survey
 
 BINS, BAR = 10, 40
 SHOWN = 5
+STATED = "as stated with --tokens-per-s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +26,16 @@ class Estimate:
     source: str
 
     @classmethod
-    def of(cls, tokens: int, epochs: int, *, usd_per_million: float, tokens_per_s: float | None) -> Estimate:
-        """`tokens`: of one pass, padding aside: time and price are theirs, as a job's are."""
+    def of(
+        cls, tokens: int, epochs: int, *, usd_per_million: float, tokens_per_s: float | None, known: str = STATED
+    ) -> Estimate:
+        """`tokens`: of one pass, padding aside: time and price are theirs, as a job's are. `known`: of the speed."""
         total = tokens * epochs
         price = f"{usd_per_million:g} USD per million tokens of the profile"
         speed = (
-            "no speed was stated: --tokens-per-s takes what a job's metrics say"
+            "no speed is known: nothing was trained here yet, and --tokens-per-s states none"
             if tokens_per_s is None
-            else f"{tokens_per_s:,.0f} tokens/s as stated with --tokens-per-s"
+            else f"{tokens_per_s:,.0f} tokens/s {known}"
         )
         seconds = None if tokens_per_s is None else total / tokens_per_s
         return cls(epochs, total, total / 1e6 * usd_per_million, seconds, f"{price}; {speed}")

@@ -114,6 +114,7 @@ def order_of(config: RecipeFile, options: argparse.Namespace, *, recipe: Recipe)
         device=config.device,
         threads=config.threads,
         resume=options.resume,
+        processes=options.processes,
     )
     return order, rules
 
@@ -147,4 +148,10 @@ def _options(recipe: Recipe, arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--validation", type=Path, help="JSONL with held-out examples, for looks and early stopping")
     parser.add_argument("--out", type=Path, required=True, help="folder that gets 'adapter' and 'checkpoints'")
     parser.add_argument("--resume", type=Path, help="a checkpoint's folder to go on from")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--processes", type=int, default=1, help="share the steps among so many, each on a GPU of its own"
+    )
+    options = parser.parse_args(arguments)
+    if options.processes < 1:
+        parser.error("--processes: at least 1")
+    return options

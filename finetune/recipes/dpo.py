@@ -15,6 +15,7 @@ from finetune.training.batches import PairSteps, pair_lengths
 from finetune.training.corpus import digest_of, encoder_of, pairs_of
 from finetune.training.course import Course
 from finetune.training.failures import told_as_failures
+from finetune.training.group import Group, grouped
 from finetune.training.plan import Plan, Shape, steps_of
 from finetune.training.quiet import quiet
 from finetune.training.trainers import PairTrainer
@@ -22,7 +23,8 @@ from finetune.training.trainers import PairTrainer
 
 @quiet()
 @told_as_failures()
-def train(order: TrainingOrder, reporter: Reporter) -> Trained:
+@grouped
+def train(order: TrainingOrder, reporter: Reporter, *, group: Group) -> Trained:
     """The adapter of the best look at the validation pairs, or of the last step where there are none."""
     numbers = order.hyperparameters
 
@@ -35,7 +37,7 @@ def train(order: TrainingOrder, reporter: Reporter) -> Trained:
 
     # The plan: which pairs each step has. Those of about one length go through the model together.
     lengths = pair_lengths(data)
-    shape = Shape.on(order.device, lengths, packing=False)
+    shape = Shape.on(order.device, lengths, packing=False, part=group.part)
     plan = Plan(lengths, epochs=numbers.n_epochs, batch=numbers.batch_size, shape=shape, seed=order.seed)
     reporter.planned(steps=len(plan), tokens=plan.tokens)
 
@@ -50,6 +52,7 @@ def train(order: TrainingOrder, reporter: Reporter) -> Trained:
         args=DPOConfig(**arguments(model, order, steps=len(plan)), max_length=None, beta=numbers.beta),
         train_dataset=PairSteps(data, plan, pad=tokenizer.pad_token_id or 0),
         processing_class=tokenizer,
+        group=group,
     )
 
     # The course: tell, look, keep and stop after every step, from the first or from a checkpoint.

@@ -14,6 +14,7 @@ from finetune.training.batches import ExampleSteps
 from finetune.training.corpus import digest_of, encoder_of, examples_of
 from finetune.training.course import Course
 from finetune.training.failures import told_as_failures
+from finetune.training.group import Group, grouped
 from finetune.training.plan import Plan, Shape, steps_of
 from finetune.training.quiet import quiet
 from finetune.training.trainers import ExampleTrainer
@@ -21,7 +22,8 @@ from finetune.training.trainers import ExampleTrainer
 
 @quiet()
 @told_as_failures()
-def train(order: TrainingOrder, reporter: Reporter) -> Trained:
+@grouped
+def train(order: TrainingOrder, reporter: Reporter, *, group: Group) -> Trained:
     """The adapter of the best look at the validation examples, or of the last step where there are none."""
     numbers = order.hyperparameters
 
@@ -33,7 +35,7 @@ def train(order: TrainingOrder, reporter: Reporter) -> Trained:
         held_out = examples_of(order.validation, encoder, longest=numbers.max_length, reporter=reporter)
 
     # The plan: which examples each step has, and how they share rows. A function of lengths, seed and step.
-    shape = Shape.on(order.device, data.lengths, packing=numbers.packing)
+    shape = Shape.on(order.device, data.lengths, packing=numbers.packing, part=group.part)
     plan = Plan(data.lengths, epochs=numbers.n_epochs, batch=numbers.batch_size, shape=shape, seed=order.seed)
     reporter.planned(steps=len(plan), tokens=plan.tokens)
 
@@ -49,6 +51,7 @@ def train(order: TrainingOrder, reporter: Reporter) -> Trained:
         ),
         train_dataset=ExampleSteps(data, plan, pad=tokenizer.pad_token_id or 0),
         processing_class=tokenizer,
+        group=group,
     )
 
     # The course: tell, look, keep and stop after every step, from the first or from a checkpoint.

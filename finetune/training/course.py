@@ -21,6 +21,7 @@ from finetune.training import checkpoints
 from finetune.training.adapter import save_adapter
 from finetune.training.batches import Batch
 from finetune.training.failures import told_as_failures
+from finetune.training.group import Group
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class Course(TrainerCallback):  # type: ignore[misc]
         self._order = order
         self._reporter = reporter
         self._trainer = trainer
+        self._group: Group = trainer.group
         self._held_out = held_out
         self._standing = Standing(digest)
         self._best: Mapping[str, Tensor] | None = None
@@ -53,10 +55,11 @@ class Course(TrainerCallback):  # type: ignore[misc]
     def run(self) -> Trained:
         """Train. `TrainingFailed` when it cannot go on; checkpoints that were told stay good."""
         order, trainer = self._order, self._trainer
-        checkpoints.clear(self._folder)
+        if self._group.part.leads:
+            checkpoints.clear(self._folder)
         if order.resume is not None:
             self._take_up(order.resume)
-        if (stop := self._reporter.stop()) is not None:  # such as a cap that the plan is beyond
+        if (stop := self._wish()) is not None:  # such as a cap that the plan is beyond
             self._stopped, trainer.state.global_step = stop, self._told or 0
             return self._ended()
         trainer.add_callback(self)
@@ -86,7 +89,7 @@ class Course(TrainerCallback):  # type: ignore[misc]
             figures |= self._looked(step)
         standing.figures = (standing.figures or {}) | figures
         self._reporter.metrics(step, figures)
-        self._stopped = None if last else self._reporter.stop()
+        self._stopped = None if last else self._wish()
         ends = last or self._stopped is not None or self._is_patience_at_end()
         if step % numbers.checkpoint_every == 0 or (ends and self._stopped not in ("cancel", "lost")):
             self._keep(step)
@@ -111,6 +114,8 @@ class Course(TrainerCallback):  # type: ignore[misc]
         return patience is not None and self._standing.worse_looks >= patience
 
     def _keep(self, step: int) -> None:
+        if not self._group.part.leads:
+            return
         base, course = self._order.base, asdict(self._standing)
         place = checkpoints.save(self._trainer, self._folder, base=base, best=self._best, course=course)
         checkpoints.clear(self._folder, but=place)
@@ -137,6 +142,14 @@ class Course(TrainerCallback):  # type: ignore[misc]
         if self._best is not None:
             checkpoints.load_weights(self._trainer.model, self._best)
         folder = self._order.folder / "adapter"
+        if self._group.part.leads:
+            self._write(folder)
+        return Trained(step, steps, standing.tokens, folder, None, figures)
+
+    def _write(self, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         save_adapter(self._trainer.model, folder, base=self._order.base)
-        return Trained(step, steps, standing.tokens, folder, None, figures)
+
+    def _wish(self) -> Stop | None:
+        """Whether to end now; in a group the leader is asked."""
+        return self._group.agreed(self._reporter.stop(), device=self._order.device)

@@ -43,3 +43,15 @@ def grouped(rows: Iterable[Row], lengths: Sequence[int], *, tokens: int) -> list
             widest = width
         groups[-1].append(row)
     return [tuple(group) for group in groups]
+
+
+def shared(rows: Sequence[Row], lengths: Sequence[int], *, among: int) -> list[list[Row]]:
+    """The rows of each of `among` processes, about equal in tokens: the longest first, each to whom has fewest."""
+    parts: list[list[Row]] = [[] for _ in range(among)]
+    tokens = [0] * among
+    widths = {row: sum(lengths[index] for index in row) for row in rows}
+    for row, width in sorted(widths.items(), key=lambda item: (-item[1], item[0])):
+        least = tokens.index(min(tokens))
+        parts[least].append(row)
+        tokens[least] += width
+    return parts

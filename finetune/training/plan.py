@@ -13,38 +13,54 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.training.packing import Row, grouped, packed
+from finetune.training.packing import Row, grouped, packed, shared
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which of the processes that share a training."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the one that tells and writes."""
+        return self.rank == 0
+
+
+ALONE = Part()
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How wide a packed row is, and how many tokens go through the model at once, padding included."""
+    """How wide a packed row is, how many tokens go through the model at once, padding included, and whose rows."""
 
     width: int
     tokens: int
     packing: bool
+    part: Part = ALONE
 
     @classmethod
-    def on(cls, device: Literal["cpu", "cuda"], lengths: NDArray[np.int64], *, packing: bool) -> Shape:
+    def on(
+        cls, device: Literal["cpu", "cuda"], lengths: NDArray[np.int64], *, packing: bool, part: Part = ALONE
+    ) -> Shape:
         """Attention costs the square of a row's width. On a CPU rows are three usual examples wide, in a power of two
         from 128 to 512: on the demo task a step takes 0.33 s at 128 and 0.49 s at 512. A GPU has arithmetic to spare.
         """
         if device == "cuda":
-            return cls(2_048, 16_384, packing)
+            return cls(2_048, 16_384, packing, part)
         usual = max(1.0, 3 * float(np.mean(lengths)))
-        return cls(min(512, max(128, 2 ** math.ceil(math.log2(usual)))), 4_096, packing)
+        width = min(512, max(128, 2 ** math.ceil(math.log2(usual))))
+        return cls(width, 4_096, packing, part)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One optimizer step: micro batches of rows of examples."""
+    """One optimizer step: its examples, and micro batches of rows of those that are this process's."""
 
+    examples: list[int]
     micro: tuple[tuple[Row, ...], ...]
-
-    @property
-    def examples(self) -> list[int]:
-        """All examples of the step, in the order of its rows."""
-        return [index for rows in self.micro for row in rows for index in row]
 
 
 class Plan:
@@ -89,8 +105,9 @@ def step_of(examples: Sequence[int], lengths: Sequence[int] | NDArray[np.int64],
     """These examples as micro batches; `lengths` are those of all."""
     own = [int(lengths[index]) for index in examples]
     rows = packed(own, width=shape.width) if shape.packing else [(index,) for index in range(len(own))]
-    groups = grouped(rows, own, tokens=shape.tokens)
-    return Step(tuple(tuple(tuple(examples[index] for index in row) for row in group) for group in groups))
+    groups = grouped(shared(rows, own, among=shape.part.size)[shape.part.rank], own, tokens=shape.tokens)
+    micro = tuple(tuple(tuple(examples[index] for index in row) for row in group) for group in groups)
+    return Step([index for row in rows for index in (examples[one] for one in row)], micro)
 
 
 def steps_of(lengths: Sequence[int] | NDArray[np.int64], *, shape: Shape, batch: int = 256) -> list[Step]:

@@ -25,6 +25,7 @@ from trl import DPOTrainer, SFTTrainer
 from finetune.training import checkpoints
 from finetune.training.batches import IGNORED, Batch, Micro
 from finetune.training.failures import diverged
+from finetune.training.group import Group
 
 SHOWN = {"input_ids": [[0]], "labels": [[0]]}
 """TRL's constructors look at a data set of the library `datasets`; ours, which is not one, takes its place then."""
@@ -52,11 +53,15 @@ class StepTrainer:
     accelerator: Any
     train_dataset: Any
     _metrics: Any
+    measures: Sequence[str] = ()
 
-    def __init__(self, **parts: Any) -> None:
+    def __init__(self, *, group: Group, **parts: Any) -> None:
         steps = parts.pop("train_dataset")
+        if parts["args"].n_gpu > 1:
+            parts["args"]._n_gpu = 1  # else transformers spreads one process's batches over every GPU that it sees
         super().__init__(**parts, data_collator=_only, train_dataset=Dataset.from_dict(SHOWN))  # type: ignore[call-arg]
         self.train_dataset = steps
+        self.group = group
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
 
     def loss_of(self, micro: Micro, weight: int) -> Tensor:
@@ -79,6 +84,7 @@ class StepTrainer:
             self.accelerator.backward(loss)
             total += loss.detach()
         self._metrics["train"].clear()
+        self.group.add([total, *self._gradients()])
         if not math.isfinite(value := total.item()):
             raise diverged(self.state.global_step + 1, "loss")
         self.facts = StepFacts(value, rate, int(batch["tokens"]), time.perf_counter() - started)  # type: ignore[call-overload]
@@ -89,16 +95,29 @@ class StepTrainer:
         was_training = self.model.training
         self.model.eval()
         weight = sum(int(batch["weight"]) for batch in steps)  # type: ignore[call-overload]
-        sums: dict[str, float] = {"valid_loss": 0.0}
+        sums = {
+            name: torch.zeros((), device=self.args.device, dtype=torch.float64)
+            for name in ("valid_loss", *self.measures)
+        }
         for micro in (micro for batch in steps for micro in batch["micro"]):  # type: ignore[attr-defined]
             here = self._here(micro)
             with torch.no_grad(), self.compute_loss_context_manager():  # type: ignore[attr-defined]
-                sums["valid_loss"] += self.loss_of(dict(here), weight).item()
+                sums["valid_loss"] += self.loss_of(dict(here), weight)
                 for name, value in self.measured(here).items():
-                    sums[name] = sums.get(name, 0.0) + value.item() / weight
+                    sums[name] += value
         self._metrics["eval"].clear()
         self.model.train(was_training)
-        return sums
+        self.group.add(list(sums.values()))
+        counted = {name: weight if name in self.measures else 1 for name in sums}
+        return {name: value.item() / counted[name] for name, value in sums.items()}
+
+    def _gradients(self) -> list[Tensor]:
+        """Of all that is trained; a process without a row of this step has some as well, which are zero."""
+        trained = [one for one in self.model.parameters() if one.requires_grad]
+        for one in trained:
+            if one.grad is None:
+                one.grad = torch.zeros_like(one)
+        return [one.grad for one in trained]
 
     def _here(self, micro: Micro) -> Micro:
         return {name: value.to(self.args.device) for name, value in micro.items()}
@@ -159,6 +178,8 @@ class ExampleTrainer(StepTrainer, SFTTrainer):  # type: ignore[misc]
 
 class PairTrainer(StepTrainer, DPOTrainer):  # type: ignore[misc]
     """Learns pairs: the mean of TRL's loss over the pairs of a step. The reference is the base, the adapter off."""
+
+    measures = ("preference_rate",)
 
     def loss_of(self, micro: Micro, weight: int) -> Tensor:
         """TRL's mean over the pairs, by their share of the step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,14 +13,17 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from finetune.data.check import Heard, Limits
-from finetune.data.report import Estimate, as_json, sentences
+from finetune.data.report import STATED, Estimate, as_json, sentences
 from finetune.data.survey import Finder, Survey, Wanted, survey
 from models.catalog import Catalog, ModelStore
 from models.errors import ConfigurationError
 from serving.commands.data_records import app as from_records
 from serving.commands.options import JsonOption, ProfileOption, StateOption, finite, profile_of, state_of
+from serving.commands.target import store_url_of
 from serving.commands.terminal import err, out, print_json, print_problem
 from serving.settings import load_settings
+from serving.state import NoStack
+from serving.store.store import Store
 
 SHOW_FROM_BYTES = 2**20
 
@@ -46,7 +50,8 @@ def check(
     least: Annotated[int, typer.Option(min=1, help="Fewest examples.")] = Limits().least,
     epochs: Annotated[int, typer.Option(min=1, max=100, help="Passes to estimate.")] = 1,
     tokens_per_s: Annotated[
-        float | None, typer.Option(min=0.001, callback=finite, help="Speed to estimate by; a job's metrics tell it.")
+        float | None,
+        typer.Option(min=0.001, callback=finite, help="Speed to estimate by.", show_default="the last training's"),
     ] = None,
     private: Annotated[bool, typer.Option(help="Look for secrets and personal data.")] = True,
     plot: Annotated[Path | None, typer.Option(help="Draw the lengths into this PNG.")] = None,
@@ -66,8 +71,15 @@ def check(
         found = survey(file, wanted, heard=heard)
     estimate = None
     if found.counted is not None:
+        assert model is not None
         price = load_settings(profile_of(profile, state_of(state_dir))).fine_tuning.usd_per_million_tokens
-        estimate = Estimate.of(found.counted.tokens, epochs, usd_per_million=price, tokens_per_s=tokens_per_s)
+        known = STATED
+        if tokens_per_s is None:
+            tokens_per_s = asyncio.run(_speed(model, state_dir=state_dir))
+            known = f"as the last training of {model!r} here had"
+        estimate = Estimate.of(
+            found.counted.tokens, epochs, usd_per_million=price, tokens_per_s=tokens_per_s, known=known
+        )
     if plot is not None:
         _draw(found, plot, longest=longest)
     _show(found, estimate, as_json_object=as_json_object)
@@ -97,6 +109,16 @@ def _model(card_id: str, max_length: int | None, *, state_dir: Path | None) -> t
             f"Model {card_id!r} reads {card.context:,} tokens at most: --max-length asks for more."
         )
     return folder, max_length or card.context
+
+
+async def _speed(model: str, *, state_dir: Path | None) -> float | None:
+    """Of the stack's own trainings; None where no stack was ever started."""
+    try:
+        url = store_url_of(state_of(state_dir))
+    except NoStack:
+        return None
+    async with Store.open(url) as store:
+        return await store.jobs.speed(model)
 
 
 def _finder() -> Finder:

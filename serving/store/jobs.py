@@ -121,6 +121,14 @@ class JobTable:
             rows = [_job(row) for row in await connection.execute(query)]
             return rows[:limit], len(rows) > limit
 
+    async def speed(self, base: str) -> float | None:
+        """Tokens/s of the newest training of a base that came so far as to have one, over all its workers."""
+        trained = (TUNING_JOBS.c.trained_tokens > 0) & (TUNING_JOBS.c.trained_s > 0)
+        query = select(TUNING_JOBS.c.trained_tokens, TUNING_JOBS.c.trained_s).where(TUNING_JOBS.c.base == base, trained)
+        async with self._database.transaction("read") as connection:
+            row = (await connection.execute(query.order_by(TUNING_JOBS.c.created_at.desc()).limit(1))).first()
+        return None if row is None else row.trained_tokens / row.trained_s
+
     async def in_status(self, *statuses: Status) -> list[JobRow]:
         """Every job in one of these, oldest first."""
         query = select(TUNING_JOBS).where(TUNING_JOBS.c.status.in_(statuses))

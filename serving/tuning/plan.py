@@ -32,6 +32,7 @@ class WorkerPlan(Frozen):
     base: BaseModel
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = Field(None, ge=1)
+    processes: int = Field(1, ge=1, description="Of the training: on GPUs one for each.")
     max_hours: float = Field(24, gt=0, description="Longest training, over all attempts.")
     usd_per_million_tokens: float = Field(0, ge=0)
     beat_s: float = Field(1.0, gt=0, description="Time between two signs of life, and longest delay of an event.")

@@ -203,6 +203,7 @@ class Worker:
             device=plan.device,
             threads=plan.threads,
             resume=resume,
+            processes=plan.processes,
         )
 
     async def _kept(self, step: int, folder: Path, *, metrics: Mapping[str, float], reports: Reports) -> None:

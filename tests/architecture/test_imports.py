@@ -30,6 +30,7 @@ EDGE_FILES: dict[str, str] = {
     "finetune/training/checkpoints.py": "writes and reads a training's state",
     "finetune/training/course.py": "is called back by transformers' trainer",
     "finetune/training/failures.py": "knows torch's exceptions",
+    "finetune/training/group.py": "adds up the gradients of several processes",
     "finetune/training/quiet.py": "silences transformers",
     "finetune/training/trainers.py": "moves TRL's trainers",
     "benchmarks/arms/serve_llm_app.py": "is the Ray Serve LLM application that Penstock is compared with",

@@ -2,15 +2,17 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from finetune.order import Hyperparameters, Stop, TrainingOrder
+from finetune.order import Hyperparameters, Stop, Trained, TrainingOrder
 from models.demo.tiers import WEIGHTS
 
 WORDS = ("order", "parcel", "bill", "refund", "account", "broken", "late", "thanks")
@@ -99,6 +101,18 @@ def order(tmp_path: Path, **changes: Any) -> TrainingOrder:
         "threads": 1,
     }
     return TrainingOrder(**values | changes)
+
+
+def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
+    """Those of the adapter that came out."""
+    assert trained.adapter is not None
+    return dict(load_file(trained.adapter / "adapter_model.safetensors"))
+
+
+def members_of(folder: Path) -> list[int]:
+    """Processes that a training under this folder has started beside itself, and that live."""
+    found = subprocess.run(["pgrep", "-f", f"finetune.recipes.member {folder}/"], capture_output=True, text=True)
+    return [int(line) for line in found.stdout.split()]
 
 
 @dataclass

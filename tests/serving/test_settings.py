@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from models.errors import ConfigurationError
-from serving.settings import Settings, load_settings, profile_names
+from serving.settings import FineTuningSettings, Settings, load_settings, profile_names
 
 SOUND = "tiers: {small: a, large: b}\nengines: [{card: a}, {card: b}]\n"
 
@@ -131,3 +131,13 @@ def test_a_secret_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     settings: Settings = load_settings("cpu-demo")
     assert settings.store.url is not None
     assert "hunter2" not in repr(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(("gpus", "processes"), [(0.5, 1), (1, 1), (4, 4)])
+def test_a_training_on_several_gpus_has_a_process_for_each(gpus: float, processes: int) -> None:
+    assert FineTuningSettings(gpus=gpus).gpu_processes == processes
+
+
+def test_a_training_cannot_have_a_gpu_and_a_half() -> None:
+    with pytest.raises(ValueError, match=r"a share of one GPU, or a whole number of them, not 1\.5"):
+        FineTuningSettings(gpus=1.5)

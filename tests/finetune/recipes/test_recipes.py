@@ -18,14 +18,9 @@ from models.adapters.foundation import base_of
 from models.catalog.loader import Catalog
 from models.demo.families.topics import WORDS as TOPIC_WORDS
 from models.demo.tiers import WEIGHTS
-from tests.finetune.tiny import Told, numbers, order, pair_line
+from tests.finetune.tiny import Told, numbers, order, pair_line, weights_of
 
 ROOT = Path(__file__).parents[3]
-
-
-def weights_of(trained: Trained) -> dict[str, torch.Tensor]:
-    assert trained.adapter is not None
-    return dict(load_file(trained.adapter / "adapter_model.safetensors"))
 
 
 def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
@@ -258,11 +253,12 @@ def test_every_recipe_has_a_yaml_that_opens_with_its_command() -> None:
         assert first.startswith(f"# python -m finetune.recipes.{name} --config finetune/recipes/{name}.yaml --data ")
 
 
-def test_the_command_trains_and_prints_where_the_adapter_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--processes", "2"]])
+def test_the_command_trains_and_prints_where_the_adapter_is(tmp_path: Path, more: list[str]) -> None:
     made = order(tmp_path)
     (tmp_path / "r.yaml").write_text(json.dumps({"base": str(made.base), "hyperparameters": {"n_epochs": 1}}))
     options = ["--config", tmp_path / "r.yaml", "--data", made.training, "--out", tmp_path / "out"]
-    command = [sys.executable, "-m", "finetune.recipes.lora_sft", *map(str, options)]
+    command = [sys.executable, "-m", "finetune.recipes.lora_sft", *map(str, options), *more]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / "out" / "adapter"))

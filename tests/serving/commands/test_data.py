@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import Result
 
+from serving.store.jobs import JobRow
+from serving.store.store import Store
 from tests.finetune.data.made import line, said
+from tests.serving.tuning.yard import job_row
 
 Run = Callable[..., Result]
 LINES = [line(messages=said(f"Question {number}?", f"SECRET {number}.")) for number in range(12)]
@@ -91,3 +96,27 @@ def test_secrets_are_counted_by_kind_and_never_shown(penstock: Run, file: Path) 
     assert done.exit_code == 0, done.output
     assert "EMAIL: 1 (lines 13)" in done.stdout
     assert "lovelace" not in done.output
+
+
+def test_the_time_is_that_of_the_last_training_here(penstock: Run, file: Path, tmp_path: Path) -> None:
+    before = json.loads(penstock("data", "check", str(file), *MODEL, "--no-private", "--json").stdout)["estimate"]
+    assert before["seconds"] is None
+    assert "nothing was trained here yet" in before["source"]
+    rows = [
+        replace(job_row("ftjob-old"), base="demo-large", created_at=1.0, trained_tokens=10, trained_s=10.0),
+        replace(job_row("ftjob-new"), base="demo-large", created_at=2.0, trained_tokens=500, trained_s=5.0),
+        replace(job_row("ftjob-begun"), base="demo-large", created_at=3.0),
+        replace(job_row("ftjob-other"), base="demo-small", created_at=4.0, trained_tokens=7, trained_s=7.0),
+    ]
+    asyncio.run(written(tmp_path / "state" / "penstock.db", rows))
+    told = json.loads(penstock("data", "check", str(file), *MODEL, "--no-private", "--json").stdout)["estimate"]
+    assert told["seconds"] == pytest.approx(told["tokens"] / 100)
+    assert "100 tokens/s as the last training of 'demo-large' here had" in told["source"]
+
+
+async def written(database: Path, rows: list[JobRow]) -> None:
+    """The jobs of a stack that ran."""
+    database.parent.mkdir(exist_ok=True)
+    async with Store.open(f"sqlite+aiosqlite:///{database}") as store, store.jobs.changing() as change:
+        for row in rows:
+            await change.put(row)
