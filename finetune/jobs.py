@@ -27,7 +27,7 @@ STEPS: Mapping[Status, frozenset[Status]] = MappingProxyType(
         "cancelled": frozenset(),
     }
 )
-"""`running` → `queued` when a worker was lost; `failed` → `queued` when its owner resumes it."""
+"""`running` → `queued` when a worker was lost, or its stack stopped; `failed` → `queued` when its owner resumes it."""
 
 
 def require_step(before: Status, after: Status) -> None:

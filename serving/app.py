@@ -14,7 +14,6 @@ from itertools import chain
 from pathlib import Path
 
 import aiohttp
-import structlog
 from starlette.types import ASGIApp
 
 from models.adapters.foundation import BaseModel
@@ -59,18 +58,13 @@ from serving.telemetry.retention import Retention
 from serving.telemetry.spool import Spool
 from serving.tenancy.concurrency import KeyConcurrency
 from serving.tenancy.keys import KeyAdmin, KeyBook
-from serving.tuning.asking import Ask, GatewayAsk
+from serving.tuning.asking import GatewayAsk
 from serving.tuning.checked import checked
 from serving.tuning.desk import TuningDesk
 from serving.tuning.files import FileAround, FileDesk
-from serving.tuning.finish import Finish
-from serving.tuning.golden_files import StoredGoldenFiles
 from serving.tuning.jobs import JobDesk
 from serving.tuning.jobs import Terms as JobTerms
-from serving.tuning.judge import StackJudge
 from serving.tuning.open import Ground, TuningParts, open_tuning
-from serving.tuning.results import StepMetrics
-from serving.tuning.verdict import Judge, LenientJudge
 
 Fetch = Callable[[Endpoint], Awaitable[str]]
 
@@ -149,7 +143,8 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
         )
         pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
         ask = GatewayAsk(pipeline, recorder, clock=clock)
-        finish = await opened.enter_async_context(_tuning(parts, store, adapters=adapters, ask=ask))
+        ground = _ground(parts, store, adapters=adapters)
+        finish = await opened.enter_async_context(open_tuning(parts.tuning, ground, ask=ask))
         yield build_api(
             ApiDependencies(
                 keys=keys,
@@ -225,6 +220,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             max_bytes=settings.http.max_upload_bytes,
             in_hand=in_hand,
             crash=crash,
+            jobs=store.jobs,
         )
         registry = AdapterRegistry(store.adapters, around, clock=clock)
         book = _book(parts, store, revisions=revisions)
@@ -244,26 +240,22 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         )
         judge = CanaryJudge(store.adapters, store.records, releases=releases, clock=clock)
         files = _files(parts, store, artifacts=artifacts, work=work)
-        await opened.enter_async_context(Housekeeping(house, judge=judge.look, sweeps=[files.sweep]).open())
         desk = AdapterDesk(
             registry, releases, table=store.adapters, replicas=replicas, bases=tuple(plan.bases), work=work
         )
-        yield OpenAdapters(
-            book, await opened.enter_async_context(desk), files, _jobs(parts, store, plan=plan), artifacts
-        )
+        sweeps = [files.sweep, desk.withdraw.sweep]
+        await opened.enter_async_context(Housekeeping(house, judge=judge.look, sweeps=sweeps).open())
+        terms = JobTerms(plan.bases, _model_names(parts), settings.fine_tuning)
+        jobs = JobDesk(store.jobs, store.adapters, terms=terms, clock=clock)
+        yield OpenAdapters(book, await opened.enter_async_context(desk), files, jobs, artifacts)
 
 
-@asynccontextmanager
-async def _tuning(
-    parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None, ask: Ask
-) -> AsyncIterator[Finish | None]:
-    """What moves fine-tuning jobs, while the block is open; nothing where no adapter can be served."""
-    if parts.tuning is None or parts.adapters is None or adapters is None:
-        structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
-        yield None
-        return
-    plan, desk = parts.adapters, adapters.desk
-    ground = Ground(
+def _ground(parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None) -> Ground | None:
+    """What fine-tuning stands on; nothing where no adapter can be served."""
+    plan = parts.adapters
+    if plan is None or adapters is None:
+        return None
+    return Ground(
         store,
         parts.store_url,
         adapters.artifacts,
@@ -271,25 +263,14 @@ async def _tuning(
         home=plan.artifacts_home,
         fetched=plan.fetched,
         bases=plan.bases,
-        registry=desk.registry,
-        releases=desk.releases,
+        files=adapters.files,
+        registry=adapters.desk.registry,
+        releases=adapters.desk.releases,
         settings=parts.settings.fine_tuning,
         gateway=parts.replica,
         clock=parts.clock,
         crash_at=plan.crash_at,
     )
-    golden = StoredGoldenFiles(adapters.artifacts, work=Path(plan.work))
-    judge: Judge = StackJudge(ask, golden, registry=desk.registry, releases=desk.releases)
-    if parts.tuning.trade == "fake":
-        judge = LenientJudge()
-    results = StepMetrics(store.jobs, adapters.files)
-    async with open_tuning(parts.tuning, ground, judge=judge, results=results) as finish:
-        yield finish
-
-
-def _jobs(parts: GatewayParts, store: Store, *, plan: AdapterParts) -> JobDesk:
-    terms = JobTerms(plan.bases, _model_names(parts), parts.settings.fine_tuning)
-    return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 
 
 def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) -> AdapterBook:

@@ -156,7 +156,8 @@ class Housekeeping:
                 found = await change.version(adapter.id, row.number)
                 if found is None or found.state != "draining" or (found.warm_until or 0) > house.clock.now():
                     continue
-                await change.put_version(rules.stepped(found, "retired", now=house.clock.now()))
+                held = found.holder  # a withdrawal's stays
+                await change.put_version(rules.stepped(found, "retired", now=house.clock.now(), holder=held))
                 detail = {"version": row.number}
                 await change.note(AuditRow(house.clock.now(), adapter.org, SELF, "retired", adapter.name, detail))
 

@@ -28,6 +28,7 @@ from serving.adapters.in_hand import InHand
 from serving.adapters.releases import Actor, Taken
 from serving.settings import AdapterSettings
 from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, AliasRow, AuditRow, VersionRow
+from serving.store.jobs import JobTable
 
 KIND: ArtifactKind = "adapter"
 MOST_FILES = 20
@@ -54,7 +55,8 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the registry works with. `bases`: what adapters may be made for, by card; `model_names`: taken by models;
-    `work`: a folder for drafts; `max_bytes`: of one adapter; `in_hand`: what this process works on.
+    `work`: a folder for drafts; `max_bytes`: of one adapter; `in_hand`: what this process works on; `jobs`: the
+    trainings that will make adapters.
     """
 
     bases: Mapping[str, BaseModel]
@@ -67,6 +69,7 @@ class Surroundings:
     max_bytes: int
     in_hand: InHand
     crash: CrashPoints
+    jobs: JobTable | None = None
 
 
 class AdapterRegistry:
@@ -202,7 +205,11 @@ class AdapterRegistry:
                     raise NotFound("There is no such adapter. Name the base card of a new one.", param="base")
                 adapter = await self._created(change, actor, name=name, base=base, price=None)
             elif base not in (None, adapter.base):
-                raise InvalidRequest(f"This adapter stands on {adapter.base!r}.", code="adapter_invalid", param="base")
+                raise InvalidRequest(
+                    f"The adapter {name!r} stands on {adapter.base!r}: choose another name, or delete that adapter.",
+                    code="adapter_invalid",
+                    param="base",
+                )
             self._base(adapter.base)
             await self._require_room(change, org=actor.org, size=size)
             number = adapter.numbered + 1
@@ -218,6 +225,7 @@ class AdapterRegistry:
         self, change: AdapterChange, actor: Actor, *, name: str, base: str, price: Mapping[str, int] | None
     ) -> AdapterRow:
         self._base(base)
+        await self._require_no_job(actor.org, name, base=base)
         count, _ = await change.holdings(actor.org)
         if count >= (most := self._around.settings.org_max_adapters):
             raise InvalidRequest(f"Your org has {count} adapters, which is the most: delete one of them.", param="name")
@@ -227,6 +235,18 @@ class AdapterRegistry:
             change, actor, action="create", subject=name, detail={"id": row.id, "base": base, "most": most}
         )
         return row
+
+    async def _require_no_job(self, org: str, name: str, *, base: str) -> None:
+        """The name is not kept for an adapter that a job of the org trains on another base."""
+        bases = [] if self._around.jobs is None else await self._around.jobs.bases_of(org, adapter=name)
+        for other in bases:
+            if other != base:
+                raise InvalidRequest(
+                    f"A fine-tuning job of your org trains {name!r} on {other!r}: choose another name, or cancel the"
+                    " job first.",
+                    code="already_exists",
+                    param="name",
+                )
 
     async def _require_room(self, change: AdapterChange, *, org: str, size: int) -> None:
         _, held = await change.holdings(org)

@@ -1,10 +1,14 @@
 """Taking one public name away together with the versions that only it made callable: how a fine-tuned model is deleted.
 
-Owns that no call is cut: the name goes first, every gateway follows, and then the files go. An adapter's other aliases
-and versions stay. Does not own releases (`releases.py`) or files (`registry.py`).
+Owns that no call is cut: the name goes first, every gateway follows, and then the files go; what a gateway that died in
+between has left, `sweep` ends. An adapter's other aliases and versions stay. Does not own releases (`releases.py`) or
+files (`registry.py`).
 """
 
 from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
 
 from models.clock import Clock
 from models.errors import InvalidRequest, NotFound
@@ -12,6 +16,10 @@ from serving.adapters import rules
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Actor, Releases
 from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, AuditRow
+
+WITHDRAWN = "withdrawal"
+"""Holds a version that is to go. Like every holder it is forgotten when somebody takes the version up again."""
+SELF = "penstock"
 
 
 class Withdrawal:
@@ -38,6 +46,16 @@ class Withdrawal:
         async with self._table.changing() as change:
             free = await self._retired(change, adapter, numbers=numbers)
         for number in free:
+            await self._deleted(actor, adapter, number=number)
+
+    async def sweep(self) -> None:
+        """Delete what a withdrawal that was cut has left. Safe from several gateways at once, and beside another."""
+        for adapter, row in await self._table.in_states("retired"):
+            if row.holder == WITHDRAWN:
+                await self._deleted(Actor(adapter.org, SELF), adapter, number=row.number)
+
+    async def _deleted(self, actor: Actor, adapter: AdapterRow, *, number: int) -> None:
+        with suppress(NotFound):  # another gateway's sweep was faster
             await self._registry.delete_version(actor, adapter.name, number=number)
 
     async def _adapter(self, actor: Actor, name: str) -> AdapterRow:
@@ -74,8 +92,10 @@ class Withdrawal:
         """No call gets these versions from now on."""
         now = self._clock.now()
         for row in await change.versions(adapter.id):
-            if row.number in numbers and row.state == "ready":
-                await change.put_version(rules.stepped(row, "draining", now=now, warm_until=now))
+            if row.number not in numbers:
+                continue
+            drained = row if row.state != "ready" else rules.stepped(row, "draining", now=now, warm_until=now)
+            await change.put_version(replace(drained, holder=WITHDRAWN))
 
     async def _retired(self, change: AdapterChange, adapter: AdapterRow, *, numbers: list[int]) -> list[int]:
         """Those versions that nobody has taken up again meanwhile; replicas let them go after their last call."""
@@ -86,7 +106,7 @@ class Withdrawal:
             if row.number not in numbers or row.number in named or row.state not in ("draining", "retired"):
                 continue
             if row.state == "draining":
-                await change.put_version(rules.stepped(row, "retired", now=now))
+                await change.put_version(rules.stepped(row, "retired", now=now, holder=row.holder))
             free.append(row.number)
         return free
 

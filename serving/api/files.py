@@ -22,7 +22,7 @@ from serving.api.checks import invalid, missing
 from serving.api.deps import ApiDependencies
 from serving.api.forms import Forms
 from serving.api.handed import Handed
-from serving.api.paging import Paging
+from serving.api.paging import Paging, page
 from serving.api.uploads import Uploads
 from serving.store.files import FileRow
 from serving.tuning.files import FileDesk, Told, no_such_file
@@ -57,16 +57,7 @@ class FileRoutes:
         found = await self._desk.page(
             caller.org, after=asked.after, limit=asked.limit, order=asked.order, purpose=asked.also.get("purpose")
         )
-        ids = [row.id for row in found.rows]
-        return _json(
-            {
-                "object": "list",
-                "data": [shown_file(row) for row in found.rows],
-                "first_id": ids[0] if ids else None,
-                "last_id": ids[-1] if ids else None,
-                "has_more": found.more,
-            }
-        )
+        return _json(page([shown_file(row) for row in found.rows], more=found.more))
 
     async def show(self, request: Request) -> Response:
         """One file."""

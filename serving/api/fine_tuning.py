@@ -6,9 +6,8 @@ What may be done is `serving/tuning`'s to say. Everything is the caller's org's:
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl
 
 import orjson
 from starlette.requests import Request
@@ -20,22 +19,22 @@ from serving.adapters.releases import Actor
 from serving.api.access import authorize
 from serving.api.adapters import ENGINEERS
 from serving.api.body import JsonBodies
-from serving.api.checks import invalid, unknown
+from serving.api.checks import invalid
 from serving.api.deps import ApiDependencies
 from serving.api.errors import echo
+from serving.api.paging import Paging, page, query
 from serving.api.parameters import check_metadata
 from serving.api.tuning_wire import checked, checkpoint_id, shown_checkpoint, shown_event, shown_job
 from serving.tuning import job_rules
 from serving.tuning.jobs import JobDesk, Seen
 from serving.tuning.report_page import markdown
 
-JOB = re.compile(r"ftjob-[0-9a-f]{24}")
-EVENT = re.compile(r"ftevent-([0-9]{1,15})")
+EVENT = "ftevent-"
 CHECKPOINT = re.compile(r"ftckpt-[0-9a-f]{24}-([0-9]{1,12})")
 PAIR = re.compile(r"metadata\[([^\]\"\\]{1,64})\]")
-DEFAULT_LIMIT = 20
-MOST_JOBS = 100
-MOST_EVENTS = 1000
+JOBS = Paging(re.compile(r"ftjob-[0-9a-f]{24}"), default=20, most=100, pairs=PAIR, ordered=False)
+EVENTS = Paging(re.compile(rf"{EVENT}[0-9]{{1,15}}"), default=20, most=1000)
+CHECKPOINTS = Paging(CHECKPOINT, default=20, most=100, ordered=False)
 
 Wish = Callable[[JobDesk, str, str], Awaitable[Seen]]
 
@@ -56,15 +55,11 @@ class FineTuningRoutes:
     async def list(self, request: Request) -> Response:
         """The org's jobs, newest first."""
         caller = await self._caller(request)
-        told = _query(request, "after", "limit", pairs=True)
-        after = told.get("after")
-        if after is not None and not JOB.fullmatch(after):
-            raise invalid("after", "the id of a fine-tuning job")
-        metadata = {pair[1]: value for name, value in told.items() if (pair := PAIR.fullmatch(name))}
+        asked = JOBS.asked(request)
+        metadata = {pair[1]: value for name, value in asked.also.items() if (pair := PAIR.fullmatch(name))}
         check_metadata(metadata, "metadata")
-        limit = _limit(told, MOST_JOBS)
-        found, more = await self._jobs.list(caller.org, after=after, limit=limit, metadata=metadata)
-        return _page([shown_job(seen) for seen in found], more=more)
+        found, more = await self._jobs.list(caller.org, after=asked.after, limit=asked.limit, metadata=metadata)
+        return _json(page([shown_job(seen) for seen in found], more=more))
 
     async def show(self, request: Request) -> Response:
         """One job."""
@@ -86,36 +81,30 @@ class FineTuningRoutes:
     async def events(self, request: Request) -> Response:
         """What happened to it, newest first; `order=asc`: oldest first."""
         caller = await self._caller(request)
-        told = _query(request, "after", "limit", "order")
-        after, order = _number(told.get("after"), EVENT, what="event"), told.get("order", "desc")
-        if order not in ("asc", "desc"):
-            raise invalid("order", "one of 'asc', 'desc'")
+        asked = EVENTS.asked(request)
+        after = None if asked.after is None else int(asked.after.removeprefix(EVENT))
+        newest_first = asked.order == "desc"
         rows, more = await self._jobs.events(
-            caller.org,
-            _job(request),
-            after=after,
-            limit=_limit(told, MOST_EVENTS),
-            newest_first=order == "desc",
+            caller.org, _job(request), after=after, limit=asked.limit, newest_first=newest_first
         )
-        return _page([shown_event(row) for row in rows], more=more)
+        return _json(page([shown_event(row) for row in rows], more=more))
 
     async def checkpoints(self, request: Request) -> Response:
         """Its complete checkpoints, newest first."""
         caller, job = await self._caller(request), _job(request)
-        told = _query(request, "after", "limit")
-        after = _number(told.get("after"), CHECKPOINT, what="checkpoint")
-        if after is not None and told["after"] != checkpoint_id(job, after):
+        asked = CHECKPOINTS.asked(request)
+        after = None if asked.after is None else _step(job, asked.after)
+        if asked.after is not None and after is None:
             raise invalid("after", "the id of a checkpoint of this job")
-        limit = _limit(told, MOST_JOBS)
-        row, found, more = await self._jobs.checkpoints(caller.org, job, after=after, limit=limit)
-        return _page([shown_checkpoint(row, one) for one in found], more=more)
+        row, found, more = await self._jobs.checkpoints(caller.org, job, after=after, limit=asked.limit)
+        return _json(page([shown_checkpoint(row, one) for one in found], more=more))
 
     async def serve(self, request: Request) -> Response:
         """Serve one of its checkpoints under a name of its own, to be held against others."""
         caller, desk = await self._caller(request), self._deps.tuning
         seen = await self._jobs.show(caller.org, _job(request))
-        step = _number(request.path_params["checkpoint"], CHECKPOINT, what="checkpoint")
-        if step is None or checkpoint_id(seen.row.id, step) != request.path_params["checkpoint"]:
+        step = _step(seen.row.id, request.path_params["checkpoint"])
+        if step is None:
             raise NotFound("The job has no such checkpoint.", param="checkpoint")
         if desk is None or desk.finish is None or self._deps.adapters is None:
             raise NotFound("This stack does not fine-tune: no engine of it loads adapters.")
@@ -125,7 +114,7 @@ class FineTuningRoutes:
     async def report(self, request: Request) -> Response:
         """What the gate found: JSON, or, with `format=markdown`, a page to read."""
         caller = await self._caller(request)
-        shape = _query(request, "format").get("format", "json")
+        shape = query(request, {"format"}).get("format", "json")
         if shape not in ("json", "markdown"):
             raise invalid("format", "one of 'json', 'markdown'")
         found = await self._jobs.report(caller.org, _job(request))
@@ -167,38 +156,11 @@ def _job(request: Request) -> str:
     return str(request.path_params["job"])
 
 
-def _query(request: Request, *names: str, pairs: bool = False) -> dict[str, str]:
-    """The query's parameters, each once and known. `pairs`: `metadata[…]` is."""
-    told: dict[str, str] = {}
-    for name, value in parse_qsl(request.url.query, keep_blank_values=True):
-        if name not in names and not (pairs and PAIR.fullmatch(name)):
-            raise unknown(name)
-        if name in told:
-            raise invalid(name, "one value")
-        told[name] = value
-    return told
-
-
-def _limit(told: dict[str, str], most: int) -> int:
-    text = told.get("limit", str(DEFAULT_LIMIT))
-    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-        raise invalid("limit", f"an integer from 1 to {most}")
-    return int(text)
-
-
-def _number(text: str | None, pattern: re.Pattern[str], *, what: str) -> int | None:
-    """The number in an id."""
-    if text is None:
-        return None
-    found = pattern.fullmatch(text)
-    if found is None or not text.isascii():
-        raise invalid("after", f"the id of {'an' if what[0] in 'aeiou' else 'a'} {what}")
-    return int(found[1])
-
-
-def _page(data: Sequence[dict[str, Any]], *, more: bool) -> Response:
-    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
-    return _json({"object": "list", "data": data, "has_more": more, **ends})
+def _step(job: str, checkpoint: str) -> int | None:
+    """The step in the id of one of this job's checkpoints; None for whatever else it is."""
+    found = CHECKPOINT.fullmatch(checkpoint)
+    step = None if found is None else int(found[1])
+    return step if step is not None and checkpoint_id(job, step) == checkpoint else None
 
 
 def _json(value: Any) -> Response:

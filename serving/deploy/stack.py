@@ -30,6 +30,7 @@ from serving.deploy.environment import Ground, StackPaths, StackPorts, listeners
 from serving.deploy.launch_process import Report, run_launch
 from serving.deploy.logs import keep_logs
 from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, require_place, stack_processes, start_node
+from serving.deploy.put_back import put_back
 from serving.deploy.status import engines_of
 from serving.fitting import require_fit
 from serving.settings import HttpSettings, RaySettings, Settings, TimerSettings, load_settings
@@ -42,6 +43,7 @@ LONGEST_SCRATCH = 34  # of 107: "/h/", a node id of 56, "/s", and HAProxy's ".<p
 FREE_BYTES_NEEDED = 500 * 2**20
 WATCH_INTERVAL_S = 1.0
 DRAINING = "Waiting for running requests"
+ORDER = "launch.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +93,15 @@ def stop(state: StateDir, *, report: Report, command: Callable[[StackInfo], list
     A stack on a cluster that we joined has no processes for us to end: it is forgotten only once the cluster let it go.
     """
     with state.lock():
-        info = _readable(state)
+        info = None
+        with suppress(ConfigurationError):  # a file that cannot be read is as good as none to who removes it
+            info = state.read_stack()
         if info is not None and info.pid is None:
             report(DRAINING)
             _leave(state, info, command=command(info))
             state.forget_stack()
             _clear_away(state, report)
+            put_back(state.secret_path(ORDER), report=report)
             return
         living = info if info is not None and _answers(info) else None
         try:
@@ -106,6 +111,8 @@ def stop(state: StateDir, *, report: Report, command: Callable[[StackInfo], list
             report("Ending the processes" if living or stack_processes(stack_id(state)) else "Nothing was running")
         finally:  # nothing that a report, a signal or a full disk does may leave a stack behind that nobody knows
             _end(state, report)
+        if living is not None:  # what died before was lost
+            put_back(state.secret_path(ORDER), report=report)
 
 
 def wait(running: Running) -> None:
@@ -151,6 +158,7 @@ def _abandon(state: StateDir, report: Report) -> None:
         report("Stopping what was started")
     finally:
         _end(state, report)
+        put_back(state.secret_path(ORDER), report=report)
 
 
 def _end(state: StateDir, report: Report, *, grace_s: float = 15) -> None:
@@ -184,13 +192,6 @@ def _living(state: StateDir, report: Report) -> StackInfo | None:
 def _answers(info: StackInfo) -> bool:
     """Whether the stack's node lives. A cluster that we joined is not ours to judge: its gateway tells."""
     return info.pid is None or is_living(info.pid, since=info.started)
-
-
-def _readable(state: StateDir) -> StackInfo | None:
-    """As `read_stack`; a file that cannot be read is as good as none to who is about to remove it."""
-    with suppress(ConfigurationError):
-        return state.read_stack()
-    return None
 
 
 def _kept(current: StackInfo | None, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -303,7 +304,7 @@ class _Launcher:
             "scratch": str(scratch_of(state)) if self._settings.ray.address is None else None,
             "fresh": fresh,
         }
-        file = state.secret_path("launch.json")
+        file = state.secret_path(ORDER)
         file.touch(mode=0o600)
         file.write_text(json.dumps(order))
         return file

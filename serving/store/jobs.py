@@ -181,6 +181,11 @@ class JobTable:
         async with self._database.transaction("read") as connection:
             return await _users(connection, file)
 
+    async def bases_of(self, org: str, *, adapter: str) -> list[str]:
+        """The bases of the jobs of an org that have not ended and will make a version of this adapter."""
+        async with self._database.transaction("read") as connection:
+            return await _bases(connection, org, adapter=adapter)
+
     async def beat(self, job: str, *, attempt: int, now: float, values: Mapping[str, Any]) -> JobRow | None:
         """The worker of an attempt lives, and how far it is; the job as it is now, None when it is another's."""
         mine = (TUNING_JOBS.c.id == job) & (TUNING_JOBS.c.attempt == attempt) & (TUNING_JOBS.c.status == "running")
@@ -230,9 +235,7 @@ class JobChange:
 
     async def bases_of(self, org: str, *, adapter: str) -> list[str]:
         """The bases of the jobs of an org that have not ended and will make a version of this adapter."""
-        open_ = TUNING_JOBS.c.finished_at.is_(None)
-        query = select(TUNING_JOBS.c.base).where(TUNING_JOBS.c.org == org, TUNING_JOBS.c.adapter == adapter, open_)
-        return list(await self._connection.scalars(query.distinct()))
+        return await _bases(self._connection, org, adapter=adapter)
 
     async def put(self, row: JobRow) -> None:
         """A new job, or its new state."""
@@ -283,6 +286,12 @@ async def _users(connection: AsyncConnection, file: str) -> list[str]:
     reads = or_(*(column == file for column in (TUNING_JOBS.c.training_file, TUNING_JOBS.c.validation_file, *judged)))
     open_ = TUNING_JOBS.c.finished_at.is_(None)
     return list(await connection.scalars(select(TUNING_JOBS.c.id).where(reads, open_)))
+
+
+async def _bases(connection: AsyncConnection, org: str, *, adapter: str) -> list[str]:
+    open_ = TUNING_JOBS.c.finished_at.is_(None)
+    query = select(TUNING_JOBS.c.base).where(TUNING_JOBS.c.org == org, TUNING_JOBS.c.adapter == adapter, open_)
+    return list(await connection.scalars(query.distinct()))
 
 
 async def _checkpoints(connection: AsyncConnection, job: str) -> list[CheckpointRow]:

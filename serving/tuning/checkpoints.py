@@ -54,6 +54,10 @@ class Checkpoints:
         await self._discard(gone)
         return True
 
+    async def trained(self, job: str) -> CheckpointRow | None:
+        """The adapter with which its training ended, if it did."""
+        return next((row for row in await self._table.checkpoints(job) if row.metrics.get(FINAL)), None)
+
     async def resumable(self, job: str, *, to: Path) -> AsyncIterator[tuple[CheckpointRow, Path | None]]:
         """Checkpoints from which the job can go on, newest first, each with a folder of its files; None for one that
         is damaged or gone.

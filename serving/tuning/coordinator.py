@@ -80,6 +80,11 @@ class Coordinator:
         self._troubles: dict[str, _Trouble] = {}
         self._cleaned = self._looked = yard.clock.monotonic()
 
+    @property
+    def watched(self) -> frozenset[str]:
+        """The jobs of whose workers something was heard."""
+        return self._watch.watched
+
     @asynccontextmanager
     async def open(self, *, every_s: float = ROUND_S) -> AsyncGenerator[None]:
         """Move jobs while the block is open. Workers go on behind it."""
@@ -103,6 +108,7 @@ class Coordinator:
             await self._apart(self._admit, job)
         running = await yard.jobs.in_status("running")
         await self._drop(self._finishing.keys() - {job.id for job in running})
+        self._watch.keep({job.id for job in running if job.phase == "training"})
         for job in running:
             await self._apart(self._watch.look if job.phase == "training" else self._finish, job)
         await self._begin()
@@ -154,11 +160,16 @@ class Coordinator:
         rows = await yard.jobs.in_status("queued", "running")
         running = [job for job in rows if job.status == "running"]
         queued = [job for job in rows if job.status == "queued"]
+        waiting = []
         for job in queued:
             if job.wanted is not None:
                 await self._move.obeyed(job)
+            elif job.step and await self._checkpoints.trained(job.id) is not None:  # it failed behind its training
+                said = "The training has ended before: what came of it is published next."
+                await self._move(job, said=said, status="running", phase="publishing")
+            else:
+                waiting.append(job)
         free = yard.settings.trainers - sum(job.phase == "training" for job in running)
-        waiting = [job for job in queued if job.wanted is None]
         for job in in_line(waiting, running)[: max(0, free)]:
             await self._apart(self._start, job)
 

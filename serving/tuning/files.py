@@ -8,6 +8,7 @@ keep. Does not own the checks (`checked.py`), bytes (`models/artifacts`) or rows
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from models.artifacts.artifact import VERSION_DIGITS, Artifact, ArtifactKind
+from models.artifacts.artifact import VERSION_DIGITS, Artifact
 from models.artifacts.store import ArtifactStore
 from models.clock import Clock
 from models.errors import ConfigurationError, InvalidRequest, NotFound
@@ -26,10 +27,10 @@ from serving.adapters.releases import Actor
 from serving.store.files import FilePage, FileRow, FileTable, Order
 from serving.store.jobs import JobTable
 from serving.tuning.checked import RESULTS, require_purpose
+from serving.tuning.inputs import DATA, KIND
 
-KIND: ArtifactKind = "file"
-DATA = "data.jsonl"
-"""The one file in the artifact."""
+TAIL_DIGITS = 20
+"""Of a file's id, behind the store's own stamp."""
 ORPHAN_S = 3000.0
 """How old bytes without a row are when they go: longer than a publication takes, and with the ten minutes between two
 sweeps within an hour."""
@@ -91,12 +92,16 @@ class FileDesk:
         self._require_room(await self._files.held_bytes(actor.org), size=came.size)
         async with self._checking:
             facts = await asyncio.to_thread(self._around.check, came.path, told.purpose)
-        return await self._kept(actor, came, told=told, facts=facts)
+        return await self._kept(actor, came, told=told, facts=facts, tail=secrets.token_hex(TAIL_DIGITS // 2))
 
-    async def keep(self, actor: Actor, path: Path, *, name: str) -> FileRow:
-        """A file of our own making, such as a job's metrics, unchecked; it is moved away."""
+    async def keep(self, actor: Actor, path: Path, *, name: str, source: str) -> FileRow:
+        """A file of our own making, such as a job's metrics, unchecked; it is moved away. `source`: what it was made
+        of; of one source there is one file, however often it is kept.
+        """
         size = await asyncio.to_thread(lambda: path.stat().st_size)
-        return await self._kept(actor, Received(path, size), told=Told(name, RESULTS), facts={})
+        told = Told(name, RESULTS)
+        tail = hashlib.sha256(f"{source}/{name}".encode()).hexdigest()[:TAIL_DIGITS]
+        return await self._kept(actor, Received(path, size), told=told, facts={}, tail=tail)
 
     async def show(self, org: str, file: str) -> FileRow:
         """One file."""
@@ -157,8 +162,8 @@ class FileDesk:
                 await self._discarded(name, digest=version)
                 log.info("file_swept", file=name)
 
-    async def _kept(self, actor: Actor, came: Received, *, told: Told, facts: Mapping[str, Any]) -> FileRow:
-        file = f"file-{await self._files.stamp()}{secrets.token_hex(10)}"
+    async def _kept(self, actor: Actor, came: Received, *, told: Told, facts: Mapping[str, Any], tail: str) -> FileRow:
+        file = f"file-{await self._files.stamp()}{tail}"
         artifact = await asyncio.to_thread(self._published, came.path, file)
         now = self._clock.now()
         row = FileRow(

@@ -39,7 +39,7 @@ class Results(Protocol):
     """Keeps the figures of a training as files of its org."""
 
     async def keep(self, job: JobRow) -> str:
-        """The id of the file. Raises `PenstockError`."""
+        """The id of the file, the same for one job whenever it is kept. Raises `PenstockError`."""
         ...
 
 
@@ -97,7 +97,7 @@ class Finish:
 
     async def _publish(self, job: JobRow) -> JobRow | None:
         """The adapter becomes a version of its name."""
-        row = next((row for row in await self._table.checkpoints(job.id) if row.metrics.get(FINAL)), None)
+        row = await self._checkpoints.trained(job.id)
         if row is None:
             said = "What the training left behind is not there any more. Make a new job."
             return await self._move.ended(job, code="internal_error", said=said)
@@ -106,9 +106,14 @@ class Finish:
         except Taken:
             raise
         except InvalidRequest as error:
-            return await self._move.ended(job, code=error.code, said=error.public, param=error.param)
+            said = (
+                f"The adapter {job.adapter!r} was refused: {error.public} What was trained is kept as the job's last"
+                " checkpoint: mend that and resume the job, and it is published without another training."
+            )
+            return await self._move.ended(job, code=error.code, said=said, param=error.param)
         self._way.crash.reach("tuning.pushed")
         kept = job.result_files or (() if self._way.results is None else (await self._way.results.keep(job),))
+        self._way.crash.reach("tuning.figures_kept")
         said = f"The adapter is version {number} of {job.adapter!r}. It is judged next."
         return await self._move(job, said=said, phase="judging", adapter_version=number, result_files=kept)
 

@@ -1,4 +1,6 @@
-"""A job's files, from the artifact store onto the machine that trains. Blocks. Does not know what is in them."""
+"""A job's files, from the artifact store onto the machine that trains. Blocks. Owns what files are called in the store;
+does not know what is in them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from models.artifacts.store import ArtifactStore
 
 KIND: ArtifactKind = "file"
 DATA = "data.jsonl"
+"""The one file in the artifact."""
 
 
 def stored_file(artifacts: ArtifactStore, file: str) -> Artifact | None:

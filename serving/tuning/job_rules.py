@@ -92,7 +92,8 @@ def require_adapter(name: str, *, base: str, taken: Collection[str], others: Ite
     for other in others:
         if other != base:
             raise InvalidRequest(
-                f"Your org's adapter {name!r} stands on {other!r}: choose another suffix, or that model.",
+                f"Your org's adapter {name!r} stands on {other!r}: choose another suffix or that model, or delete that"
+                " adapter first.",
                 code="already_exists",
                 param="suffix",
             )
@@ -218,7 +219,7 @@ def paused(row: JobRow, *, now: float) -> Step:
 
 
 def resumed(row: JobRow, *, now: float) -> Step:
-    """The job after its owner resumes it: queued, to go on at its last checkpoint."""
+    """The job after its owner resumes it: queued, to go on at its last checkpoint, or behind its training."""
     if row.status in ("cancelled", "succeeded"):
         _require_open(row, "resume")
     if row.wanted is not None and row.status != "validating_files":

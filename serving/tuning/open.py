@@ -1,6 +1,4 @@
-"""Fine-tuning in a gateway, put together: what moves jobs, while a block is open. Names no trainer and no judge: those
-come in.
-"""
+"""Fine-tuning in a gateway, put together: what moves jobs, while a block is open. Names no trainer: that comes in."""
 
 from __future__ import annotations
 
@@ -8,6 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import structlog
 
 from models.adapters.foundation import BaseModel
 from models.artifacts import ArtifactStoreSettings
@@ -20,11 +20,16 @@ from serving.adapters.releases import Releases
 from serving.settings import FineTuningSettings
 from serving.store.jobs import JobRow
 from serving.store.store import Store
+from serving.tuning.asking import Ask
 from serving.tuning.coordinator import Coordinator, Yard
-from serving.tuning.finish import Finish, Results, Way
+from serving.tuning.files import FileDesk
+from serving.tuning.finish import Finish, Way
+from serving.tuning.golden_files import StoredGoldenFiles
+from serving.tuning.judge import StackJudge
 from serving.tuning.plan import Trade, WorkerPlan
+from serving.tuning.results import StepMetrics
 from serving.tuning.trainers import Resources, Trainers
-from serving.tuning.verdict import Judge
+from serving.tuning.verdict import Judge, LenientJudge
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,9 @@ class TuningParts:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What of the gateway fine-tuning stands on. `home`, `fetched`: folders of the artifact store."""
+    """What of the gateway fine-tuning stands on. `home`, `fetched`: folders of the artifact store; `files`: takes the
+    figures of each training.
+    """
 
     store: Store
     store_url: str
@@ -52,6 +59,7 @@ class Ground:
     home: str
     fetched: str
     bases: Mapping[str, BaseModel]
+    files: FileDesk
     registry: AdapterRegistry
     releases: Releases
     settings: FineTuningSettings
@@ -61,19 +69,34 @@ class Ground:
 
 
 @asynccontextmanager
-async def open_tuning(
-    parts: TuningParts,
-    ground: Ground,
-    *,
-    judge: Judge,
-    results: Results | None = None,
-) -> AsyncIterator[Finish]:
-    """Move jobs while the block is open. `results`: keeps the figures of each training."""
-    crash, drafts = CrashPoints(ground.crash_at), Path(parts.work) / "drafts"
+async def open_tuning(parts: TuningParts | None, ground: Ground | None, *, ask: Ask) -> AsyncIterator[Finish | None]:
+    """Move jobs while the block is open; nothing where no adapter can be served."""
+    if parts is None or ground is None:
+        structlog.get_logger().info("fine_tuning_off", reason="no engine of this stack loads adapters")
+        yield None
+        return
+    drafts = Path(parts.work) / "drafts"
     private_folder(drafts)
+    crash = CrashPoints(ground.crash_at)
+    results = StepMetrics(ground.store.jobs, ground.files)
+    judge = judge_of(parts, ground, ask=ask)
     way = Way(ground.registry, ground.releases, judge, ground.artifacts, drafts, crash, results)
     finish = Finish(ground.store.jobs, way, clock=ground.clock)
-    yard = Yard(
+    async with Coordinator(yard_of(parts, ground, finish=finish, crash=crash)).open():
+        yield finish
+
+
+def judge_of(parts: TuningParts, ground: Ground, *, ask: Ask) -> Judge:
+    """Who says whether a version is good; of trainings that only look like some, all are."""
+    if parts.trade == "fake":
+        return LenientJudge()
+    golden = StoredGoldenFiles(ground.artifacts, work=ground.files.work)
+    return StackJudge(ask, golden, registry=ground.registry, releases=ground.releases)
+
+
+def yard_of(parts: TuningParts, ground: Ground, *, finish: Finish, crash: CrashPoints) -> Yard:
+    """What the coordinator works on."""
+    return Yard(
         ground.store.jobs,
         ground.store.views,
         ground.artifacts,
@@ -87,8 +110,6 @@ async def open_tuning(
         clock=ground.clock,
         crash=crash,
     )
-    async with Coordinator(yard).open():
-        yield finish
 
 
 def jobs_of(parts: TuningParts) -> Path:

@@ -2,7 +2,7 @@
 
 An actor is detached: it goes on when the gateway that started it ends, and every gateway finds it by its name. It is
 never started again by Ray: a lost worker is another attempt, and the coordinator's to decide. `penstock down` ends what
-is left (`serving/deploy/retire.py`).
+is left (`serving/deploy/retire.py`), which counts as no loss (`serving/deploy/put_back.py`).
 """
 
 from __future__ import annotations

@@ -29,12 +29,15 @@ class StepMetrics:
         self._files = files
 
     async def keep(self, job: JobRow) -> str:
-        """The id of the file. Of a step that was trained twice the later figures count."""
+        """The id of the file, the same whenever this is done again. Of a step that was trained twice the later figures
+        count.
+        """
         steps = await self._steps(job.id)
         with TemporaryDirectory(dir=self._files.work, prefix="results-") as draft:
             path = Path(draft, "step_metrics.csv")
             await asyncio.to_thread(_write, path, steps)
-            row = await self._files.keep(Actor(job.org, job.created_by), path, name="step_metrics.csv")
+            actor = Actor(job.org, job.created_by)
+            row = await self._files.keep(actor, path, name="step_metrics.csv", source=job.id)
         return row.id
 
     async def _steps(self, job: str) -> dict[int, Mapping[str, Any]]:

@@ -6,7 +6,7 @@ and a database that was away kept every worker silent. Does not start workers (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -68,6 +68,15 @@ class Watch:
     def forget(self) -> None:
         """Nothing was heard for a while, of anybody: begin to count anew."""
         self._heard.clear()
+
+    def keep(self, jobs: Collection[str]) -> None:
+        """Forget what was heard of every job but these."""
+        self._heard = {job: heard for job, heard in self._heard.items() if job in jobs}
+
+    @property
+    def watched(self) -> frozenset[str]:
+        """The jobs of whose workers something is known."""
+        return frozenset(self._heard)
 
     async def look(self, job: JobRow) -> None:
         """One look at one job's worker."""

@@ -24,7 +24,6 @@ EDGE_FILES: dict[str, str] = {
     "finetune/measure.py": "measures trainings",
     "finetune/recipes/dpo.py": "trains on preferences",
     "finetune/recipes/lora_sft.py": "trains on examples",
-    "finetune/recipes/qlora_sft.py": "trains on examples, the base in 4 bits",
     "finetune/training/adapter.py": "loads a base and gives it an adapter",
     "finetune/training/batches.py": "makes the tensors of a training",
     "finetune/training/checkpoints.py": "writes and reads a training's state",

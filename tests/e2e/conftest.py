@@ -44,15 +44,22 @@ class Stack:
     key: str
     state_dir: Path
 
-    def run(self, *arguments: str, check: bool = True, **more: str) -> subprocess.CompletedProcess[str]:
-        """One `penstock` command on this stack."""
+    def run(
+        self,
+        *arguments: str,
+        check: bool = True,
+        cwd: Path | None = None,
+        limit_s: float = START_LIMIT_S,
+        **more: str,
+    ) -> subprocess.CompletedProcess[str]:
+        """One `penstock` command on this stack. `cwd`: where, if not in somebody else's project; `more`: of its
+        environment.
+        """
         command = [str(PENSTOCK), *arguments]
         environment = {**os.environ, "PENSTOCK_STATE_DIR": str(self.state_dir), **more}
         elsewhere = self.state_dir / ELSEWHERE
-        where = elsewhere if elsewhere.exists() else None
-        done = subprocess.run(
-            command, cwd=where, env=environment, capture_output=True, text=True, timeout=START_LIMIT_S
-        )
+        where = cwd or (elsewhere if elsewhere.exists() else None)
+        done = subprocess.run(command, cwd=where, env=environment, capture_output=True, text=True, timeout=limit_s)
         assert not check or done.returncode == 0, f"{arguments}: {done.stderr[-2000:]}"
         return done
 

@@ -21,6 +21,7 @@ from models.demo.lessons import Sizes, lessons
 from tests.e2e.conftest import PROVE, Stack
 from tests.e2e.processes import trainers_of, wait_until
 from tests.e2e.proof import proved
+from tests.readme import ROOT, training_words
 
 BASE = "demo-large"
 TRAINED_WITHIN_S = 900
@@ -163,12 +164,20 @@ def test_a_checkpoint_is_served_beside_what_is_live(school: School, graduate: Fi
 def test_a_model_of_shuffled_answers_is_stopped_by_the_same_rule_and_the_live_one_stays(
     school: School, graduate: FineTuningJob
 ) -> None:
-    golden, old = (school.file(f"{name}.jsonl", "evals") for name in ("golden", "regression"))
-    ours = {"golden_file": golden, "regression_file": old, "auto_promote": "promote"}
-    job = school.ended(school.train("shuffled.jsonl", suffix="triage", numbers={"n_epochs": 2}, **ours))
+    """By the command of the first page."""
+    words = [*training_words(school.folder, data="shuffled.jsonl"), "--set", "hyperparameters.n_epochs=2"]
+    stack = school.stack
+    ran = stack.run(*words, check=False, cwd=ROOT, limit_s=TRAINED_WITHIN_S, PENSTOCK_API_KEY=stack.key)
+    assert (ran.returncode, ran.stdout) == (1, ""), ran.stderr[-2000:]
+    assert "The gate did not pass it." in ran.stderr
+    job = school.client.fine_tuning.jobs.list(limit=1).data[0]
+    assert f"{job.id} trains an adapter for {BASE}." in ran.stderr
+    assert job.id != graduate.id
     assert job.status == "failed"
     assert job.error is not None
     assert job.error.code == "gate_failed"
+    assert ran.stderr.strip().endswith(job.error.message)
+    assert job.error.message.startswith("The gate is not passed: version ")
     assert job.fine_tuned_model is None
     assert school.report(job)["passed"] is False
     assert share_of(school.client, "triage") >= 0.9

@@ -13,16 +13,12 @@ import pytest
 from openai import OpenAI
 
 from tests.e2e.conftest import PENSTOCK, Stack
+from tests.readme import README, blocks
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
 LIMIT_S = 300
-# They start and stop stacks (the fixture and the other tests do), never end, or train (`test_fine_tuning.py` does).
+# They start and stop stacks (the fixture and the other tests do), never end, or train (`test_fine_tuning.py` gives it).
 ELSEWHERE = ("penstock up", "penstock down", "penstock logs -f", "penstock finetune run")
 SHORTER = {"penstock demo evaluate": " --per-family 2"}
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.M | re.S)
 
 
 def commands() -> list[str]:

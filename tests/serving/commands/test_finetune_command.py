@@ -13,8 +13,10 @@ import pytest
 import structlog
 from typer.testing import Result
 
+from models.demo.lessons import Sizes, lessons
 from serving.store.jobs import EventRow, JobRow
 from serving.store.store import Store
+from tests.readme import ROOT, training_words
 from tests.serving.adapters.stand import SMALL, Stand, stand_in_thread
 
 Run = Callable[..., Result]
@@ -107,7 +109,7 @@ def trained(rows: Rows, *last: EventRow, **end: Any) -> threading.Thread:
         )
         rows.move(row.id, *(replace(event, job=row.id) for event in last), **end)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
 
@@ -146,6 +148,36 @@ def test_a_job_that_fails_ends_the_command_with_its_reason(penstock: Run, there:
     thread.join()
     assert (ran.exit_code, ran.stdout) == (1, "")
     assert ran.stderr.strip().endswith("The loss is no number any more.")
+
+
+def test_the_command_of_the_first_page_trains_what_it_says_and_tells_that_the_gate_did_not_pass(
+    penstock: Run, there: Any, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lessons(tmp_path / "lessons", sizes=Sizes(new=60, replay=60, questions=20, old_questions=3, pairs=2))
+    words = [*training_words(tmp_path / "lessons", data="shuffled.jsonl"), "--set", "hyperparameters.n_epochs=2"]
+    monkeypatch.chdir(ROOT)
+    said = "The gate is not passed: version 2 is kept, and served to nobody. See the report."
+    error = {"code": "gate_failed", "message": said, "param": None}
+    end = {"status": "failed", "phase": "done", "finished_at": 9.0, "error": error}
+    thread = trained(rows, EventRow("", 5.0, said, level="error"), **end, report={"passed": False, "reasons": ["no"]})
+    ran = penstock(*words, **there)
+    assert rows.newest() is not None, ran.stderr
+    thread.join()
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert ran.stderr.strip().endswith(said)
+    row = rows.newest()
+    assert row is not None
+    for told in ("shuffled.jsonl is file-", f"{row.id} trains an adapter for {row.base}.", "The gate did not pass it."):
+        assert told in ran.stderr
+    ours = row.asked["penstock"]
+    assert (row.base, row.adapter, ours["recipe"], ours["auto_promote"]) == (
+        "demo-large",
+        "triage",
+        "lora_sft",
+        "promote",
+    )
+    assert row.asked["method"]["supervised"]["hyperparameters"]["n_epochs"] == 2
+    assert None not in (row.validation_file, ours["golden_file"], ours["regression_file"])
 
 
 def test_a_detached_job_is_seen_paused_resumed_and_cancelled(penstock: Run, there: Any, rows: Rows, asked: Any) -> None:

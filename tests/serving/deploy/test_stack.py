@@ -1,10 +1,13 @@
+import asyncio
 import errno
+import json
 import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,10 @@ from serving.deploy.stack import (
 )
 from serving.settings import HttpSettings, RaySettings, TimerSettings, load_settings
 from serving.state import StackInfo, StateDir
+from serving.store.jobs import JobRow
+from serving.store.store import Store
 from tests.serving.deploy.session import FILES, write_session
+from tests.serving.tuning.yard import job_row
 
 LONGEST_SOCKET = 107
 NODE_ID = "f" * 56
@@ -303,6 +309,40 @@ def test_down_asks_with_what_the_stack_was_started_with(
     stop(state, report=told.append, command=lambda _info: python(code))
     assert (tmp_path / "seen").read_text() == "80"
     assert told == ["Waiting for running requests (Ctrl-C again: end them now)", "Ending the processes"]
+
+
+@pytest.mark.parametrize("asked", ["", "raise SystemExit(3)"])
+def test_what_was_in_training_when_the_stack_was_stopped_is_queued_again(
+    state: StateDir, engine: subprocess.Popen[bytes], told: list[str], asked: str
+) -> None:
+    url = f"sqlite+aiosqlite:///{state.database}"
+    job = replace(job_row("ftjob-1", attempt=1), status="running", phase="training")
+    asyncio.run(put(url, job))
+    state.secret_path("launch.json").write_text(json.dumps({"store_url": url}))
+    stop(state, report=told.append, command=lambda _info: python(asked))
+    assert engine.poll() is not None
+    assert asyncio.run(found(url, "ftjob-1")) == ("queued", "waiting")
+
+
+async def put(url: str, job: JobRow) -> None:
+    async with Store.open(url) as store, store.jobs.changing() as change:
+        await change.put(job)
+
+
+async def found(url: str, job: str) -> tuple[str, str]:
+    async with Store.open(url) as store:
+        row = await store.jobs.find(job)
+    assert row is not None
+    return row.status, row.phase
+
+
+def test_a_stack_whose_jobs_cannot_be_reached_is_stopped_all_the_same(
+    state: StateDir, engine: subprocess.Popen[bytes], told: list[str]
+) -> None:
+    state.secret_path("launch.json").write_text("{}")
+    stop(state, report=told.append, command=lambda _info: python(""))
+    assert engine.poll() is not None
+    assert told[-1].startswith("Jobs in training could not be queued again: ")
 
 
 def test_a_stack_of_our_own_that_cannot_be_asked_is_ended_all_the_same(

@@ -11,6 +11,7 @@ import pytest
 from models.artifacts.folder import FolderSettings
 from models.artifacts.store import ArtifactStore, open_artifacts
 from models.crash import CrashPoints
+from serving.deploy.put_back import queued_again
 from serving.settings import FineTuningSettings
 from serving.store.jobs import CheckpointRow, EventRow, JobRow
 from serving.store.store import Store
@@ -218,6 +219,16 @@ async def test_a_worker_is_not_lost_because_nobody_could_look(ground: Ground) ->
     assert ground.trainers.killed == []
 
 
+async def test_what_was_heard_of_a_worker_is_forgotten_with_its_job(ground: Ground) -> None:
+    await ground.put("ftjob-1", status="running", phase="training", attempt=1)
+    ground.trainers.life["ftjob-1", 1] = "running"
+    await ground.pass_s(2, beat=True)
+    assert ground.coordinator.watched == {"ftjob-1"}
+    await ground.put("ftjob-1", status="succeeded", phase="done", finished_at=1.0)
+    await ground.coordinator.round()
+    assert ground.coordinator.watched == set()
+
+
 async def test_a_new_checkpoint_forgives_the_losses_before_it(ground: Ground) -> None:
     await ground.put("ftjob-1")
     await ground.coordinator.round()
@@ -272,6 +283,36 @@ async def test_a_cancellation_that_comes_while_a_job_is_being_paused_is_not_lost
     assert last_wish(seen, "paused") == "paused"
     await ground.coordinator.round()
     assert (await ground.row()).status == "cancelled"
+
+
+@pytest.mark.parametrize("life", ["running", "pending"])
+async def test_a_stack_that_is_stopped_again_and_again_costs_its_jobs_no_attempt(ground: Ground, life: Life) -> None:
+    moves = Moves(ground.store.jobs, clock=ground.clock)
+    await ground.put("ftjob-1")
+    await ground.put("ftjob-2", status="running", phase="judging")
+    for attempt in range(1, FineTuningSettings().attempts + 2):
+        ground.trainers.life["ftjob-1", attempt] = life
+        await ground.pass_s(WAIT_S + 2, beat=life == "running")
+        row = await ground.row()
+        assert (row.status, row.attempt) == ("running", attempt)
+        await queued_again(ground.store.jobs, moves=moves)
+        ground.trainers.life["ftjob-1", attempt] = "gone"
+    assert ((await ground.row()).status, (await ground.row("ftjob-2")).phase) == ("queued", "judging")
+    said = await ground.said()
+    assert not [text for text in said if "lost" in text]
+    assert next(text for text in said if "stopped" in text).endswith("goes on at its last checkpoint.")
+
+
+async def test_a_stop_forgives_no_loss_before_it(ground: Ground) -> None:
+    attempts = FineTuningSettings().attempts
+    await ground.put("ftjob-1")
+    for attempt in range(1, attempts + 1):
+        await ground.coordinator.round()
+        await queued_again(ground.store.jobs, moves=Moves(ground.store.jobs, clock=ground.clock))
+        await ground.coordinator.round()
+        ground.trainers.life["ftjob-1", 2 * attempt] = "gone"
+        await ground.coordinator.round()
+    assert (await ground.row()).status == "failed"
 
 
 async def test_one_gateway_moves_jobs_until_its_lease_ends(ground: Ground) -> None:

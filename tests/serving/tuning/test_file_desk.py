@@ -17,7 +17,8 @@ from serving.adapters.releases import Actor
 from serving.store.files import FileRow
 from serving.store.store import Store
 from serving.tuning.checked import RESULTS, checked
-from serving.tuning.files import KIND, ORPHAN_S, FileAround, FileDesk, Told
+from serving.tuning.files import ORPHAN_S, FileAround, FileDesk, Told
+from serving.tuning.inputs import KIND
 from tests.serving.conftest import ManualClock
 from tests.serving.store.test_files import JOB
 from tests.serving.tuning.samples import chats
@@ -153,7 +154,7 @@ async def test_a_file_of_a_job_is_kept_unchecked_and_beyond_the_limit(desk: Desk
         await desk.receive()
     path = desk.folder / "metrics.csv"
     path.write_bytes(b"step,train_loss\n1,0.5\n")
-    row = await desk.desk.keep(ACTOR, path, name="step_metrics.csv")
+    row = await desk.desk.keep(ACTOR, path, name="step_metrics.csv", source="ftjob-1")
     assert (row.purpose, row.bytes, path.exists()) == (RESULTS, 22, False)
     _, draft = await desk.desk.content("acme", row.id)
     assert draft.read_bytes() == b"step,train_loss\n1,0.5\n"

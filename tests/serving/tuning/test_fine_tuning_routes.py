@@ -140,6 +140,18 @@ async def test_a_name_on_another_base_is_taken_by_an_adapter_and_by_a_job(desk: 
     assert_error(await create(desk, model="bot"), 400, "invalid_value", "model")
 
 
+async def test_the_name_of_an_open_job_is_kept_for_its_base(desk: Stand) -> None:
+    job = await created(desk, suffix="support", model="demo-large")
+    pushed = await desk.push(1, "support")
+    assert_error(pushed, 400, "already_exists", "name")
+    assert "trains 'support' on 'demo-large'" in pushed.json()["error"]["message"]
+    assert (await desk.push(1, "support", key="rival")).status_code == 201
+    await desk.ask("POST", f"{JOBS}/{job}/cancel")
+    assert (await desk.push(1, "support")).status_code == 201
+    await created(desk, suffix="support")
+    assert (await desk.push(2, "support")).status_code == 201
+
+
 async def test_an_org_has_no_more_open_jobs_than_it_may(desk: Stand) -> None:
     first = await created(desk)
     row = await desk.store.jobs.find(first)

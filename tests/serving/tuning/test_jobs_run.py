@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from finetune.jobs import ENDED
+from serving.store.adapters import AdapterRow
 from serving.store.jobs import JobRow
 from serving.tuning.fake_workshop import loss_at
+from tests.serving.tuning.rows import put_file
 from tests.serving.tuning.yard import Yard, opened_yard
 
 
@@ -140,6 +142,29 @@ async def test_a_paused_job_goes_on_where_it_was(tmp_path: Path) -> None:
         assert (await yard.until(ended)).status == "succeeded"
         await trained_whole(yard, 40)
         assert all(len(found) == 1 for found in (await yard.losses()).values())
+
+
+async def test_an_adapter_that_is_refused_is_kept_and_published_when_its_job_is_resumed(tmp_path: Path) -> None:
+    """Whatever takes the name meanwhile: hours of training do not end in nothing."""
+    async with opened_yard(tmp_path) as yard:
+        created = await yard.created(steps=10, step_s=0.1)
+        await put_file(yard.stand.store, created.training_file)
+        taken = AdapterRow("adp-other", "acme", created.adapter, "demo-large", "key", 1.0)
+        async with yard.stand.store.adapters.changing() as change:
+            await change.put_adapter(taken)
+        row = await yard.until(ended)
+        assert row.error is not None
+        assert (row.status, row.error["code"]) == ("failed", "adapter_invalid")
+        assert f"{created.adapter!r} stands on 'demo-large'" in row.error["message"]
+        assert "resume the job" in row.error["message"]
+        refused = await yard.stand.ask("POST", f"/v1/fine_tuning/jobs/{row.id}/resume")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "already_exists")
+        await yard.stand.ask("DELETE", f"/v1/adapters/{created.adapter}")
+        assert (await yard.stand.ask("POST", f"/v1/fine_tuning/jobs/{row.id}/resume")).status_code == 200
+        again = await yard.until(ended)
+        assert (again.status, again.attempt) == ("succeeded", row.attempt)
+        assert all(len(found) == 1 for found in (await yard.losses()).values())
+        assert (await yard.stand.chat(str(again.fine_tuned_model))).status_code == 200
 
 
 async def test_a_training_that_fails_fails_its_job_at_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ POINTS = (
     "tuning.claimed",
     "tuning.started",
     "tuning.pushed",
+    "tuning.figures_kept",
     "tuning.judged",
     "tuning.named",
     "tuning.released",
@@ -50,6 +51,8 @@ async def test_a_job_ends_well_when_its_gateway_dies_on_the_way(tmp_path: Path, 
             shown = (await yard.stand.ask("GET", f"/v1/adapters/{row.adapter}")).json()
             usable = [one["version"] for one in shown["versions"] if one["state"] != "failed"]
             assert usable == [row.adapter_version]
+            kept = (await yard.stand.ask("GET", "/v1/files", params={"purpose": "fine-tune-results"})).json()["data"]
+            assert [file["id"] for file in kept] == list(row.result_files)
             answer = await yard.stand.chat(str(row.fine_tuned_model))
             assert answer.headers["x-penstock-adapter-version"] == str(row.adapter_version)
 
