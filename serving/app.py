@@ -193,8 +193,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
     if plan is None:
         yield None
         return
-    crash, in_hand = CrashPoints(plan.crash_at), InHand()
-    work = _made(Path(plan.work))
+    crash, in_hand, work = CrashPoints(plan.crash_at), InHand(), _made(Path(plan.work))
     revisions = {card: base.revision for card, base in plan.bases.items()}
     artifacts = open_artifacts(plan.artifacts, home=Path(plan.artifacts_home))
     async with AsyncExitStack() as opened:
