@@ -244,8 +244,7 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         )
         sweeps = [files.sweep, desk.withdraw.sweep]
         await opened.enter_async_context(Housekeeping(house, judge=judge.look, sweeps=sweeps).open())
-        terms = JobTerms(plan.bases, _model_names(parts), settings.fine_tuning)
-        jobs = JobDesk(store.jobs, store.adapters, terms=terms, clock=clock)
+        jobs = _jobs(parts, store, bases=plan.bases)
         yield OpenAdapters(book, await opened.enter_async_context(desk), files, jobs, artifacts)
 
 
@@ -270,6 +269,11 @@ def _ground(parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None)
         clock=parts.clock,
         crash_at=plan.crash_at,
     )
+
+
+def _jobs(parts: GatewayParts, store: Store, *, bases: Mapping[str, BaseModel]) -> JobDesk:
+    terms = JobTerms(bases, _model_names(parts), parts.settings.fine_tuning)
+    return JobDesk(store.jobs, store.adapters, terms=terms, clock=parts.clock)
 
 
 def _book(parts: GatewayParts, store: Store, *, revisions: Mapping[str, str]) -> AdapterBook:
