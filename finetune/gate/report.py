@@ -21,7 +21,8 @@ SIDES = ("candidate", "base", "live")
 @dataclass(frozen=True, slots=True)
 class Looked:
     """One set as it was judged. `places`: of each scored example its number in the file, from 1; `answers`: the
-    candidate's; `left_out`: examples that no model could be asked; `unjudged`: those whose judge said nothing usable.
+    candidate's; `left_out`: examples that the base or what is live could not be asked; `unjudged`: those of which their
+    answers got no usable word of the judge; `failed`: scored examples that the candidate alone failed to answer.
     """
 
     file: str
@@ -31,6 +32,7 @@ class Looked:
     places: Sequence[int]
     left_out: int = 0
     unjudged: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def _set(looked: Looked) -> dict[str, Any]:
         "examples": len(looked.scored),
         "left_out": looked.left_out,
         "unjudged": looked.unjudged,
+        "failed": looked.failed,
         "scores": {side: score for side, score in sides.items() if score is not None},
         "controls": {name: _side(looked.scored, name) for name in ("constant", "permuted")},
         "tasks": {task: _task([one for one in looked.scored if one.task == task]) for task in tasks},
@@ -136,6 +139,9 @@ def _section(name: str, found: Mapping[str, Any]) -> Iterator[str]:
             "",
             f"Left out: {found['left_out']} that could not be asked, {found['unjudged']} without a judgement.",
         )
+    if failed := found.get("failed"):
+        said = "refused, empty, cut off, or not judged"
+        yield from ("", f"Counted as wrong: {failed} to which the answer of the candidate alone was {said}.")
 
 
 def _cell(text: str) -> str:

@@ -1,13 +1,16 @@
 """The judge of a fine-tuned version: loads it, asks it, the base and what is live, and rules.
 
-The story reads in `judge`. Owns who is asked what; the rule is `finetune/gate`'s, the calls are `asking.py`'s. Can be
-asked again at any time: nothing changes but that the version stays warm for a while and the registry is told the score.
+The story reads in `judge`. Owns who is asked what, and whose failure counts: a question is left out, for every side,
+only where the base or what is live has no score; a candidate that has none where they have is wrong. The rule is
+`finetune/gate`'s, the calls are `asking.py`'s. Can be asked again at any time: nothing changes but that the version
+stays warm for a while and the registry is told the score.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -25,7 +28,7 @@ from serving.adapters import rules
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Actor, Releases
 from serving.store.jobs import JobRow
-from serving.tuning.asking import Ask, NoAnswer, Question, Unaskable
+from serving.tuning.asking import Ask, NoAnswer, Question, Reply, Unaskable
 
 T = TypeVar("T")
 
@@ -34,6 +37,9 @@ WARM_S = 1800.0
 LEAST_TOKENS, MOST_TOKENS = 64, 1_024
 JUDGE_TOKENS = 16
 MOST_LEFT_OUT = 0.1
+"""Of the questions, those that the others failed at: with more of them there is too little to compare with."""
+WHOLE = frozenset({"exact", "json"})
+"""The metrics by which a part of the expected answer is wrong."""
 SEED = 0
 
 
@@ -64,6 +70,11 @@ class Sides:
         """Side → model."""
         found = {"candidate": self.candidate, "base": self.base}
         return found if self.live is None else {**found, "live": self.live}
+
+    @property
+    def others(self) -> list[str]:
+        """The sides that the candidate is held against."""
+        return [side for side in self.names if side != "candidate"]
 
 
 class StackJudge:
@@ -129,17 +140,17 @@ class StackJudge:
         chosen = sampled(goldens, rule.max_examples)
         picked = [goldens[place] for place in chosen]
         asked = await _all([self._answers(golden, sides, org=org) for golden in picked])
-        kept = [at for at, answers in enumerate(asked) if answers is not None]
+        kept = [at for at, replies in enumerate(asked) if all(replies[side] is not None for side in sides.others)]
         _require_enough(
             len(kept), len(picked), problem="could not be asked: they are too long for the models, or refused"
         )
         examples = [picked[at] for at in kept]
-        answers = [found for found in asked if found is not None]
-        grades = {
-            side: await self._graded(examples, [one[side] for one in answers], sides=sides, org=org)
-            for side in sides.names
-        }
-        own = [one["candidate"] for one in answers]
+        answers = {side: [asked[at][side] for at in kept] for side in sides.names}
+        own = [_text(reply) for reply in answers["candidate"]]
+        done = [_done(golden, reply) for golden, reply in zip(examples, answers["candidate"], strict=True)]
+        texts: dict[str, Sequence[str | None]] = {"candidate": done}
+        texts |= {side: [_text(reply) for reply in answers[side]] for side in sides.others}
+        grades = {side: await self._graded(examples, texts[side], sides=sides, org=org) for side in sides.names}
         chance = await self._permuted(examples, own, sides=sides, org=org)
         constant = await asyncio.to_thread(constants, examples)
         scored = _scored(examples, grades, controls=(constant, chance))
@@ -153,24 +164,32 @@ class StackJudge:
             [chosen[kept[at]] + 1 for at in usable],
             left_out=len(picked) - len(kept),
             unjudged=len(examples) - len(usable),
+            failed=sum(grades["candidate"][at] is None for at in usable),
         )
 
-    async def _answers(self, golden: Golden, sides: Sides, *, org: str) -> dict[str, str] | None:
-        """Side → answer; None for a question that a model refuses."""
+    async def _answers(self, golden: Golden, sides: Sides, *, org: str) -> dict[str, Reply | None]:
+        """Side → answer; None where the model refuses the question."""
         question = Question(golden.messages, max_tokens_of(golden), golden.prompt, golden.tools)
-        try:
-            return {side: await self._ask.ask(model, question, org=org) for side, model in sides.names.items()}
-        except Unaskable:
-            return None
+        found: dict[str, Reply | None] = dict.fromkeys(sides.names)
+        for side, model in sides.names.items():
+            with suppress(Unaskable):
+                found[side] = await self._ask.ask(model, question, org=org)
+        return found
 
     async def _graded(
-        self, goldens: Sequence[Golden], answers: Sequence[str], *, sides: Sides, org: str
+        self, goldens: Sequence[Golden], answers: Sequence[str | None], *, sides: Sides, org: str
     ) -> list[float | None]:
-        """Each answer's score; in a thread, for of long texts it takes seconds, and the loop has calls to answer."""
+        """Each answer's score, of none none; in a thread, for of long texts it takes seconds, and the loop has calls
+        to answer.
+        """
         found = await asyncio.to_thread(_computed, goldens, answers)
-        places = [place for place, golden in enumerate(goldens) if golden.metric == "judge"]
-        asked = [self._grade(goldens[place], answers[place], sides=sides, org=org) for place in places]
-        for place, grade in zip(places, await _all(asked), strict=True):
+        pairs = zip(goldens, answers, strict=True)
+        asked = {
+            place: self._grade(golden, answer, sides=sides, org=org)
+            for place, (golden, answer) in enumerate(pairs)
+            if golden.metric == "judge" and answer is not None
+        }
+        for place, grade in zip(asked, await _all(list(asked.values())), strict=True):
             found[place] = grade
         return found
 
@@ -178,7 +197,7 @@ class StackJudge:
         """The word of the model that judges; None where it says neither right nor wrong."""
         told = {"role": "user", "content": judge_prompt(golden, answer)}
         try:
-            grade = judged(await self._ask.ask(sides.grader, Question((told,), JUDGE_TOKENS), org=org))
+            grade = judged((await self._ask.ask(sides.grader, Question((told,), JUDGE_TOKENS), org=org)).text)
         except Unaskable:
             return None
         return None if grade is None else thresholded(golden, grade)
@@ -228,10 +247,24 @@ def sampled(goldens: Sequence[Golden], most: int) -> list[int]:
     return sorted(ranked[:most])
 
 
-def _computed(goldens: Sequence[Golden], answers: Sequence[str]) -> list[float | None]:
-    """Example by example; None where a model has to judge."""
+def _text(reply: Reply | None) -> str:
+    return "" if reply is None else reply.text
+
+
+def _done(golden: Golden, reply: Reply | None) -> str | None:
+    """The candidate's answer; None where it failed to give one: refused, empty, or cut off although what is expected
+    had room. What is compared as a whole shows by itself whether it is cut.
+    """
+    if reply is None or not reply.text.strip():
+        return None
+    had_room = golden.max_tokens is not None or max_tokens_of(golden) < MOST_TOKENS
+    return None if reply.cut and had_room and golden.metric not in WHOLE else reply.text
+
+
+def _computed(goldens: Sequence[Golden], answers: Sequence[str | None]) -> list[float | None]:
+    """Example by example; None where there is no answer, or a model has to judge."""
     pairs = zip(goldens, answers, strict=True)
-    return [None if golden.metric == "judge" else score(golden, answer) for golden, answer in pairs]
+    return [None if answer is None or golden.metric == "judge" else score(golden, answer) for golden, answer in pairs]
 
 
 def _scored(
@@ -240,12 +273,12 @@ def _scored(
     *,
     controls: tuple[Sequence[float | None], Sequence[float | None]],
 ) -> list[Scored | None]:
-    """Example by example; None where a side has no score."""
+    """Example by example; None where the base or what is live has no score. A candidate without one is wrong."""
     found: list[Scored | None] = []
     for at, golden in enumerate(goldens):
         row = {side: values[at] for side, values in grades.items()}
-        candidate, base = row["candidate"], row["base"]
-        if candidate is None or base is None or None in row.values():
+        candidate, base = row.pop("candidate") or 0.0, row["base"]
+        if base is None or None in row.values():
             found.append(None)
             continue
         constant, chance = (control[at] for control in controls)

@@ -20,7 +20,7 @@ from serving.adapters.in_hand import InHand
 from serving.adapters.registry import AdapterRegistry, Surroundings
 from serving.settings import AdapterSettings
 from serving.store.jobs import JobRow
-from serving.tuning.asking import NoAnswer, Question, Unaskable
+from serving.tuning.asking import NoAnswer, Question, Reply, Unaskable
 from serving.tuning.golden_files import StoredGoldenFiles
 from serving.tuning.judge import StackJudge, max_tokens_of, sampled
 from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
@@ -68,23 +68,30 @@ class Files:
 
 @dataclass
 class Answering:
-    """Models by name. `wrong`: how many of ten questions each gets wrong, all by default; `fault`: raised for all."""
+    """Models by name. `wrong`: how many of ten questions each gets wrong, all by default; `fault`: raised for all;
+    `odd`: what becomes of a model's answer to a question.
+    """
 
     wrong: dict[str, int] = field(default_factory=dict)
     fault: Exception | None = None
     verdict: str = "RIGHT"
+    odd: dict[tuple[str, str], Reply | Exception] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def ask(self, model: str, question: Question, *, org: str) -> str:
+    async def ask(self, model: str, question: Question, *, org: str) -> Reply:
         text = str(question.messages[0]["content"])
         self.asked.append((model, text))
         if self.fault is not None:
             raise self.fault
+        if (odd := self.odd.get((model, text))) is not None:
+            if isinstance(odd, Exception):
+                raise odd
+            return odd
         if not text.isdigit():
-            return self.verdict
+            return Reply("maybe" if "<given>\ngarbled" in text else self.verdict)
         if text == "13":
             raise Unaskable("It is too long.")
-        return "nothing" if int(text) % 10 < self.wrong.get(model, 10) else f"answer {int(text) % 7}"
+        return Reply("nothing" if int(text) % 10 < self.wrong.get(model, 10) else f"answer {int(text) % 7}")
 
 
 @dataclass
@@ -172,6 +179,36 @@ async def test_scores_are_counted_beside_the_loop_that_answers_calls(bench: Benc
     assert (await bench.judge(Answering({bench.names[1]: 1}), Files(questions)).judge(JOB, 1)).passed
     assert Noted.threads
     assert threading.get_ident() not in Noted.threads
+
+
+@pytest.mark.parametrize("metric", ["exact", "similarity", "judge"])
+async def test_what_the_candidate_alone_fails_at_is_wrong_and_not_left_out(bench: Bench, metric: str) -> None:
+    """Else a candidate would do better the more of the hard questions it fails at."""
+    odd: list[Reply | Exception] = [Unaskable("It is too long."), Reply(" "), Reply("answer", cut=True)]
+    files = Files([one for one in goldens(COUNT, metric=metric) if one.messages[0]["content"] != "13"])
+    ask = Answering({bench.names[1]: 0}, odd={(bench.names[1], str(20 + at)): one for at, one in enumerate(odd)})
+    found = (await bench.judge(ask, files).judge(JOB, 1)).report["golden"]
+    assert (found["examples"], found["left_out"], found["unjudged"]) == (COUNT - 1, 0, 0)
+    assert found["scores"]["candidate"] == pytest.approx((COUNT - 4) / (COUNT - 1))
+    assert found["failed"] == (2 if metric == "exact" else 3)  # a part is wrong there by itself
+
+
+async def test_an_answer_of_the_candidate_that_the_judge_cannot_judge_is_wrong(bench: Bench) -> None:
+    ask = Answering(odd={(bench.names[1], "20"): Reply("garbled"), (SMALL, "21"): Reply("garbled")})
+    found = (await bench.judge(ask, Files(goldens(COUNT, metric="judge"))).judge(JOB, 1)).report["golden"]
+    assert (found["examples"], found["left_out"], found["unjudged"], found["failed"]) == (COUNT - 2, 1, 1, 1)
+    assert found["scores"] == {"candidate": (COUNT - 3) / (COUNT - 2), "base": 1.0}
+
+
+async def test_a_cut_answer_counts_as_it_came_where_what_is_expected_had_no_room(bench: Bench) -> None:
+    """Labels of one token are cut by their own limit, and texts that are longer than any room are nobody's failure."""
+    long = " ".join(["word"] * 300)
+    questions = [replace(one, metric="similarity", expected=long) for one in goldens(20)[:12]]
+    label = replace(questions[0], metric="exact", expected="yes", max_tokens=1)
+    odd = {(bench.names[1], str(at)): Reply(long, cut=True) for at in range(1, 12)}
+    ask = Answering(odd={**odd, (bench.names[1], "0"): Reply("yes", cut=True)})
+    found = (await bench.judge(ask, Files([label, *questions[1:]])).judge(JOB, 1)).report["golden"]
+    assert (found["scores"]["candidate"], found["failed"]) == (1.0, 0)
 
 
 async def test_an_engine_that_does_not_answer_is_no_verdict(bench: Bench) -> None:
