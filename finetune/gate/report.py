@@ -1,6 +1,6 @@
 """What the gate has found, as JSON for the job's row, and as Markdown. Pure: counts nothing; pictures are `plots.py`'s.
 
-The JSON holds no text of a question or an answer: examples are named by their number in their file.
+The JSON holds no text of a question or an answer: examples are named by the number of their line in their file.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ SIDES = ("candidate", "base", "live")
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One set as it was judged. `places`: of each scored example its number in the file, from 1; `answers`: the
-    candidate's; `left_out`: examples that the base or what is live could not be asked; `unjudged`: those of which their
-    answers got no usable word of the judge; `failed`: scored examples that the candidate alone failed to answer.
+    """One set as it was judged. `goldens`: the scored examples; `answers`: the candidate's; `left_out`: examples that
+    the base or what is live could not be asked; `unjudged`: those where the judge had no usable word of their answers;
+    `failed`: scored examples that the candidate alone failed to answer.
     """
 
     file: str
     goldens: Sequence[Golden]
     answers: Sequence[str]
     scored: Sequence[Scored]
-    places: Sequence[int]
     left_out: int = 0
     unjudged: int = 0
     failed: int = 0
@@ -84,7 +83,7 @@ def _set(looked: Looked) -> dict[str, Any]:
     tasks = sorted({one.task for one in looked.scored})
     wanted = [place for place, golden in enumerate(looked.goldens) if golden.metric == "json"]
     lost = [
-        place for place, one in zip(looked.places, looked.scored, strict=True) if one.candidate < one.base
+        golden.line for golden, one in zip(looked.goldens, looked.scored, strict=True) if one.candidate < one.base
     ]  # where the candidate is worse than the base: what is worth reading first
     return {
         "file": looked.file,

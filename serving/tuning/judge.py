@@ -29,6 +29,7 @@ from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Actor, Releases
 from serving.store.jobs import JobRow
 from serving.tuning.asking import Ask, NoAnswer, Question, Reply, Unaskable
+from serving.tuning.golden_files import GoldenSet
 
 T = TypeVar("T")
 
@@ -46,11 +47,11 @@ SEED = 0
 class GoldenFiles(Protocol):
     """Where the questions of a job are."""
 
-    async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
-        """What it is called, and its examples. Raises `PenstockError`."""
+    async def golden(self, job: JobRow) -> GoldenSet:
+        """What is asked. Raises `PenstockError`."""
         ...
 
-    async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
+    async def regression(self, job: JobRow) -> GoldenSet | None:
         """The examples of other tasks, where the job names any."""
         ...
 
@@ -102,23 +103,24 @@ class StackJudge:
         where the files or thresholds are to blame.
         """
         rule = rule_of(job.asked)
-        golden_file, goldens = await self._files.golden(job)
+        questions = await self._files.golden(job)
         regression = await self._files.regression(job)
         actor = Actor(job.org, job.created_by)
         await self._releases.load(actor, job.adapter, number=adapter_version, warm_s=self._warm_s)
         sides = await self._sides(job, adapter_version, rule=rule)
         try:
             async with asyncio.timeout(self._warm_s):
-                golden = await self._looked(golden_file, goldens, sides=sides, org=job.org, rule=rule)
+                golden = await self._looked(questions, sides, org=job.org, rule=rule)
                 others = None
                 if regression is not None:
                     old = Sides(sides.candidate, sides.base, None, None, sides.grader)
-                    others = await self._looked(*regression, sides=old, org=job.org, rule=rule)
+                    others = await self._looked(regression, old, org=job.org, rule=rule)
         except TimeoutError as error:
             raise NoAnswer(f"The version could not be judged within {self._warm_s:g} s.") from error
         tasks = () if others is None else others.scored
         ruling = await asyncio.to_thread(ruled, golden.scored, tasks, rule=rule, seed=SEED)
-        report = GateReport(ruling, rule, sides.names, golden, others, seed=SEED, warnings=_warnings(golden_file))
+        warnings = () if questions.warning is None else (questions.warning,)
+        report = GateReport(ruling, rule, sides.names, golden, others, seed=SEED, warnings=warnings)
         await self._told(actor, job.adapter, golden=golden, numbers=(adapter_version, sides.live_number))
         return Verdict(ruling.passed, report.as_json())
 
@@ -135,10 +137,9 @@ class StackJudge:
         live = rules.engine_name_of(shown.adapter, row)
         return Sides(candidate, job.base, live, row.number, rule.judge or job.base)
 
-    async def _looked(self, file: str, goldens: Sequence[Golden], *, sides: Sides, org: str, rule: GateRule) -> Looked:
+    async def _looked(self, questions: GoldenSet, sides: Sides, *, org: str, rule: GateRule) -> Looked:
         """Ask every side every question, and score what came."""
-        chosen = sampled(goldens, rule.max_examples)
-        picked = [goldens[place] for place in chosen]
+        picked = [questions.examples[place] for place in sampled(questions.examples, rule.max_examples)]
         asked = await _all([self._answers(golden, sides, org=org) for golden in picked])
         kept = [at for at, replies in enumerate(asked) if all(replies[side] is not None for side in sides.others)]
         _require_enough(
@@ -157,11 +158,10 @@ class StackJudge:
         usable = [at for at, one in enumerate(scored) if one is not None]
         _require_enough(len(usable), len(examples), problem="got no usable word from the model that judges")
         return Looked(
-            file,
+            questions.file,
             [examples[at] for at in usable],
             [own[at] for at in usable],
             [one for one in scored if one is not None],
-            [chosen[kept[at]] + 1 for at in usable],
             left_out=len(picked) - len(kept),
             unjudged=len(examples) - len(usable),
             failed=sum(grades["candidate"][at] is None for at in usable),
@@ -289,10 +289,6 @@ def _scored(
 def _require_enough(left: int, asked: int, *, problem: str) -> None:
     if not left or (asked - left) / asked > MOST_LEFT_OUT:
         raise InvalidRequest(f"{asked - left} of {asked} examples {problem}.", code="invalid_file", param="golden_file")
-
-
-def _warnings(file: str) -> list[str]:
-    return [] if file.startswith("file-") else [f"No golden file: judged by {file}."]
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -1,22 +1,25 @@
 """The report: JSON, the page that is made of it, and the picture."""
 
 import json
+from dataclasses import replace
 
 from finetune.gate.plots import differences_png
 from finetune.gate.report import NO_REGRESSION, GateReport, Looked, markdown
 from finetune.gate.rule import GateRule, Scored, ruled
 from tests.finetune.gate.drawn import golden
 
-GOLDENS = [golden(f"secret question {at}", '{"a": 1}', metric="json", task="a|b") for at in range(40)]
+GOLDENS = [
+    replace(golden(f"secret question {at}", '{"a": 1}', metric="json", task="a|b"), line=at + 1) for at in range(40)
+]
 SCORED = [Scored("a|b", float(at != 3), float(at == 3), None, 0.1, 0.1) for at in range(40)]
 ANSWERS = ['{"a": 1}'] * 39 + ["{"]
 
 
 def report(*, regression: bool = False) -> GateReport:
-    looked = Looked("file-1", GOLDENS, ANSWERS, SCORED, list(range(1, 41)), left_out=2)
+    looked = Looked("file-1", GOLDENS, ANSWERS, SCORED, left_out=2)
     rule = GateRule()
     kept = [Scored("old", 1.0, 1.0)] * 40
-    others = Looked("file-2", GOLDENS, ANSWERS, kept, list(range(1, 41))) if regression else None
+    others = Looked("file-2", GOLDENS, ANSWERS, kept) if regression else None
     ruling = ruled(SCORED, kept if regression else [], rule=rule)
     return GateReport(ruling, rule, {"candidate": "bot@1", "base": "demo-small"}, looked, others, seed=0)
 

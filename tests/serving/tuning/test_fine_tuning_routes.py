@@ -112,10 +112,16 @@ async def test_another_orgs_file_is_as_good_as_none(desk: Stand) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"), [({}, 12), ({"validation_file": "file-few"}, 15), ({"validation_file": "file-train"}, None)]
+    ("fields", "told"),
+    [
+        ({}, 12),
+        ({"validation_file": "file-few"}, 15),
+        ({"validation_file": "file-train"}, None),
+        ({"penstock": {"golden_file": "file-few"}}, 15),
+    ],
 )
 async def test_a_job_whose_gate_has_few_questions_is_warned(
-    desk: Stand, fields: dict[str, str], told: int | None
+    desk: Stand, fields: dict[str, Any], told: int | None
 ) -> None:
     await put_file(desk.store, "file-small", examples=48)
     await put_file(desk.store, "file-few", examples=15)

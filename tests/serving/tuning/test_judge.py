@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from finetune.gate.golden import Golden, golden_of
+from finetune.gate.golden import Golden, golden_of, load_golden
 from finetune.gate.report import markdown
 from models.artifacts.folder import FolderSettings
 from models.artifacts.store import open_artifacts
@@ -21,8 +21,8 @@ from serving.adapters.registry import AdapterRegistry, Surroundings
 from serving.settings import AdapterSettings
 from serving.store.jobs import JobRow
 from serving.tuning.asking import NoAnswer, Question, Reply, Unaskable
-from serving.tuning.golden_files import StoredGoldenFiles
-from serving.tuning.judge import StackJudge, max_tokens_of, sampled
+from serving.tuning.golden_files import BOTH, GoldenSet, StoredGoldenFiles, inputs_of
+from serving.tuning.judge import GoldenFiles, StackJudge, max_tokens_of, sampled
 from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
 from tests.serving.adapters.third import releases_of
 from tests.serving.tuning.yard import publish_lines
@@ -59,11 +59,11 @@ class Files:
     questions: list[Golden] = field(default_factory=goldens)
     others: list[Golden] | None = None
 
-    async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
-        return "file-golden", self.questions
+    async def golden(self, job: JobRow) -> GoldenSet:
+        return GoldenSet("file-golden", self.questions)
 
-    async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
-        return None if self.others is None else ("file-regression", self.others)
+    async def regression(self, job: JobRow) -> GoldenSet | None:
+        return None if self.others is None else GoldenSet("file-regression", self.others)
 
 
 @dataclass
@@ -103,7 +103,7 @@ class Bench:
     releases: Any
     names: dict[int, str]
 
-    def judge(self, ask: Answering, files: Files | None = None) -> StackJudge:
+    def judge(self, ask: Answering, files: GoldenFiles | None = None) -> StackJudge:
         return StackJudge(ask, files or Files(), registry=self.registry, releases=self.releases, warm_s=60)
 
 
@@ -250,15 +250,14 @@ async def test_a_job_without_a_golden_file_is_judged_by_its_validation_file_or_w
         store.publish(folder, kind="file", name=name, about={})
     files = StoredGoldenFiles(store, work=tmp_path / "drafts")
     named = replace(JOB, asked={"penstock": {"golden_file": "file-golden", "regression_file": "file-validation"}})
-    assert [len((await files.golden(job))[1]) for job in (named, replace(JOB, validation_file="file-validation"))] == [
-        3,
-        5,
-    ]
-    held, found = await files.golden(JOB)
-    assert (held, len(found)) == ("held out of file-training", 20)
+    found = [await files.golden(job) for job in (named, replace(JOB, validation_file="file-validation"))]
+    assert [len(one.examples) for one in found] == [3, 5]
+    held = await files.golden(JOB)
+    assert (held.file, len(held.examples)) == ("held out of file-training", 20)
+    assert held.warning == "No golden file: judged by held out of file-training."
     regression = await files.regression(named)
     assert regression is not None
-    assert (regression[0], len(regression[1])) == ("file-validation", 5)
+    assert (regression.file, len(regression.examples), regression.warning) == ("file-validation", 5, None)
     assert await files.regression(JOB) is None
     with pytest.raises(InvalidRequest, match="not there any more"):
         await files.golden(replace(JOB, validation_file="file-gone"))
@@ -273,11 +272,69 @@ async def test_what_asks_nothing_is_passed_over_and_nothing_of_a_file_stays_on_t
     publish_lines(store, tmp_path, "file-greetings", [{**greeting, "tools": []}])
     work = tmp_path / "drafts"
     files = StoredGoldenFiles(store, work=work)
-    assert len((await files.golden(replace(JOB, validation_file="file-validation")))[1]) == 5
-    assert len((await files.golden(JOB))[1]) in (2, 3)
+    assert len((await files.golden(replace(JOB, validation_file="file-validation"))).examples) == 5
+    assert len((await files.golden(JOB)).examples) in (2, 3)
     with pytest.raises(InvalidRequest, match="No line of the file is a question"):
         await files.golden(replace(JOB, validation_file="file-greetings"))
     assert list(work.iterdir()) == []
+
+
+async def test_the_looks_use_one_half_of_a_validation_file_and_the_gate_the_other(tmp_path: Path) -> None:
+    store = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
+    publish_lines(store, tmp_path, "file-validation", [line(at) for at in range(120)])
+    job = replace(JOB, validation_file="file-validation")
+    files = StoredGoldenFiles(store, work=tmp_path / "drafts")
+    judged = await files.golden(job)
+    assert (judged.file, len(judged.examples)) == ("held out of file-validation", 60)
+    path = tmp_path / "uploads" / "file-validation" / "data.jsonl"
+    inputs = inputs_of(job, path, path, to=tmp_path / "attempt")
+    assert inputs.validation is not None
+    looked = {golden.line: golden.digest for golden in load_golden(inputs.validation)}
+    assert inputs.training == inputs.whole == path
+    assert inputs.told == ("60 lines of the validation file are kept for the gate: no look at the training uses them.",)
+    assert looked | {one.line: one.digest for one in judged.examples} == {
+        one.line: one.digest for one in load_golden(path)
+    }
+    named = replace(job, asked={"penstock": {"golden_file": "file-golden"}})
+    assert inputs_of(named, path, path, to=tmp_path / "attempt").validation == path
+
+
+async def test_a_validation_file_that_is_too_small_to_part_does_both_and_the_report_says_so(
+    bench: Bench, tmp_path: Path
+) -> None:
+    store = open_artifacts(FolderSettings(path=tmp_path / "files"), home=tmp_path)
+    publish_lines(store, tmp_path, "file-validation", [line(at) for at in range(COUNT)])
+    job = replace(JOB, validation_file="file-validation")
+    path = tmp_path / "uploads" / "file-validation" / "data.jsonl"
+    inputs = inputs_of(job, path, path, to=tmp_path / "attempt")
+    assert (inputs.validation, inputs.told) == (path, (BOTH,))
+    files = StoredGoldenFiles(store, work=tmp_path / "drafts")
+    report = (await bench.judge(Answering({bench.names[1]: 1}), files).judge(job, 1)).report
+    assert BOTH in report["warnings"]
+    assert (report["golden"]["file"], report["golden"]["examples"]) == ("file-validation", COUNT - 1)
+
+
+@pytest.mark.parametrize("source", ["golden", "validation", "training"])
+async def test_lines_that_got_worse_are_told_by_their_numbers_in_the_file(
+    bench: Bench, tmp_path: Path, source: str
+) -> None:
+    store, folder = open_artifacts(FolderSettings(path=tmp_path / "files"), home=tmp_path), tmp_path / "upload"
+    folder.mkdir()
+    greeting = json.dumps({"messages": [{"role": "assistant", "content": "Hello"}]})
+    told = [json.dumps(line(at)) for at in range(20, 140)]
+    lines = ["", greeting, *told[:60], "", *told[60:]]
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    store.publish(folder, kind="file", name=f"file-{source}", about={})
+    ours = {"penstock": {"golden_file": "file-golden"}} if source == "golden" else {}
+    job = replace(JOB, asked=ours, validation_file="file-validation" if source == "validation" else None)
+    ask = Answering({bench.names[1]: 2, SMALL: 0})
+    found = (await bench.judge(ask, StoredGoldenFiles(store, work=tmp_path / "drafts")).judge(job, 1)).report["golden"]
+    worse = [number for number, text in enumerate(lines, 1) if text in told and (told.index(text) + 20) % 10 < 2]
+    assert found["lost"]
+    assert set(found["lost"]) <= set(worse)
+    assert found["lost"] == sorted(found["lost"])
+    if source == "golden":
+        assert found["lost"] == worse[:20]
 
 
 def test_the_same_examples_are_asked_every_time_and_tokens_fit_what_is_expected() -> None:
