@@ -57,3 +57,28 @@ def test_the_page_has_a_row_for_every_check_and_every_task() -> None:
 
 def test_the_picture_is_a_png_with_every_difference() -> None:
     assert differences_png(report(regression=True).as_json()).startswith(b"\x89PNG\r\n")
+
+
+def test_a_page_is_made_of_whatever_part_of_a_report_there_is() -> None:
+    whole = report(regression=True).as_json()
+    for name in whole:
+        assert markdown({key: value for key, value in whole.items() if key != name}).startswith("# The gate\n")
+    for name in whole["golden"]:
+        part = {key: value for key, value in whole["golden"].items() if key != name}
+        assert "## Golden set: " in markdown({**whole, "golden": part})
+    assert markdown({}) == "# The gate\n\nThe candidate **did not pass**.\n\n"
+    assert "{" not in markdown(whole)
+
+
+def test_nothing_of_a_clients_text_is_markup_on_the_page() -> None:
+    check = {"name": "forgetting: <b>*x*</b>\n# a", "outcome": "failed", "sentence": "[a](b) | `c`"}
+    page = markdown({"reasons": ["<i>"], "warnings": ["_w_"], "checks": [check]})
+    assert "| forgetting: \\<b\\>\\*x\\*\\</b\\> \\# a | failed | \\[a\\](b) \\| \\`c\\` |" in page
+    assert "* \\<i\\>\n* **\\_w\\_**" in page
+
+
+def test_the_page_tells_what_was_left_out_and_what_was_counted_as_wrong() -> None:
+    golden = {"examples": 9, "left_out": 2, "unjudged": 1, "failed": 4, "valid_json": 0.5}
+    page = markdown({"golden": golden})
+    for said in ("Left out: 2 that could not be asked, 1 without", "Counted as wrong: 4 to which", "for: 50.0% of"):
+        assert said in page

@@ -289,11 +289,14 @@ async def test_a_scrape_counts_the_jobs_of_the_whole_stack(desk: Stand) -> None:
 async def test_a_report_is_json_or_a_page_and_is_not_there_before_the_gate_has_spoken(desk: Stand) -> None:
     job = await created(desk)
     assert_error(await desk.ask("GET", f"{JOBS}/{job}/report"), 404, "not_found")
-    report = {"passed": False, "tasks": [{"task": "a|b", "score": 0.51234}], "bounds": {"least": 0.5}}
+    tasks = {"a|b": {"examples": 3, "candidate": 0.51234}}
+    golden = {"examples": 3, "scores": {"candidate": 0.51234}, "tasks": tasks}
+    report = {"passed": False, "reasons": ["Worse."], "golden": golden}
     await move(desk.store, job, status="failed", phase="done", finished_at=5.0, report=report)
     assert (await desk.ask("GET", f"{JOBS}/{job}/report")).json() == report
     page = await desk.ask("GET", f"{JOBS}/{job}/report", params={"format": "markdown"})
     assert page.headers["content-type"].startswith("text/markdown")
-    assert "* passed: no" in page.text
-    assert "| a\\|b | 0.5123 |" in page.text
+    assert "The candidate **did not pass**." in page.text
+    assert "* Worse." in page.text
+    assert "| a\\|b | 3 | 51.2% |" in page.text
     assert (await desk.ask("GET", f"{JOBS}/{job}")).json()["penstock"]["report"] == {"passed": False}
