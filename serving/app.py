@@ -279,7 +279,8 @@ async def _tuning(
         crash_at=plan.crash_at,
     )
     golden = StoredGoldenFiles(adapters.artifacts, work=Path(plan.work))
-    judge: Judge = StackJudge(ask, golden, registry=desk.registry, releases=desk.releases)
+    floor = parts.settings.fine_tuning.gate_floor
+    judge: Judge = StackJudge(ask, golden, registry=desk.registry, releases=desk.releases, floor=floor)
     if parts.tuning.trade == "fake":
         judge = LenientJudge()
     results = StepMetrics(store.jobs, adapters.files)

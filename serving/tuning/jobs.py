@@ -151,6 +151,7 @@ class JobDesk:
         given, place = rules.hyperparameters_of(asked)
         told = hyperparameters(given, recipe=rules.recipe_of(asked), param=place)
         rules.require_served(told, base=base, place=place)
+        rules.require_rule(asked, self._terms.settings.gate_floor)
         rules.require_release(asked.get("penstock") or {})
 
     async def _require(self, change: JobChange, row: JobRow) -> None:

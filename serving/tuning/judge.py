@@ -14,8 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from pydantic import ValidationError
-
+from finetune.gate.floor import GateFloor
 from finetune.gate.golden import Golden
 from finetune.gate.report import GateReport, Looked
 from finetune.gate.rule import GateRule, Scored, ruled
@@ -23,13 +22,13 @@ from finetune.gate.score import constants, judge_prompt, judged, permuted, rotat
 from finetune.release import Verdict
 from models.adapters.states import LOADED
 from models.errors import InvalidRequest
-from models.problems import first_problem
 from serving.adapters import rules
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Actor, Releases
 from serving.store.jobs import JobRow
 from serving.tuning.asking import Ask, NoAnswer, Question, Reply, Unaskable
 from serving.tuning.golden_files import GoldenSet
+from serving.tuning.job_rules import rule_of
 
 T = TypeVar("T")
 
@@ -88,12 +87,14 @@ class StackJudge:
         *,
         registry: AdapterRegistry,
         releases: Releases,
+        floor: GateFloor,
         warm_s: float = WARM_S,
     ) -> None:
         self._ask = ask
         self._files = files
         self._registry = registry
         self._releases = releases
+        self._floor = floor
         self._warm_s = warm_s
 
     async def judge(self, job: JobRow, adapter_version: int) -> Verdict:
@@ -102,7 +103,7 @@ class StackJudge:
         Raises `PenstockError` when it could not be judged: `NoAnswer` where a try later may help, `InvalidRequest`
         where the files or thresholds are to blame.
         """
-        rule = rule_of(job.asked)
+        rule = rule_of(job.asked, self._floor)
         questions = await self._files.golden(job)
         regression = await self._files.regression(job)
         actor = Actor(job.org, job.created_by)
@@ -222,16 +223,6 @@ class StackJudge:
             passed = round(sum(getattr(one, side) for one in golden.scored))
             told = {"suite": f"gate:{golden.file}"[:64], "passed": passed, "count": len(golden.scored)}
             await self._registry.scored(actor, name, number=number, score=told)
-
-
-def rule_of(asked: Mapping[str, Any]) -> GateRule:
-    """The rule, with the thresholds that a job sets. Raises `InvalidRequest` for one that is not there."""
-    told = (asked.get("penstock") or {}).get("gate") or {}
-    try:
-        return GateRule.model_validate(told)
-    except ValidationError as error:
-        problem = first_problem(error, whole="threshold")
-        raise InvalidRequest(f"penstock.gate cannot be used. {problem}", param="penstock.gate") from error
 
 
 def max_tokens_of(golden: Golden) -> int:

@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.serving.adapters.stand import SMALL, Stand
+from tests.serving.adapters.stand import SMALL, Stand, opened_stand
 from tests.serving.api.fakes import assert_error
 from tests.serving.tuning.rows import move, put_file
 
@@ -98,6 +99,15 @@ async def test_a_job_that_cannot_be_is_refused_and_leaves_no_row(desk: Stand) ->
 async def test_hyperparameters_within_the_method_are_named_where_they_stand(desk: Stand) -> None:
     method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 0}}}
     assert_error(await create(desk, method=method), 400, "invalid_value", "method.supervised.hyperparameters.n_epochs")
+
+
+async def test_a_gate_that_is_laxer_than_the_operators_floor_is_refused_by_name(tmp_path: Path) -> None:
+    async with opened_stand(tmp_path, gateways=1, replicas=1, fine_tuning={"gate_floor": {"margin": 0.05}}) as desk:
+        await put_file(desk.store)
+        refused = await create(desk, penstock={"gate": {"margin": 0.06}})
+        assert_error(refused, 400, "invalid_value", "penstock.gate.margin")
+        assert "0.05" in refused.json()["error"]["message"]
+        assert (await create(desk, penstock={"gate": {"margin": 0.05}})).status_code == 200
 
 
 async def test_another_orgs_file_is_as_good_as_none(desk: Stand) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from finetune.gate.floor import GateFloor
 from finetune.gate.golden import Golden, golden_of, load_golden
 from finetune.gate.report import markdown
 from models.artifacts.folder import FolderSettings
@@ -28,6 +29,7 @@ from tests.serving.adapters.third import releases_of
 from tests.serving.tuning.yard import publish_lines
 
 COUNT = 60
+NO_FLOOR = GateFloor()
 JOB = JobRow(
     id="ftjob-1",
     org="acme",
@@ -103,8 +105,9 @@ class Bench:
     releases: Any
     names: dict[int, str]
 
-    def judge(self, ask: Answering, files: GoldenFiles | None = None) -> StackJudge:
-        return StackJudge(ask, files or Files(), registry=self.registry, releases=self.releases, warm_s=60)
+    def judge(self, ask: Answering, files: GoldenFiles | None = None, *, floor: GateFloor = NO_FLOOR) -> StackJudge:
+        around: Any = {"registry": self.registry, "releases": self.releases, "warm_s": 60}
+        return StackJudge(ask, files or Files(), floor=floor, **around)
 
 
 @pytest.fixture
@@ -227,6 +230,15 @@ async def test_thresholds_of_the_job_count_and_unknown_ones_are_refused(bench: B
     assert not (await bench.judge(ask).judge(strict, 1)).passed
     with pytest.raises(InvalidRequest, match="gate"):
         await bench.judge(ask).judge(replace(JOB, asked={"penstock": {"gate": {"luck": 1}}}), 1)
+
+
+async def test_a_floor_that_was_raised_after_a_job_began_holds_for_it(bench: Bench) -> None:
+    lax = replace(JOB, asked={"penstock": {"gate": {"margin": 0.3, "confidence": 0.99}}})
+    floor = GateFloor(margin=0.01, confidence=0.9, regression_required=True)
+    verdict = await bench.judge(Answering({bench.names[1]: 1}), floor=floor).judge(lax, 1)
+    rule = verdict.report["rule"]
+    assert (rule["margin"], rule["confidence"], rule["regression_required"]) == (0.01, 0.99, True)
+    assert not verdict.passed
 
 
 async def test_a_model_judges_where_the_metric_is_judge_and_its_silence_is_nobodys_score(bench: Bench) -> None:
