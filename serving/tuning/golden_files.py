@@ -38,7 +38,7 @@ class GoldenSet:
     warning: str | None = None
 
 
-def inputs_of(job: JobRow, training: Path, validation: Path | None, *, to: Path) -> Inputs:
+def inputs_of(job: JobRow, *, training: Path, validation: Path | None, to: Path) -> Inputs:
     """The lines that a job is trained on, and looked at with, without those that it will be judged by; what is written
     anew lies in this folder. Blocks.
     """
@@ -46,9 +46,9 @@ def inputs_of(job: JobRow, training: Path, validation: Path | None, *, to: Path)
         return Inputs(training, training, validation)
     to.mkdir(mode=0o700, parents=True, exist_ok=True)
     if validation is None:
-        rest, _ = _without_chosen(training, to / "training.jsonl", of_training)
+        rest, _ = _without_chosen(training, to / "training.jsonl", share=of_training)
         return Inputs(rest, training)
-    rest, kept = _without_chosen(validation, to / "validation.jsonl", of_validation)
+    rest, kept = _without_chosen(validation, to / "validation.jsonl", share=of_validation)
     said = f"{kept:,} lines of the validation file are kept for the gate: no look at the training uses them."
     return Inputs(training, training, rest, told=(said if kept else BOTH,))
 
@@ -92,7 +92,7 @@ class StoredGoldenFiles:
             return read(found)
 
 
-def _without_chosen(path: Path, to: Path, share: Share) -> tuple[Path, int]:
+def _without_chosen(path: Path, to: Path, *, share: Share) -> tuple[Path, int]:
     """The file without the lines that are kept for the gate, and how many of them there are. The others keep their
     numbers, by which an error names them.
     """

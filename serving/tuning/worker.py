@@ -165,7 +165,7 @@ class Worker:
         if training is None or (validation is None and job.validation_file is not None):
             param = "training_file" if training is None else "validation_file"
             raise TrainingFailed("invalid_data", f"The file of `{param}` is not there any more.")
-        return inputs_of(job, training, validation, to=folder)
+        return inputs_of(job, training=training, validation=validation, to=folder)
 
     async def _resume(self, job: JobRow, reports: Reports, *, to: Path) -> Path | None:
         """The newest whole checkpoint; what is damaged is passed over, and said."""

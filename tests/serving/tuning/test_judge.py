@@ -299,7 +299,7 @@ async def test_the_looks_use_one_half_of_a_validation_file_and_the_gate_the_othe
     judged = await files.golden(job)
     assert (judged.file, len(judged.examples)) == ("held out of file-validation", 60)
     path = tmp_path / "uploads" / "file-validation" / "data.jsonl"
-    inputs = inputs_of(job, path, path, to=tmp_path / "attempt")
+    inputs = inputs_of(job, training=path, validation=path, to=tmp_path / "attempt")
     assert inputs.validation is not None
     looked = {golden.line: golden.digest for golden in load_golden(inputs.validation)}
     assert inputs.training == inputs.whole == path
@@ -308,7 +308,7 @@ async def test_the_looks_use_one_half_of_a_validation_file_and_the_gate_the_othe
         one.line: one.digest for one in load_golden(path)
     }
     named = replace(job, asked={"penstock": {"golden_file": "file-golden"}})
-    assert inputs_of(named, path, path, to=tmp_path / "attempt").validation == path
+    assert inputs_of(named, training=path, validation=path, to=tmp_path / "attempt").validation == path
 
 
 async def test_a_validation_file_that_is_too_small_to_part_does_both_and_the_report_says_so(
@@ -318,7 +318,7 @@ async def test_a_validation_file_that_is_too_small_to_part_does_both_and_the_rep
     publish_lines(store, tmp_path, "file-validation", [line(at) for at in range(COUNT)])
     job = replace(JOB, validation_file="file-validation")
     path = tmp_path / "uploads" / "file-validation" / "data.jsonl"
-    inputs = inputs_of(job, path, path, to=tmp_path / "attempt")
+    inputs = inputs_of(job, training=path, validation=path, to=tmp_path / "attempt")
     assert (inputs.validation, inputs.told) == (path, (BOTH,))
     files = StoredGoldenFiles(store, work=tmp_path / "drafts")
     report = (await bench.judge(Answering({bench.names[1]: 1}), files).judge(job, 1)).report
