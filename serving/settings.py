@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from finetune.gate.floor import GateFloor
 from models.artifacts import ArtifactSettings
 from models.artifacts.folder import FolderSettings
 from models.config import Frozen
@@ -142,6 +143,10 @@ class FineTuningSettings(Frozen):
     org_max_jobs: int = Field(100, ge=1, description="Most jobs of one org that have not ended.")
     max_file_bytes: int = Field(512 * 2**20, ge=1, description="Largest file for fine-tuning.")
     org_max_file_bytes: int = Field(20 * 2**30, ge=1, description="Most bytes of all files of one org.")
+    gate_floor: GateFloor = Field(
+        default_factory=GateFloor,
+        description="The laxest thresholds that a job's own gate may have: it may be stricter. Unset: no floor.",
+    )
 
     @property
     def gpu_processes(self) -> int:

@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import nsmallest
 from pathlib import Path
 from types import MappingProxyType
@@ -50,7 +50,8 @@ class Golden:
     """One question. `messages` as clients send them, or, without any, `prompt` for the completions endpoint.
 
     `rejected`: of a preference alone; `threshold`: from which grade on it counts as right, else the grade itself is the
-    score; `digest`: SHA-256 of the question and its expected answer, the same wherever the line stands.
+    score; `digest`: SHA-256 of the question and its expected answer, the same wherever the line stands; `line`: its
+    number in the file, from 1.
     """
 
     messages: tuple[Mapping[str, Any], ...]
@@ -63,6 +64,7 @@ class Golden:
     max_tokens: int | None = None
     threshold: float | None = None
     rejected: str | None = None
+    line: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ def _golden(line: Mapping[str, Any], number: int) -> Golden:
     if metric == "json":
         _require_json(expected, number)
     return _made(
+        number,
         messages=_messages(line, number),
         expected=expected,
         task=_task(line, number),
@@ -181,7 +184,12 @@ def _chat(line: Mapping[str, Any], number: int) -> Golden:
         raise _bad(number, "must end with an assistant message that is not empty", param="messages")
     metric: Metric = "json" if last.get("tool_calls") else _metric_of(expected)
     return _made(
-        messages=messages[: places[-1]], expected=expected, task=TASK, metric=metric, tools=_tools(line, number)
+        number,
+        messages=messages[: places[-1]],
+        expected=expected,
+        task=TASK,
+        metric=metric,
+        tools=_tools(line, number),
     )
 
 
@@ -189,7 +197,7 @@ def _completion(line: Mapping[str, Any], number: int) -> Golden:
     prompt, expected = line["prompt"], line.get("completion")
     if not isinstance(prompt, str) or not isinstance(expected, str) or not expected.strip():
         raise _bad(number, "needs 'prompt' and 'completion', both texts, the second not empty", param="completion")
-    return _made(messages=(), prompt=prompt, expected=expected, task=TASK, metric=_metric_of(expected))
+    return _made(number, messages=(), prompt=prompt, expected=expected, task=TASK, metric=_metric_of(expected))
 
 
 def _metric_of(expected: str) -> Metric:
@@ -209,6 +217,7 @@ def _preference(line: Mapping[str, Any], number: int) -> Golden:
         raise _bad(number, "must be an object with 'messages'", param="input")
     preferred, rejected = (_output(line, number, name=name) for name in ("preferred_output", "non_preferred_output"))
     return _made(
+        number,
         messages=_messages(given, number),
         expected=preferred,
         rejected=rejected,
@@ -218,10 +227,10 @@ def _preference(line: Mapping[str, Any], number: int) -> Golden:
     )
 
 
-def _made(**values: Any) -> Golden:
+def _made(number: int, **values: Any) -> Golden:
     seen = {key: values.get(key) for key in ("messages", "prompt", "tools", "expected", "rejected")}
     told = orjson.dumps(seen, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    return Golden(digest=hashlib.sha256(told).hexdigest(), **values)
+    return Golden(digest=hashlib.sha256(told).hexdigest(), line=number, **values)
 
 
 def _messages(line: Mapping[str, Any], number: int) -> tuple[Mapping[str, Any], ...]:

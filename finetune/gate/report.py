@@ -1,11 +1,11 @@
 """What the gate has found, as JSON for the job's row, and as Markdown. Pure: counts nothing; pictures are `plots.py`'s.
 
-The JSON holds no text of a question or an answer: examples are named by their number in their file.
+The JSON holds no text of a question or an answer: examples are named by the number of their line in their file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -20,17 +20,18 @@ SIDES = ("candidate", "base", "live")
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """One set as it was judged. `places`: of each scored example its number in the file, from 1; `answers`: the
-    candidate's; `left_out`: examples that no model could be asked; `unjudged`: those whose judge said nothing usable.
+    """One set as it was judged. `goldens`: the scored examples; `answers`: the candidate's; `left_out`: examples that
+    the base or what is live could not be asked; `unjudged`: those where the judge had no usable word of their answers;
+    `failed`: scored examples that the candidate alone failed to answer.
     """
 
     file: str
     goldens: Sequence[Golden]
     answers: Sequence[str]
     scored: Sequence[Scored]
-    places: Sequence[int]
     left_out: int = 0
     unjudged: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +63,20 @@ class GateReport:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The page, from the JSON of a report."""
-    verdict = "passed" if report["passed"] else "did not pass"
+    """The page, from the JSON of a report. What a report does not have, the page has not either."""
+    verdict = "passed" if report.get("passed") else "did not pass"
     lines = ["# The gate", "", f"The candidate **{verdict}**.", ""]
-    lines += [f"- {reason}" for reason in report["reasons"]]
-    lines += [f"- **{warning}**" for warning in report["warnings"]]
-    lines += ["", "| check | outcome | what was found |", "| --- | --- | --- |"]
-    lines += [f"| {_cell(one['name'])} | {one['outcome']} | {_cell(one['sentence'])} |" for one in report["checks"]]
+    lines += [f"* {_cell(reason)}" for reason in report.get("reasons", ())]
+    lines += [f"* **{_cell(warning)}**" for warning in report.get("warnings", ())]
+    if checks := report.get("checks"):
+        lines += ["", "| check | outcome | what was found |", "| --- | --- | --- |"]
+        lines += [_row(one.get(key) for key in ("name", "outcome", "sentence")) for one in checks]
     for name in ("golden", "regression"):
-        if report[name] is not None:
-            lines += _section(name, report[name])
-    models = ", ".join(f"{side}: {name}" for side, name in report["models"].items())
-    lines += ["", f"Asked: {models}. Greedy; bounds are bootstrap bounds, seed {report['seed']}."]
+        if found := report.get(name):
+            lines += _section(name, found)
+    if models := report.get("models"):
+        asked = ", ".join(f"{side}: {_cell(name)}" for side, name in models.items())
+        lines += ["", f"Asked: {asked}. Greedy; bounds are bootstrap bounds, seed {report.get('seed', 0)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -82,13 +85,14 @@ def _set(looked: Looked) -> dict[str, Any]:
     tasks = sorted({one.task for one in looked.scored})
     wanted = [place for place, golden in enumerate(looked.goldens) if golden.metric == "json"]
     lost = [
-        place for place, one in zip(looked.places, looked.scored, strict=True) if one.candidate < one.base
+        golden.line for golden, one in zip(looked.goldens, looked.scored, strict=True) if one.candidate < one.base
     ]  # where the candidate is worse than the base: what is worth reading first
     return {
         "file": looked.file,
         "examples": len(looked.scored),
         "left_out": looked.left_out,
         "unjudged": looked.unjudged,
+        "failed": looked.failed,
         "scores": {side: score for side, score in sides.items() if score is not None},
         "controls": {name: _side(looked.scored, name) for name in ("constant", "permuted")},
         "tasks": {task: _task([one for one in looked.scored if one.task == task]) for task in tasks},
@@ -115,28 +119,43 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def _section(name: str, found: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("", f"## {name.capitalize()} set: {found['examples']:,} examples", "")
-    sides = [side for side in SIDES if side in found["scores"]]
-    yield "| task | examples | " + " | ".join(sides) + " |"
+    yield from ("", f"## {name.capitalize()} set: {found.get('examples', 0):,} examples", "")
+    scores = found.get("scores", {})
+    sides = [side for side in SIDES if side in scores]
+    yield _row(["task", "examples", *sides])
     yield "| --- | ---: |" + " ---: |" * len(sides)
-    rows = {**found["tasks"], "all": {"examples": found["examples"], **found["scores"]}}
-    for task, row in rows.items():
-        yield f"| {_cell(task)} | {row['examples']} | " + " | ".join(f"{row[side]:.1%}" for side in sides) + " |"
-    chance = {key: value for key, value in found["controls"].items() if value is not None}
+    for task, row in {**found.get("tasks", {}), "all": {**found, **scores}}.items():
+        yield _row([task, row.get("examples"), *(_share(row.get(side)) for side in sides)])
+    yield from (line for said in _remarks(found) for line in ("", said))
+
+
+def _remarks(found: Mapping[str, Any]) -> Iterator[str]:
+    """What is to be known of a set besides its scores."""
+    chance = [f"{key} {_share(value)}" for key, value in found.get("controls", {}).items() if value is not None]
     if chance:
-        yield from (
-            "",
-            "Without the question: " + ", ".join(f"{key} {value:.1%}" for key, value in chance.items()) + ".",
-        )
-    if found["lost_count"]:
-        some = ", ".join(map(str, found["lost"]))
-        yield from ("", f"The base does better on {found['lost_count']} of them, such as the lines {some}.")
-    if found["left_out"] or found["unjudged"]:
-        yield from (
-            "",
-            f"Left out: {found['left_out']} that could not be asked, {found['unjudged']} without a judgement.",
-        )
+        yield f"Without the question: {', '.join(chance)}."
+    if found.get("valid_json") is not None:
+        yield f"Valid JSON, where it is asked for: {_share(found['valid_json'])} of the candidate's answers."
+    if found.get("lost_count"):
+        some = ", ".join(map(str, found.get("lost", ())))
+        yield f"The base does better on {found['lost_count']} of them, such as the lines {some}."
+    left_out, unjudged = found.get("left_out", 0), found.get("unjudged", 0)
+    if left_out or unjudged:
+        yield f"Left out: {left_out} that could not be asked, {unjudged} without a judgement."
+    if failed := found.get("failed"):
+        said = "refused, empty, cut off, or not judged"
+        yield f"Counted as wrong: {failed} to which the answer of the candidate alone was {said}."
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _row(cells: Iterable[Any]) -> str:
+    return f"| {' | '.join(map(_cell, cells))} |"
+
+
+def _cell(value: Any) -> str:
+    """One line, in which nothing of a model's or a client's text is markup."""
+    text = "" if value is None else " ".join(str(value).split())
+    return "".join(f"\\{char}" if char in "\\`*_[]<>|#" else char for char in text)

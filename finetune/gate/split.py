@@ -1,52 +1,58 @@
-"""A golden set out of a training file, where a job names none. Pure: which lines does not hang on order."""
+"""Which lines of a file are kept for the gate where a job names no golden file. Pure: it does not hang on their order.
+
+A line is chosen by its digest, so every copy of it is on the same side. Whoever trains, whoever looks at the training,
+and whoever judges it draw the same line, each for itself.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 
 from finetune.gate.golden import BOM
 
 TENTH, LEAST, QUARTER, MOST = 10, 50, 4, 200
-HELD_OUT_SEED = 0
-"""Of every job: who trains and who judges must draw the same line."""
+MOST_HALF = 1_000
+SALT = b"0\0"
+
+KEPT = 2 * MOST_HALF
+"""So many of the lowest ranks tell how many are chosen, and which: of more lines no more are."""
+
+Share = Callable[[int], int]
+"""How many of so many different lines are kept for the gate."""
 
 
-KEPT = TENTH * MOST
-"""So many of the lowest ranks tell how many are held out, and which: of more lines no more are."""
+def of_training(count: int) -> int:
+    """A tenth, 50 at least as far as that is no more than a quarter, 200 at most."""
+    return min(max(count // TENTH, min(LEAST, count // QUARTER)), MOST)
 
 
-def held_out(lines: Iterable[bytes], seed: int) -> tuple[list[bytes], list[bytes]]:
-    """(to train on, to judge by). Held out are a tenth of the different lines, 50 at least as far as that is no more
-    than a quarter, 200 at most.
-
-    Which ones is decided by the digest of a line and the seed, so neither order nor doubles change it: every copy of a
-    line is on the same side. Blank lines are dropped; the order stays; what is held out has no doubles.
-    """
-    kept = list(stripped(lines))
-    chosen = chosen_of(kept, seed)
-    training = [line for line in kept if rank(line, seed) not in chosen]
-    golden = dict.fromkeys(line for line in kept if rank(line, seed) in chosen)
-    return training, list(golden)
+def of_validation(count: int) -> int:
+    """Half, 1,000 at most; none of fewer than 100, of which a half says too little of a version."""
+    return min(count // 2, MOST_HALF) if count >= 2 * LEAST else 0
 
 
-def chosen_of(lines: Iterable[bytes], seed: int) -> frozenset[bytes]:
-    """The ranks of the lines that are held out; in memory are some thousand, however many lines there are."""
+def chosen_of(lines: Iterable[bytes], share: Share) -> frozenset[bytes]:
+    """The ranks of the lines that are kept for the gate; in memory are some thousand, however many lines there are."""
     lowest: set[bytes] = set()
-    for line in lines:
-        lowest.add(rank(line, seed))
+    for _, line in numbered(lines):
+        lowest.add(rank(line))
         if len(lowest) > 2 * KEPT:
             lowest = set(nsmallest(KEPT, lowest))
-    count = min(max(len(lowest) // TENTH, min(LEAST, len(lowest) // QUARTER)), MOST)
-    return frozenset(nsmallest(count, lowest))
+    return frozenset(nsmallest(share(len(lowest)), lowest))
 
 
-def stripped(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """What of the lines counts: those that hold something, without what is around it."""
-    return (line for raw in lines if (line := raw.removeprefix(BOM).strip()))
+def numbered(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Those that hold something, bare, each with its place among all, from 1."""
+    return ((number, line) for number, raw in enumerate(lines, 1) if (line := bare(raw)))
 
 
-def rank(line: bytes, seed: int) -> bytes:
-    """Where a stripped line stands among all."""
-    return hashlib.sha256(b"%d\0" % seed + line).digest()
+def bare(raw: bytes) -> bytes:
+    """A line without what is around it."""
+    return raw.removeprefix(BOM).strip()
+
+
+def rank(line: bytes) -> bytes:
+    """Where a bare line stands among all."""
+    return hashlib.sha256(SALT + line).digest()

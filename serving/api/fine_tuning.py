@@ -13,6 +13,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from finetune.gate.report import markdown
 from models.errors import InvalidRequest, NotFound
 from models.types import Principal
 from serving.adapters.releases import Actor
@@ -27,7 +28,6 @@ from serving.api.parameters import check_metadata
 from serving.api.tuning_wire import checked, checkpoint_id, shown_checkpoint, shown_event, shown_job
 from serving.tuning import job_rules
 from serving.tuning.jobs import JobDesk, Seen
-from serving.tuning.report_page import markdown
 
 EVENT = "ftevent-"
 CHECKPOINT = re.compile(r"ftckpt-[0-9a-f]{24}-([0-9]{1,12})")

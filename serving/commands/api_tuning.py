@@ -34,7 +34,7 @@ PATHS = (
 FIELDS = (
     ("model", "a card whose engines load adapters", "**Required.**"),
     ("training_file", "an id", "**Required.** Uploaded for `fine-tune`; preferences for the method `dpo`."),
-    ("validation_file", "an id", "Its loss decides which step is kept."),
+    ("validation_file", "an id", "Its loss decides which step is kept; without a golden file half of it judges."),
     (
         "method",
         "`{type, supervised or dpo: {hyperparameters}}`",

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from finetune.gate.report import markdown
 from models.errors import NotFound
 from serving.commands.finetune_calls import TuningCalls
 from serving.commands.finetune_curve import curve_of, drawn, save_png
@@ -17,7 +18,6 @@ from serving.commands.finetune_follow import Follower, stage
 from serving.commands.interruption import INTERRUPTED
 from serving.commands.options import JsonOption, StateOption
 from serving.commands.terminal import err, out, print_json, write
-from serving.tuning.report_page import markdown
 
 app = typer.Typer(no_args_is_help=True)
 

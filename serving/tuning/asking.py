@@ -38,6 +38,14 @@ class Question:
     tools: tuple[Mapping[str, Any], ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model said. `cut`: it was not done when its tokens were."""
+
+    text: str
+    cut: bool = False
+
+
 class NoAnswer(Unavailable):
     """A model gave no answer after every try: nothing can be said of it, least of all that it was wrong."""
 
@@ -51,8 +59,8 @@ class Unaskable(InvalidRequest):
 class Ask(Protocol):
     """Whoever answers."""
 
-    async def ask(self, model: str, question: Question, *, org: str) -> str:
-        """The text. Raises `NoAnswer` and `Unaskable`."""
+    async def ask(self, model: str, question: Question, *, org: str) -> Reply:
+        """The answer. Raises `NoAnswer` and `Unaskable`."""
         ...
 
 
@@ -88,7 +96,7 @@ class GatewayAsk:
         self._slots = asyncio.Semaphore(concurrency)
         self._first_wait_s = first_wait_s
 
-    async def ask(self, model: str, question: Question, *, org: str) -> str:
+    async def ask(self, model: str, question: Question, *, org: str) -> Reply:
         """The text of the answer, or its tool calls as JSON."""
         caller = Principal("penstock", org, "penstock", "inference")
         wait_s = self._first_wait_s
@@ -107,7 +115,7 @@ class GatewayAsk:
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         raise NoAnswer(f"Model {model[:64]!r} gave no answer.")
 
-    async def _tried(self, model: str, question: Question, *, caller: Principal) -> str:
+    async def _tried(self, model: str, question: Question, *, caller: Principal) -> Reply:
         """One call, with its row."""
         request = self._request(model, question)
         record = CallRecord(id=request.id, started_at=self._clock.now(), kind=request.kind)
@@ -151,10 +159,11 @@ class GatewayAsk:
         )
 
 
-def _said(answer: Answer) -> str:
+def _said(answer: Answer) -> Reply:
     """The text in a whole body."""
     try:
         choice = orjson.loads(answer.body or b"")["choices"][0]
-        return str(choice["text"]) if "text" in choice else text_of(choice["message"])
+        text = str(choice["text"]) if "text" in choice else text_of(choice["message"])
+        return Reply(text, choice.get("finish_reason") == "length")
     except (ValueError, KeyError, IndexError, TypeError) as error:
         raise UpstreamError("The engine's answer is no completion.", detail=type(error).__name__) from error

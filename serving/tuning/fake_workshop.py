@@ -44,7 +44,7 @@ class Script:
     def of(cls, training: Path) -> Script:
         """As the file says."""
         with training.open() as lines:
-            first = json.loads(lines.readline() or "{}")
+            first = json.loads(next(filter(str.strip, lines), "{}"))
         return cls(**first.get("fake", {})) if isinstance(first, dict) else cls()
 
 
@@ -55,7 +55,7 @@ class FakeWorkshop:
         """Numbers that mean nothing."""
         if MODULE not in plan.base.modules:
             raise TrainingFailed("model_unavailable", f"The base {plan.base.id!r} is served without {MODULE!r}.")
-        lines = inputs.training.read_bytes().count(b"\n")
+        lines = sum(bool(line.strip()) for line in inputs.training.read_bytes().splitlines())
         numbers = Hyperparameters(
             n_epochs=1,
             batch_size=1,

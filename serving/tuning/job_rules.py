@@ -6,6 +6,7 @@ coordinator does).
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from typing import Any, Literal, cast
 
 from pydantic import ValidationError
 
+from finetune.gate.floor import GateFloor
 from finetune.gate.rule import GateRule
 from finetune.hyperparameters import Asked
 from finetune.jobs import ENDED, Status, require_step
@@ -151,9 +153,28 @@ def require_served(told: Asked, *, base: BaseModel, place: str) -> None:
             )
 
 
+def rule_of(asked: Mapping[str, Any], floor: GateFloor) -> GateRule:
+    """The gate's rule for a job: its own thresholds, no laxer than the floor, which may have been raised since.
+
+    Raises `InvalidRequest` for a threshold that there is not, or cannot be.
+    """
+    return floor.under(_own_rule(asked))
+
+
+def require_rule(asked: Mapping[str, Any], floor: GateFloor) -> None:
+    """Refuse a threshold that a job names and that is laxer than the floor; what it leaves open is held to it."""
+    own, held = _own_rule(asked), rule_of(asked, floor)
+    for name in own.model_fields_set:
+        least = getattr(held, name)
+        if getattr(own, name) != least:
+            raise InvalidRequest(
+                f"'penstock.gate.{name}' is laxer than this stack admits: {json.dumps(least)}, or stricter.",
+                param=f"penstock.gate.{name}",
+            )
+
+
 def require_release(ours: Mapping[str, Any]) -> None:
-    """A canary has a weight, and nothing else has one; the gate's thresholds are such."""
-    _require_rule(ours.get("gate") or {})
+    """A canary has a weight, and nothing else has one."""
     if ours.get("canary_weight") is not None and ours.get("auto_promote") != "canary":
         raise InvalidRequest(
             "'penstock.canary_weight' belongs to 'penstock.auto_promote': 'canary'.", param="penstock.canary_weight"
@@ -290,9 +311,9 @@ def cost_usd(row: JobRow, *, usd_per_million_tokens: float) -> float:
     return round((row.trained_tokens or 0) / 1e6 * usd_per_million_tokens, 6)
 
 
-def _require_rule(told: Mapping[str, Any]) -> None:
+def _own_rule(asked: Mapping[str, Any]) -> GateRule:
     try:
-        GateRule.model_validate(dict(told))
+        return GateRule.model_validate(dict((asked.get("penstock") or {}).get("gate") or {}))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = f"penstock.gate.{str(first['loc'][0])[:32]}"

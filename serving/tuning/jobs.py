@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetune.gate.split import QUARTER
+from finetune.gate.split import of_training, of_validation
 from finetune.hyperparameters import asked as hyperparameters
 from finetune.jobs import ENDED, STEPS
 from models.adapters.foundation import BaseModel
@@ -151,6 +151,7 @@ class JobDesk:
         given, place = rules.hyperparameters_of(asked)
         told = hyperparameters(given, recipe=rules.recipe_of(asked), param=place)
         rules.require_served(told, base=base, place=place)
+        rules.require_rule(asked, self._terms.settings.gate_floor)
         rules.require_release(asked.get("penstock") or {})
 
     async def _require(self, change: JobChange, row: JobRow) -> None:
@@ -176,10 +177,12 @@ class JobDesk:
 
     async def _questions(self, change: JobChange, row: JobRow) -> int:
         """How many questions the gate will have, at most: of a file for it, or kept back from the training's."""
-        named = (row.asked.get("penstock") or {}).get("golden_file") or row.validation_file
-        found = await change.files.find(named or row.training_file, org=row.org)
+        named = (row.asked.get("penstock") or {}).get("golden_file")
+        found = await change.files.find(named or row.validation_file or row.training_file, org=row.org)
         examples = int((found.facts if found is not None else {}).get("examples", 0))
-        return examples if named else examples // QUARTER
+        if named:
+            return examples
+        return of_training(examples) if row.validation_file is None else of_validation(examples) or examples
 
     async def _wished(self, org: str, job: str, *, wish: Wish) -> Seen:
         async with self._table.changing() as change:

@@ -1,18 +1,20 @@
 """The judge of a fine-tuned version: loads it, asks it, the base and what is live, and rules.
 
-The story reads in `judge`. Owns who is asked what; the rule is `finetune/gate`'s, the calls are `asking.py`'s. Can be
-asked again at any time: nothing changes but that the version stays warm for a while and the registry is told the score.
+The story reads in `judge`. Owns who is asked what, and whose failure counts: a question is left out, for every side,
+only where the base or what is live has no score; a candidate that has none where they have is wrong. The rule is
+`finetune/gate`'s, the calls are `asking.py`'s. Can be asked again at any time: nothing changes but that the version
+stays warm for a while and the registry is told the score.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from pydantic import ValidationError
-
+from finetune.gate.floor import GateFloor
 from finetune.gate.golden import Golden
 from finetune.gate.report import GateReport, Looked
 from finetune.gate.rule import GateRule, Scored, ruled
@@ -20,12 +22,13 @@ from finetune.gate.score import constants, judge_prompt, judged, permuted, rotat
 from finetune.release import Verdict
 from models.adapters.states import LOADED
 from models.errors import InvalidRequest
-from models.problems import first_problem
 from serving.adapters import rules
 from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Actor, Releases
 from serving.store.jobs import JobRow
-from serving.tuning.asking import Ask, NoAnswer, Question, Unaskable
+from serving.tuning.asking import Ask, NoAnswer, Question, Reply, Unaskable
+from serving.tuning.golden_files import GoldenSet
+from serving.tuning.job_rules import rule_of
 
 T = TypeVar("T")
 
@@ -34,17 +37,20 @@ WARM_S = 1800.0
 LEAST_TOKENS, MOST_TOKENS = 64, 1_024
 JUDGE_TOKENS = 16
 MOST_LEFT_OUT = 0.1
+"""Of the questions, those that the others failed at: with more of them there is too little to compare with."""
+WHOLE = frozenset({"exact", "json"})
+"""The metrics by which a part of the expected answer is wrong."""
 SEED = 0
 
 
 class GoldenFiles(Protocol):
     """Where the questions of a job are."""
 
-    async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
-        """What it is called, and its examples. Raises `PenstockError`."""
+    async def golden(self, job: JobRow) -> GoldenSet:
+        """What is asked. Raises `PenstockError`."""
         ...
 
-    async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
+    async def regression(self, job: JobRow) -> GoldenSet | None:
         """The examples of other tasks, where the job names any."""
         ...
 
@@ -65,6 +71,11 @@ class Sides:
         found = {"candidate": self.candidate, "base": self.base}
         return found if self.live is None else {**found, "live": self.live}
 
+    @property
+    def others(self) -> list[str]:
+        """The sides that the candidate is held against."""
+        return [side for side in self.names if side != "candidate"]
+
 
 class StackJudge:
     """Judges versions on the running stack."""
@@ -76,12 +87,14 @@ class StackJudge:
         *,
         registry: AdapterRegistry,
         releases: Releases,
+        floor: GateFloor,
         warm_s: float = WARM_S,
     ) -> None:
         self._ask = ask
         self._files = files
         self._registry = registry
         self._releases = releases
+        self._floor = floor
         self._warm_s = warm_s
 
     async def judge(self, job: JobRow, adapter_version: int) -> Verdict:
@@ -90,24 +103,25 @@ class StackJudge:
         Raises `PenstockError` when it could not be judged: `NoAnswer` where a try later may help, `InvalidRequest`
         where the files or thresholds are to blame.
         """
-        rule = rule_of(job.asked)
-        golden_file, goldens = await self._files.golden(job)
+        rule = rule_of(job.asked, self._floor)
+        questions = await self._files.golden(job)
         regression = await self._files.regression(job)
         actor = Actor(job.org, job.created_by)
         await self._releases.load(actor, job.adapter, number=adapter_version, warm_s=self._warm_s)
         sides = await self._sides(job, adapter_version, rule=rule)
         try:
             async with asyncio.timeout(self._warm_s):
-                golden = await self._looked(golden_file, goldens, sides=sides, org=job.org, rule=rule)
+                golden = await self._looked(questions, sides, org=job.org, rule=rule)
                 others = None
                 if regression is not None:
                     old = Sides(sides.candidate, sides.base, None, None, sides.grader)
-                    others = await self._looked(*regression, sides=old, org=job.org, rule=rule)
+                    others = await self._looked(regression, old, org=job.org, rule=rule)
         except TimeoutError as error:
             raise NoAnswer(f"The version could not be judged within {self._warm_s:g} s.") from error
         tasks = () if others is None else others.scored
         ruling = await asyncio.to_thread(ruled, golden.scored, tasks, rule=rule, seed=SEED)
-        report = GateReport(ruling, rule, sides.names, golden, others, seed=SEED, warnings=_warnings(golden_file))
+        warnings = () if questions.warning is None else (questions.warning,)
+        report = GateReport(ruling, rule, sides.names, golden, others, seed=SEED, warnings=warnings)
         await self._told(actor, job.adapter, golden=golden, numbers=(adapter_version, sides.live_number))
         return Verdict(ruling.passed, report.as_json())
 
@@ -124,53 +138,59 @@ class StackJudge:
         live = rules.engine_name_of(shown.adapter, row)
         return Sides(candidate, job.base, live, row.number, rule.judge or job.base)
 
-    async def _looked(self, file: str, goldens: Sequence[Golden], *, sides: Sides, org: str, rule: GateRule) -> Looked:
+    async def _looked(self, questions: GoldenSet, sides: Sides, *, org: str, rule: GateRule) -> Looked:
         """Ask every side every question, and score what came."""
-        chosen = sampled(goldens, rule.max_examples)
-        picked = [goldens[place] for place in chosen]
+        picked = [questions.examples[place] for place in sampled(questions.examples, rule.max_examples)]
         asked = await _all([self._answers(golden, sides, org=org) for golden in picked])
-        kept = [at for at, answers in enumerate(asked) if answers is not None]
+        kept = [at for at, replies in enumerate(asked) if all(replies[side] is not None for side in sides.others)]
         _require_enough(
             len(kept), len(picked), problem="could not be asked: they are too long for the models, or refused"
         )
         examples = [picked[at] for at in kept]
-        answers = [found for found in asked if found is not None]
-        grades = {
-            side: await self._graded(examples, [one[side] for one in answers], sides=sides, org=org)
-            for side in sides.names
-        }
-        own = [one["candidate"] for one in answers]
+        answers = {side: [asked[at][side] for at in kept] for side in sides.names}
+        own = [_text(reply) for reply in answers["candidate"]]
+        done = [_done(golden, reply) for golden, reply in zip(examples, answers["candidate"], strict=True)]
+        texts: dict[str, Sequence[str | None]] = {"candidate": done}
+        texts |= {side: [_text(reply) for reply in answers[side]] for side in sides.others}
+        grades = {side: await self._graded(examples, texts[side], sides=sides, org=org) for side in sides.names}
         chance = await self._permuted(examples, own, sides=sides, org=org)
         constant = await asyncio.to_thread(constants, examples)
         scored = _scored(examples, grades, controls=(constant, chance))
         usable = [at for at, one in enumerate(scored) if one is not None]
         _require_enough(len(usable), len(examples), problem="got no usable word from the model that judges")
         return Looked(
-            file,
+            questions.file,
             [examples[at] for at in usable],
             [own[at] for at in usable],
             [one for one in scored if one is not None],
-            [chosen[kept[at]] + 1 for at in usable],
             left_out=len(picked) - len(kept),
             unjudged=len(examples) - len(usable),
+            failed=sum(grades["candidate"][at] is None for at in usable),
         )
 
-    async def _answers(self, golden: Golden, sides: Sides, *, org: str) -> dict[str, str] | None:
-        """Side → answer; None for a question that a model refuses."""
+    async def _answers(self, golden: Golden, sides: Sides, *, org: str) -> dict[str, Reply | None]:
+        """Side → answer; None where the model refuses the question."""
         question = Question(golden.messages, max_tokens_of(golden), golden.prompt, golden.tools)
-        try:
-            return {side: await self._ask.ask(model, question, org=org) for side, model in sides.names.items()}
-        except Unaskable:
-            return None
+        found: dict[str, Reply | None] = dict.fromkeys(sides.names)
+        for side, model in sides.names.items():
+            with suppress(Unaskable):
+                found[side] = await self._ask.ask(model, question, org=org)
+        return found
 
     async def _graded(
-        self, goldens: Sequence[Golden], answers: Sequence[str], *, sides: Sides, org: str
+        self, goldens: Sequence[Golden], answers: Sequence[str | None], *, sides: Sides, org: str
     ) -> list[float | None]:
-        """Each answer's score; in a thread, for of long texts it takes seconds, and the loop has calls to answer."""
+        """Each answer's score, of none none; in a thread, for of long texts it takes seconds, and the loop has calls
+        to answer.
+        """
         found = await asyncio.to_thread(_computed, goldens, answers)
-        places = [place for place, golden in enumerate(goldens) if golden.metric == "judge"]
-        asked = [self._grade(goldens[place], answers[place], sides=sides, org=org) for place in places]
-        for place, grade in zip(places, await _all(asked), strict=True):
+        pairs = zip(goldens, answers, strict=True)
+        asked = {
+            place: self._grade(golden, answer, sides=sides, org=org)
+            for place, (golden, answer) in enumerate(pairs)
+            if golden.metric == "judge" and answer is not None
+        }
+        for place, grade in zip(asked, await _all(list(asked.values())), strict=True):
             found[place] = grade
         return found
 
@@ -178,7 +198,7 @@ class StackJudge:
         """The word of the model that judges; None where it says neither right nor wrong."""
         told = {"role": "user", "content": judge_prompt(golden, answer)}
         try:
-            grade = judged(await self._ask.ask(sides.grader, Question((told,), JUDGE_TOKENS), org=org))
+            grade = judged((await self._ask.ask(sides.grader, Question((told,), JUDGE_TOKENS), org=org)).text)
         except Unaskable:
             return None
         return None if grade is None else thresholded(golden, grade)
@@ -205,16 +225,6 @@ class StackJudge:
             await self._registry.scored(actor, name, number=number, score=told)
 
 
-def rule_of(asked: Mapping[str, Any]) -> GateRule:
-    """The rule, with the thresholds that a job sets. Raises `InvalidRequest` for one that is not there."""
-    told = (asked.get("penstock") or {}).get("gate") or {}
-    try:
-        return GateRule.model_validate(told)
-    except ValidationError as error:
-        problem = first_problem(error, whole="threshold")
-        raise InvalidRequest(f"penstock.gate cannot be used. {problem}", param="penstock.gate") from error
-
-
 def max_tokens_of(golden: Golden) -> int:
     """As many as the example says, else enough for what is expected: a token is a byte at least."""
     if golden.max_tokens is not None:
@@ -228,10 +238,24 @@ def sampled(goldens: Sequence[Golden], most: int) -> list[int]:
     return sorted(ranked[:most])
 
 
-def _computed(goldens: Sequence[Golden], answers: Sequence[str]) -> list[float | None]:
-    """Example by example; None where a model has to judge."""
+def _text(reply: Reply | None) -> str:
+    return "" if reply is None else reply.text
+
+
+def _done(golden: Golden, reply: Reply | None) -> str | None:
+    """The candidate's answer; None where it failed to give one: refused, empty, or cut off although what is expected
+    had room. What is compared as a whole shows by itself whether it is cut.
+    """
+    if reply is None or not reply.text.strip():
+        return None
+    had_room = golden.max_tokens is not None or max_tokens_of(golden) < MOST_TOKENS
+    return None if reply.cut and had_room and golden.metric not in WHOLE else reply.text
+
+
+def _computed(goldens: Sequence[Golden], answers: Sequence[str | None]) -> list[float | None]:
+    """Example by example; None where there is no answer, or a model has to judge."""
     pairs = zip(goldens, answers, strict=True)
-    return [None if golden.metric == "judge" else score(golden, answer) for golden, answer in pairs]
+    return [None if answer is None or golden.metric == "judge" else score(golden, answer) for golden, answer in pairs]
 
 
 def _scored(
@@ -240,12 +264,12 @@ def _scored(
     *,
     controls: tuple[Sequence[float | None], Sequence[float | None]],
 ) -> list[Scored | None]:
-    """Example by example; None where a side has no score."""
+    """Example by example; None where the base or what is live has no score. A candidate without one is wrong."""
     found: list[Scored | None] = []
     for at, golden in enumerate(goldens):
         row = {side: values[at] for side, values in grades.items()}
-        candidate, base = row["candidate"], row["base"]
-        if candidate is None or base is None or None in row.values():
+        candidate, base = row.pop("candidate") or 0.0, row["base"]
+        if base is None or None in row.values():
             found.append(None)
             continue
         constant, chance = (control[at] for control in controls)
@@ -256,10 +280,6 @@ def _scored(
 def _require_enough(left: int, asked: int, *, problem: str) -> None:
     if not left or (asked - left) / asked > MOST_LEFT_OUT:
         raise InvalidRequest(f"{asked - left} of {asked} examples {problem}.", code="invalid_file", param="golden_file")
-
-
-def _warnings(file: str) -> list[str]:
-    return [] if file.startswith("file-") else [f"No golden file: judged by {file}."]
 
 
 async def _all(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -91,7 +91,8 @@ def judge_of(parts: TuningParts, ground: Ground, *, ask: Ask) -> Judge:
     if parts.trade == "fake":
         return LenientJudge()
     golden = StoredGoldenFiles(ground.artifacts, work=ground.files.work)
-    return StackJudge(ask, golden, registry=ground.registry, releases=ground.releases)
+    floor = ground.settings.gate_floor
+    return StackJudge(ask, golden, registry=ground.registry, releases=ground.releases, floor=floor)
 
 
 def yard_of(parts: TuningParts, ground: Ground, *, finish: Finish, crash: CrashPoints) -> Yard:

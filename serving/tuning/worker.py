@@ -33,7 +33,7 @@ from serving.store.jobs import CheckpointRow, EventRow, JobRow
 from serving.store.store import Store
 from serving.telemetry.log import configure_log
 from serving.tuning.checkpoints import FINAL, Checkpoints, is_of
-from serving.tuning.golden_files import holds_out, written_without_held_out
+from serving.tuning.golden_files import inputs_of
 from serving.tuning.inputs import input_file
 from serving.tuning.leftovers import without_leftovers
 from serving.tuning.moves import phase_of
@@ -165,9 +165,7 @@ class Worker:
         if training is None or (validation is None and job.validation_file is not None):
             param = "training_file" if training is None else "validation_file"
             raise TrainingFailed("invalid_data", f"The file of `{param}` is not there any more.")
-        if holds_out(job):  # what it will be judged by, it has not seen
-            return Inputs(written_without_held_out(training, folder), training)
-        return Inputs(training, training, validation)
+        return inputs_of(job, training=training, validation=validation, to=folder)
 
     async def _resume(self, job: JobRow, reports: Reports, *, to: Path) -> Path | None:
         """The newest whole checkpoint; what is damaged is passed over, and said."""
@@ -184,8 +182,8 @@ class Worker:
         numbers = job.order
         if numbers is None:
             chosen = await asyncio.to_thread(self._workshop.choose, job, inputs, plan=self._plan)
-            for rule in chosen.rules:
-                reports.event(rule)
+            for said in (*inputs.told, *chosen.rules):
+                reports.event(said)
             seed = int(job.asked.get("seed") or 0)
             told = chosen.hyperparameters.model_dump(mode="json")
             numbers = {"recipe": chosen.recipe, "seed": seed, "hyperparameters": told, "counts": dict(chosen.counts)}

@@ -17,11 +17,14 @@ from serving.tuning.plan import Trade, WorkerPlan
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """A job's files on this machine. `training`: the lines that are trained on, of those in `whole`."""
+    """A job's files on this machine. `training`: the lines that are trained on, of those in `whole`; `validation`:
+    those that are looked at; `told`: what its owner is told of them.
+    """
 
     training: Path
     whole: Path
     validation: Path | None = None
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from models.errors import InvalidRequest, NotFound, Unavailable, UpstreamError
 from models.types import GenerationRequest, Principal
 from serving.engines.answer import Answer
 from serving.telemetry.record import CallRecord
-from serving.tuning.asking import TRIES, GatewayAsk, NoAnswer, Question, Unaskable
+from serving.tuning.asking import TRIES, GatewayAsk, NoAnswer, Question, Reply, Unaskable
 
 ASKED = Question(({"role": "user", "content": "2 + 2?"},), 64)
 
@@ -42,6 +42,9 @@ class ScriptedPipeline:
         self.finished.append(record)
 
     async def ask(self, question: Question = ASKED) -> str:
+        return (await self.replied(question)).text
+
+    async def replied(self, question: Question = ASKED) -> Reply:
         return await GatewayAsk(self, self, clock=SystemClock(), first_wait_s=0.0).ask("bot@1", question, org="acme")
 
 
@@ -96,3 +99,9 @@ async def test_what_no_try_can_help_is_told_at_once(error: Exception, raised: ty
 async def test_an_answer_that_is_no_completion_is_a_failure_of_the_engine() -> None:
     pipeline = ScriptedPipeline([Answer(body=b"{}"), told({"content": "4"})])
     assert await pipeline.ask() == "4"
+
+
+async def test_an_answer_that_its_tokens_did_not_suffice_for_is_cut() -> None:
+    choices = [{"message": {"content": "4"}, "finish_reason": reason} for reason in ("stop", "length")]
+    pipeline = ScriptedPipeline([Answer(body=orjson.dumps({"choices": [choice]})) for choice in choices])
+    assert [await pipeline.replied(), await pipeline.replied()] == [Reply("4"), Reply("4", cut=True)]

@@ -2,12 +2,13 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.serving.adapters.stand import SMALL, Stand
+from tests.serving.adapters.stand import SMALL, Stand, opened_stand
 from tests.serving.api.fakes import assert_error
 from tests.serving.tuning.rows import move, put_file
 
@@ -100,6 +101,15 @@ async def test_hyperparameters_within_the_method_are_named_where_they_stand(desk
     assert_error(await create(desk, method=method), 400, "invalid_value", "method.supervised.hyperparameters.n_epochs")
 
 
+async def test_a_gate_that_is_laxer_than_the_operators_floor_is_refused_by_name(tmp_path: Path) -> None:
+    async with opened_stand(tmp_path, gateways=1, replicas=1, fine_tuning={"gate_floor": {"margin": 0.05}}) as desk:
+        await put_file(desk.store)
+        refused = await create(desk, penstock={"gate": {"margin": 0.06}})
+        assert_error(refused, 400, "invalid_value", "penstock.gate.margin")
+        assert "0.05" in refused.json()["error"]["message"]
+        assert (await create(desk, penstock={"gate": {"margin": 0.05}})).status_code == 200
+
+
 async def test_another_orgs_file_is_as_good_as_none(desk: Stand) -> None:
     await put_file(desk.store, "file-rival", org="rival")
     theirs = await create(desk, training_file="file-rival")
@@ -112,10 +122,16 @@ async def test_another_orgs_file_is_as_good_as_none(desk: Stand) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"), [({}, 12), ({"validation_file": "file-few"}, 15), ({"validation_file": "file-train"}, None)]
+    ("fields", "told"),
+    [
+        ({}, 12),
+        ({"validation_file": "file-few"}, 15),
+        ({"validation_file": "file-train"}, None),
+        ({"penstock": {"golden_file": "file-few"}}, 15),
+    ],
 )
 async def test_a_job_whose_gate_has_few_questions_is_warned(
-    desk: Stand, fields: dict[str, str], told: int | None
+    desk: Stand, fields: dict[str, Any], told: int | None
 ) -> None:
     await put_file(desk.store, "file-small", examples=48)
     await put_file(desk.store, "file-few", examples=15)
@@ -295,11 +311,14 @@ async def test_a_scrape_counts_the_jobs_of_the_whole_stack(desk: Stand) -> None:
 async def test_a_report_is_json_or_a_page_and_is_not_there_before_the_gate_has_spoken(desk: Stand) -> None:
     job = await created(desk)
     assert_error(await desk.ask("GET", f"{JOBS}/{job}/report"), 404, "not_found")
-    report = {"passed": False, "tasks": [{"task": "a|b", "score": 0.51234}], "bounds": {"least": 0.5}}
+    tasks = {"a|b": {"examples": 3, "candidate": 0.51234}}
+    golden = {"examples": 3, "scores": {"candidate": 0.51234}, "tasks": tasks}
+    report = {"passed": False, "reasons": ["Worse."], "golden": golden}
     await move(desk.store, job, status="failed", phase="done", finished_at=5.0, report=report)
     assert (await desk.ask("GET", f"{JOBS}/{job}/report")).json() == report
     page = await desk.ask("GET", f"{JOBS}/{job}/report", params={"format": "markdown"})
     assert page.headers["content-type"].startswith("text/markdown")
-    assert "* passed: no" in page.text
-    assert "| a\\|b | 0.5123 |" in page.text
+    assert "The candidate **did not pass**." in page.text
+    assert "* Worse." in page.text
+    assert "| a\\|b | 3 | 51.2% |" in page.text
     assert (await desk.ask("GET", f"{JOBS}/{job}")).json()["penstock"]["report"] == {"passed": False}

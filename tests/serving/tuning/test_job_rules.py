@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from finetune.gate.floor import AT_LEAST, AT_MOST, GateFloor
+from finetune.gate.rule import GateRule
 from finetune.jobs import Status
 from models.errors import InvalidRequest, NotFound
 from serving.store.files import FileRow
@@ -184,3 +186,47 @@ def test_a_file_must_be_there_for_fine_tuning_and_of_a_format_that_the_method_le
     rules.require_format(file, method="supervised", param="training_file")
     with pytest.raises(InvalidRequest, match="takes preference"):
         rules.require_format(file, method="dpo", param="training_file")
+
+
+FLOOR = GateFloor(
+    confidence=0.97, control_confidence=0.99, ceiling=0.9, margin=0.01, resolution=0.1, live_resolution=0.05
+)
+
+
+def gated(**gate: Any) -> dict[str, Any]:
+    return {"penstock": {"gate": gate}}
+
+
+@pytest.mark.parametrize(
+    ("name", "laxer", "stricter"),
+    [
+        ("confidence", 0.96, 0.98),
+        ("control_confidence", 0.95, 0.995),
+        ("ceiling", 0.85, 1.0),
+        ("margin", 0.02, 0.0),
+        ("resolution", 0.2, 0.05),
+        ("live_resolution", 0.1, 0.05),
+    ],
+)
+def test_a_jobs_own_gate_may_be_stricter_than_the_floor_and_never_laxer(
+    name: str, laxer: float, stricter: float
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"'penstock.gate.{name}' is laxer") as refused:
+        rules.require_rule(gated(**{name: laxer}), FLOOR)
+    assert (refused.value.param, str(getattr(FLOOR, name)) in refused.value.public) == (f"penstock.gate.{name}", True)
+    rules.require_rule(gated(**{name: stricter}), FLOOR)
+    assert getattr(rules.rule_of(gated(**{name: stricter}), FLOOR), name) == stricter
+    rules.require_rule(gated(**{name: laxer}), GateFloor())
+
+
+def test_what_a_job_leaves_open_is_as_strict_as_the_floor_and_without_one_as_ever() -> None:
+    rules.require_rule({}, FLOOR)
+    assert rules.rule_of({}, FLOOR) == GateRule(confidence=0.97, margin=0.01, live_resolution=0.05)
+    assert rules.rule_of({}, GateFloor()) == GateRule()
+    with pytest.raises(InvalidRequest, match=r"regression_required' is laxer than this stack admits: true"):
+        rules.require_rule(gated(regression_required=False), GateFloor(regression_required=True))
+
+
+def test_every_threshold_has_a_floor() -> None:
+    assert {*AT_LEAST, *AT_MOST} == set(GateFloor.model_fields)
+    assert set(GateRule.model_fields) - set(GateFloor.model_fields) == {"max_examples", "judge"}

@@ -13,7 +13,7 @@ from serving.store.adapters import AdapterRow
 from serving.store.jobs import JobRow
 from serving.tuning.fake_workshop import loss_at
 from tests.serving.tuning.rows import put_file
-from tests.serving.tuning.yard import Yard, opened_yard
+from tests.serving.tuning.yard import Yard, job_row, opened_yard, publish_lines
 
 
 def ended(row: JobRow) -> bool:
@@ -55,6 +55,17 @@ async def test_a_job_is_trained_judged_and_served_under_its_own_name(tmp_path: P
         assert (await yard.stand.chat("tuned-ftjob-1")).status_code == 404
         assert await yard.gone(row)
         assert list((tmp_path / "tuning" / "jobs").iterdir()) == []
+
+
+async def test_a_job_whose_validation_file_is_parted_says_so(tmp_path: Path) -> None:
+    async with opened_yard(tmp_path) as yard:
+        publish_lines(yard.artifacts, tmp_path, "file-v", [{"at": at} for at in range(120)])
+        publish_lines(yard.artifacts, tmp_path, "file-t", [{"fake": {"steps": 12}}])
+        async with yard.jobs.changing() as change:
+            await change.put(job_row("ftjob-1", training_file="file-t", validation_file="file-v"))
+        assert (await yard.until(ended)).status == "succeeded"
+        said = "60 lines of the validation file are kept for the gate: no look at the training uses them."
+        assert (await yard.said()).count(said) == 1
 
 
 async def test_two_workers_that_are_killed_are_followed_by_others_at_the_last_checkpoint(tmp_path: Path) -> None:

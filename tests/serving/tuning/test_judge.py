@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from finetune.gate.golden import Golden, golden_of
+from finetune.gate.floor import GateFloor
+from finetune.gate.golden import Golden, golden_of, load_golden
 from finetune.gate.report import markdown
 from models.artifacts.folder import FolderSettings
 from models.artifacts.store import open_artifacts
@@ -20,14 +21,15 @@ from serving.adapters.in_hand import InHand
 from serving.adapters.registry import AdapterRegistry, Surroundings
 from serving.settings import AdapterSettings
 from serving.store.jobs import JobRow
-from serving.tuning.asking import NoAnswer, Question, Unaskable
-from serving.tuning.golden_files import StoredGoldenFiles
-from serving.tuning.judge import StackJudge, max_tokens_of, sampled
+from serving.tuning.asking import NoAnswer, Question, Reply, Unaskable
+from serving.tuning.golden_files import BOTH, GoldenSet, StoredGoldenFiles, inputs_of
+from serving.tuning.judge import GoldenFiles, StackJudge, max_tokens_of, sampled
 from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
 from tests.serving.adapters.third import releases_of
 from tests.serving.tuning.yard import publish_lines
 
 COUNT = 60
+NO_FLOOR = GateFloor()
 JOB = JobRow(
     id="ftjob-1",
     org="acme",
@@ -59,32 +61,39 @@ class Files:
     questions: list[Golden] = field(default_factory=goldens)
     others: list[Golden] | None = None
 
-    async def golden(self, job: JobRow) -> tuple[str, list[Golden]]:
-        return "file-golden", self.questions
+    async def golden(self, job: JobRow) -> GoldenSet:
+        return GoldenSet("file-golden", self.questions)
 
-    async def regression(self, job: JobRow) -> tuple[str, list[Golden]] | None:
-        return None if self.others is None else ("file-regression", self.others)
+    async def regression(self, job: JobRow) -> GoldenSet | None:
+        return None if self.others is None else GoldenSet("file-regression", self.others)
 
 
 @dataclass
 class Answering:
-    """Models by name. `wrong`: how many of ten questions each gets wrong, all by default; `fault`: raised for all."""
+    """Models by name. `wrong`: how many of ten questions each gets wrong, all by default; `fault`: raised for all;
+    `odd`: what becomes of a model's answer to a question.
+    """
 
     wrong: dict[str, int] = field(default_factory=dict)
     fault: Exception | None = None
     verdict: str = "RIGHT"
+    odd: dict[tuple[str, str], Reply | Exception] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    async def ask(self, model: str, question: Question, *, org: str) -> str:
+    async def ask(self, model: str, question: Question, *, org: str) -> Reply:
         text = str(question.messages[0]["content"])
         self.asked.append((model, text))
         if self.fault is not None:
             raise self.fault
+        if (odd := self.odd.get((model, text))) is not None:
+            if isinstance(odd, Exception):
+                raise odd
+            return odd
         if not text.isdigit():
-            return self.verdict
+            return Reply("maybe" if "<given>\ngarbled" in text else self.verdict)
         if text == "13":
             raise Unaskable("It is too long.")
-        return "nothing" if int(text) % 10 < self.wrong.get(model, 10) else f"answer {int(text) % 7}"
+        return Reply("nothing" if int(text) % 10 < self.wrong.get(model, 10) else f"answer {int(text) % 7}")
 
 
 @dataclass
@@ -96,8 +105,9 @@ class Bench:
     releases: Any
     names: dict[int, str]
 
-    def judge(self, ask: Answering, files: Files | None = None) -> StackJudge:
-        return StackJudge(ask, files or Files(), registry=self.registry, releases=self.releases, warm_s=60)
+    def judge(self, ask: Answering, files: GoldenFiles | None = None, *, floor: GateFloor = NO_FLOOR) -> StackJudge:
+        around: Any = {"registry": self.registry, "releases": self.releases, "warm_s": 60}
+        return StackJudge(ask, files or Files(), floor=floor, **around)
 
 
 @pytest.fixture
@@ -174,6 +184,36 @@ async def test_scores_are_counted_beside_the_loop_that_answers_calls(bench: Benc
     assert threading.get_ident() not in Noted.threads
 
 
+@pytest.mark.parametrize("metric", ["exact", "similarity", "judge"])
+async def test_what_the_candidate_alone_fails_at_is_wrong_and_not_left_out(bench: Bench, metric: str) -> None:
+    """Else a candidate would do better the more of the hard questions it fails at."""
+    odd: list[Reply | Exception] = [Unaskable("It is too long."), Reply(" "), Reply("answer", cut=True)]
+    files = Files([one for one in goldens(COUNT, metric=metric) if one.messages[0]["content"] != "13"])
+    ask = Answering({bench.names[1]: 0}, odd={(bench.names[1], str(20 + at)): one for at, one in enumerate(odd)})
+    found = (await bench.judge(ask, files).judge(JOB, 1)).report["golden"]
+    assert (found["examples"], found["left_out"], found["unjudged"]) == (COUNT - 1, 0, 0)
+    assert found["scores"]["candidate"] == pytest.approx((COUNT - 4) / (COUNT - 1))
+    assert found["failed"] == (2 if metric == "exact" else 3)  # a part is wrong there by itself
+
+
+async def test_an_answer_of_the_candidate_that_the_judge_cannot_judge_is_wrong(bench: Bench) -> None:
+    ask = Answering(odd={(bench.names[1], "20"): Reply("garbled"), (SMALL, "21"): Reply("garbled")})
+    found = (await bench.judge(ask, Files(goldens(COUNT, metric="judge"))).judge(JOB, 1)).report["golden"]
+    assert (found["examples"], found["left_out"], found["unjudged"], found["failed"]) == (COUNT - 2, 1, 1, 1)
+    assert found["scores"] == {"candidate": (COUNT - 3) / (COUNT - 2), "base": 1.0}
+
+
+async def test_a_cut_answer_counts_as_it_came_where_what_is_expected_had_no_room(bench: Bench) -> None:
+    """Labels of one token are cut by their own limit, and texts that are longer than any room are nobody's failure."""
+    long = " ".join(["word"] * 300)
+    questions = [replace(one, metric="similarity", expected=long) for one in goldens(20)[:12]]
+    label = replace(questions[0], metric="exact", expected="yes", max_tokens=1)
+    odd = {(bench.names[1], str(at)): Reply(long, cut=True) for at in range(1, 12)}
+    ask = Answering(odd={**odd, (bench.names[1], "0"): Reply("yes", cut=True)})
+    found = (await bench.judge(ask, Files([label, *questions[1:]])).judge(JOB, 1)).report["golden"]
+    assert (found["scores"]["candidate"], found["failed"]) == (1.0, 0)
+
+
 async def test_an_engine_that_does_not_answer_is_no_verdict(bench: Bench) -> None:
     with pytest.raises(NoAnswer):
         await bench.judge(Answering(fault=NoAnswer("gone"))).judge(JOB, 1)
@@ -190,6 +230,15 @@ async def test_thresholds_of_the_job_count_and_unknown_ones_are_refused(bench: B
     assert not (await bench.judge(ask).judge(strict, 1)).passed
     with pytest.raises(InvalidRequest, match="gate"):
         await bench.judge(ask).judge(replace(JOB, asked={"penstock": {"gate": {"luck": 1}}}), 1)
+
+
+async def test_a_floor_that_was_raised_after_a_job_began_holds_for_it(bench: Bench) -> None:
+    lax = replace(JOB, asked={"penstock": {"gate": {"margin": 0.3, "confidence": 0.99}}})
+    floor = GateFloor(margin=0.01, confidence=0.9, regression_required=True)
+    verdict = await bench.judge(Answering({bench.names[1]: 1}), floor=floor).judge(lax, 1)
+    rule = verdict.report["rule"]
+    assert (rule["margin"], rule["confidence"], rule["regression_required"]) == (0.01, 0.99, True)
+    assert not verdict.passed
 
 
 async def test_a_model_judges_where_the_metric_is_judge_and_its_silence_is_nobodys_score(bench: Bench) -> None:
@@ -213,15 +262,14 @@ async def test_a_job_without_a_golden_file_is_judged_by_its_validation_file_or_w
         store.publish(folder, kind="file", name=name, about={})
     files = StoredGoldenFiles(store, work=tmp_path / "drafts")
     named = replace(JOB, asked={"penstock": {"golden_file": "file-golden", "regression_file": "file-validation"}})
-    assert [len((await files.golden(job))[1]) for job in (named, replace(JOB, validation_file="file-validation"))] == [
-        3,
-        5,
-    ]
-    held, found = await files.golden(JOB)
-    assert (held, len(found)) == ("held out of file-training", 20)
+    found = [await files.golden(job) for job in (named, replace(JOB, validation_file="file-validation"))]
+    assert [len(one.examples) for one in found] == [3, 5]
+    held = await files.golden(JOB)
+    assert (held.file, len(held.examples)) == ("held out of file-training", 20)
+    assert held.warning == "No golden file: judged by held out of file-training."
     regression = await files.regression(named)
     assert regression is not None
-    assert (regression[0], len(regression[1])) == ("file-validation", 5)
+    assert (regression.file, len(regression.examples), regression.warning) == ("file-validation", 5, None)
     assert await files.regression(JOB) is None
     with pytest.raises(InvalidRequest, match="not there any more"):
         await files.golden(replace(JOB, validation_file="file-gone"))
@@ -236,11 +284,69 @@ async def test_what_asks_nothing_is_passed_over_and_nothing_of_a_file_stays_on_t
     publish_lines(store, tmp_path, "file-greetings", [{**greeting, "tools": []}])
     work = tmp_path / "drafts"
     files = StoredGoldenFiles(store, work=work)
-    assert len((await files.golden(replace(JOB, validation_file="file-validation")))[1]) == 5
-    assert len((await files.golden(JOB))[1]) in (2, 3)
+    assert len((await files.golden(replace(JOB, validation_file="file-validation"))).examples) == 5
+    assert len((await files.golden(JOB)).examples) in (2, 3)
     with pytest.raises(InvalidRequest, match="No line of the file is a question"):
         await files.golden(replace(JOB, validation_file="file-greetings"))
     assert list(work.iterdir()) == []
+
+
+async def test_the_looks_use_one_half_of_a_validation_file_and_the_gate_the_other(tmp_path: Path) -> None:
+    store = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
+    publish_lines(store, tmp_path, "file-validation", [line(at) for at in range(120)])
+    job = replace(JOB, validation_file="file-validation")
+    files = StoredGoldenFiles(store, work=tmp_path / "drafts")
+    judged = await files.golden(job)
+    assert (judged.file, len(judged.examples)) == ("held out of file-validation", 60)
+    path = tmp_path / "uploads" / "file-validation" / "data.jsonl"
+    inputs = inputs_of(job, training=path, validation=path, to=tmp_path / "attempt")
+    assert inputs.validation is not None
+    looked = {golden.line: golden.digest for golden in load_golden(inputs.validation)}
+    assert inputs.training == inputs.whole == path
+    assert inputs.told == ("60 lines of the validation file are kept for the gate: no look at the training uses them.",)
+    assert looked | {one.line: one.digest for one in judged.examples} == {
+        one.line: one.digest for one in load_golden(path)
+    }
+    named = replace(job, asked={"penstock": {"golden_file": "file-golden"}})
+    assert inputs_of(named, training=path, validation=path, to=tmp_path / "attempt").validation == path
+
+
+async def test_a_validation_file_that_is_too_small_to_part_does_both_and_the_report_says_so(
+    bench: Bench, tmp_path: Path
+) -> None:
+    store = open_artifacts(FolderSettings(path=tmp_path / "files"), home=tmp_path)
+    publish_lines(store, tmp_path, "file-validation", [line(at) for at in range(COUNT)])
+    job = replace(JOB, validation_file="file-validation")
+    path = tmp_path / "uploads" / "file-validation" / "data.jsonl"
+    inputs = inputs_of(job, training=path, validation=path, to=tmp_path / "attempt")
+    assert (inputs.validation, inputs.told) == (path, (BOTH,))
+    files = StoredGoldenFiles(store, work=tmp_path / "drafts")
+    report = (await bench.judge(Answering({bench.names[1]: 1}), files).judge(job, 1)).report
+    assert BOTH in report["warnings"]
+    assert (report["golden"]["file"], report["golden"]["examples"]) == ("file-validation", COUNT - 1)
+
+
+@pytest.mark.parametrize("source", ["golden", "validation", "training"])
+async def test_lines_that_got_worse_are_told_by_their_numbers_in_the_file(
+    bench: Bench, tmp_path: Path, source: str
+) -> None:
+    store, folder = open_artifacts(FolderSettings(path=tmp_path / "files"), home=tmp_path), tmp_path / "upload"
+    folder.mkdir()
+    greeting = json.dumps({"messages": [{"role": "assistant", "content": "Hello"}]})
+    told = [json.dumps(line(at)) for at in range(20, 140)]
+    lines = ["", greeting, *told[:60], "", *told[60:]]
+    (folder / "data.jsonl").write_text("\n".join(lines))
+    store.publish(folder, kind="file", name=f"file-{source}", about={})
+    ours = {"penstock": {"golden_file": "file-golden"}} if source == "golden" else {}
+    job = replace(JOB, asked=ours, validation_file="file-validation" if source == "validation" else None)
+    ask = Answering({bench.names[1]: 2, SMALL: 0})
+    found = (await bench.judge(ask, StoredGoldenFiles(store, work=tmp_path / "drafts")).judge(job, 1)).report["golden"]
+    worse = [number for number, text in enumerate(lines, 1) if text in told and (told.index(text) + 20) % 10 < 2]
+    assert found["lost"]
+    assert set(found["lost"]) <= set(worse)
+    assert found["lost"] == sorted(found["lost"])
+    if source == "golden":
+        assert found["lost"] == worse[:20]
 
 
 def test_the_same_examples_are_asked_every_time_and_tokens_fit_what_is_expected() -> None:
