@@ -94,6 +94,7 @@ class StepTrainer:
         """`valid_loss` and the other figures over all of these batches; changes nothing, not even a random state."""
         was_training = self.model.training
         self.model.eval()
+        keep_unpacked(self.model)
         weight = sum(int(batch["weight"]) for batch in steps)  # type: ignore[call-overload]
         sums = {
             name: torch.zeros((), device=self.args.device, dtype=torch.float64)
@@ -193,6 +194,18 @@ class PairTrainer(StepTrainer, DPOTrainer):  # type: ignore[misc]
         found = self.model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
         preferred, rejected = found.log_probs.sum(1).chunk(2)
         return {"preference_rate": (preferred > rejected).sum()}
+
+
+def keep_unpacked(model: Any) -> None:
+    """Leave a base's matrices in 4 bits as they are trained upon. bitsandbytes lays one that is asked in eval mode on a
+    CPU out anew for inference, for good: no gradient passes it from then on. It has nothing else that the mode changes.
+    """
+    if getattr(model, "is_loaded_in_4bit", False):
+        from bitsandbytes.nn import Linear4bit
+
+        for module in model.modules():
+            if isinstance(module, Linear4bit):
+                module.train()
 
 
 def seed_all(seed: int) -> None:

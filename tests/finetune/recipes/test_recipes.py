@@ -208,6 +208,19 @@ def test_the_adapter_of_the_demo_model_can_be_published(tmp_path: Path, recipe: 
     assert told.checkpoints
 
 
+def test_looks_at_a_base_in_4_bits_change_nothing_of_what_is_learned(tmp_path: Path) -> None:
+    """The demo model's matrices are of a size that bitsandbytes lays out anew for inference."""
+    wanted = numbers(quantization="nf4", n_epochs=1, lora_dropout=0.0, evaluate_every=1)
+    made = order(tmp_path, recipe="qlora_sft", hyperparameters=wanted).model_copy(update={"base": WEIGHTS / "large"})
+    found = []
+    for name, update in (("with", {}), ("without", {"validation": None})):
+        told = Told(tmp_path / name)
+        train_by(made.model_copy(update={"folder": tmp_path / f"work-{name}", **update}), told)
+        found.append([one["train_loss"] for one in told.steps.values()])
+    assert len(found[0]) == 4
+    assert found[0] == found[1]
+
+
 def test_dora_learns_magnitudes_too(tmp_path: Path) -> None:
     trained = train_by(order(tmp_path, hyperparameters=numbers(use_dora=True, n_epochs=1)), Told(tmp_path))
     assert any("lora_magnitude_vector" in name for name in weights_of(trained))
