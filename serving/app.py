@@ -219,7 +219,6 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
             max_bytes=settings.http.max_upload_bytes,
             in_hand=in_hand,
             crash=crash,
-            jobs=store.jobs,
         )
         registry = AdapterRegistry(store.adapters, around, clock=clock)
         book = _book(parts, store, revisions=revisions)

@@ -214,6 +214,13 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _a_training_has_its_gpus(self) -> Settings:
+        if self.ray.accelerator == "gpu" and self.fine_tuning.gpus > self.ray.gpus:
+            wanted, there = self.fine_tuning.gpus, self.ray.gpus
+            raise ValueError(f"fine_tuning.gpus: a training wants {wanted:g}, and the profile is made for {there}")
+        return self
+
+    @model_validator(mode="after")
     def _versions_reach_every_classifier(self) -> Settings:
         joined, reads = self.ray.address is not None, classifier_of(self.router) is not None
         if joined and reads and not self.artifacts.reaches_every_node:

@@ -33,7 +33,7 @@ class Estimate:
         total = tokens * epochs
         price = f"{usd_per_million:g} USD per million tokens of the profile"
         speed = (
-            "no speed is known: nothing was trained here yet, and --tokens-per-s states none"
+            "no speed is known: no training of it has ended here, and --tokens-per-s states none"
             if tokens_per_s is None
             else f"{tokens_per_s:,.0f} tokens/s {known}"
         )

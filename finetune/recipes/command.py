@@ -134,7 +134,7 @@ def run(train: Train, *, recipe: Recipe, arguments: list[str] | None = None) -> 
     except TrainingFailed as error:
         where = "" if error.line is None or f"line {error.line}" in error.public else f" (line {error.line})"
         raise SystemExit(f"{error.public}{where}") from None
-    except PenstockError as error:
+    except (PenstockError, ConnectionError) as error:  # the latter: a process of several is lost
         raise SystemExit(str(error)) from None
     figures = "  ".join(f"{name} {value:.4g}" for name, value in sorted(trained.metrics.items()))
     Console().print(f"{trained.adapter}  {figures}", markup=False, highlight=False, soft_wrap=True)

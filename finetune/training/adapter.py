@@ -100,7 +100,7 @@ def arguments(model: Any, order: TrainingOrder, *, steps: int) -> dict[str, Any]
         "optim": "adamw_torch",
         "bf16": autocasts(model, order),
         "gradient_checkpointing": model.num_parameters() >= LARGE,
-        "seed": order.seed % 2**32,
+        "seed": (order.seed + order.rank) % 2**32,  # of what is drawn in the steps: dropout
         "use_cpu": order.device == "cpu",
         "remove_unused_columns": False,
         "logging_strategy": "no",

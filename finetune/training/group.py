@@ -95,7 +95,12 @@ class Member:
         told.write_text(own.model_dump_json())
         self._failure = failure_of(own)
         command = [*_on_its_gpu(order, rank), sys.executable, "-P", "-m", "finetune.recipes.member", str(told)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is the leader's
+        )
 
     def require(self) -> None:
         """Raises what it ended with, if it ended."""
@@ -168,12 +173,24 @@ def _joined(order: TrainingOrder, members: Sequence[Member] = ()) -> Iterator[Gr
     while not store.check([f"here-{rank}" for rank in range(order.processes)]):
         group.require_members()
         time.sleep(POLL_S)
-    backend = "nccl" if order.device == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=order.rank, world_size=order.processes, timeout=PATIENCE)
+    gpu = torch.device("cuda", 0) if order.device == "cuda" else None
+    dist.init_process_group(
+        "gloo" if gpu is None else "nccl",
+        store=store,
+        rank=order.rank,
+        world_size=order.processes,
+        timeout=PATIENCE,
+        device_id=gpu,  # NCCL connects now, while all are here, and not inside the first sum
+    )
     try:
         yield group
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        for one in members:
+            one.end()
+        if gpu is None:  # NCCL's end waits for sums that others do not make any more: it goes with this process
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def _on_its_gpu(order: TrainingOrder, rank: int) -> list[str]:

@@ -163,6 +163,8 @@ class StepTrainer:
     def _load_rng_state(self, folder: str | None) -> None:
         if folder is not None:
             checkpoints.load_random(Path(folder))
+            if not self.group.part.leads:  # whose state it is
+                seed_all(self.args.seed + self.state.global_step)
 
 
 class ExampleTrainer(StepTrainer, SFTTrainer):  # type: ignore[misc]

@@ -28,7 +28,6 @@ from serving.adapters.in_hand import InHand
 from serving.adapters.releases import Actor, Taken
 from serving.settings import AdapterSettings
 from serving.store.adapters import AdapterChange, AdapterRow, AdapterTable, AliasRow, AuditRow, VersionRow
-from serving.store.jobs import JobTable
 
 KIND: ArtifactKind = "adapter"
 MOST_FILES = 20
@@ -55,8 +54,7 @@ class Received:
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the registry works with. `bases`: what adapters may be made for, by card; `model_names`: taken by models;
-    `work`: a folder for drafts; `max_bytes`: of one adapter; `in_hand`: what this process works on; `jobs`: the
-    trainings that will make adapters.
+    `work`: a folder for drafts; `max_bytes`: of one adapter; `in_hand`: what this process works on.
     """
 
     bases: Mapping[str, BaseModel]
@@ -69,7 +67,6 @@ class Surroundings:
     max_bytes: int
     in_hand: InHand
     crash: CrashPoints
-    jobs: JobTable | None = None
 
 
 class AdapterRegistry:
@@ -225,7 +222,7 @@ class AdapterRegistry:
         self, change: AdapterChange, actor: Actor, *, name: str, base: str, price: Mapping[str, int] | None
     ) -> AdapterRow:
         self._base(base)
-        await self._require_no_job(actor.org, name, base=base)
+        await self._require_no_job(change, actor.org, name=name, base=base)
         count, _ = await change.holdings(actor.org)
         if count >= (most := self._around.settings.org_max_adapters):
             raise InvalidRequest(f"Your org has {count} adapters, which is the most: delete one of them.", param="name")
@@ -236,10 +233,9 @@ class AdapterRegistry:
         )
         return row
 
-    async def _require_no_job(self, org: str, name: str, *, base: str) -> None:
+    async def _require_no_job(self, change: AdapterChange, org: str, *, name: str, base: str) -> None:
         """The name is not kept for an adapter that a job of the org trains on another base."""
-        bases = [] if self._around.jobs is None else await self._around.jobs.bases_of(org, adapter=name)
-        for other in bases:
+        for other in await change.bases_in_training(org, name):
             if other != base:
                 raise InvalidRequest(
                     f"A fine-tuning job of your org trains {name!r} on {other!r}: choose another name, or cancel the"
@@ -247,6 +243,13 @@ class AdapterRegistry:
                     code="already_exists",
                     param="name",
                 )
+
+    async def _taken_up(self, change: AdapterChange, row: VersionRow) -> VersionRow:
+        """A version that somebody wants again: one that was to go stays."""
+        if row.state in ("draining", "retired") and row.holder is not None:
+            row = replace(row, holder=None)
+            await change.put_version(row)
+        return row
 
     async def _require_room(self, change: AdapterChange, *, org: str, size: int) -> None:
         _, held = await change.holdings(org)
@@ -275,7 +278,7 @@ class AdapterRegistry:
             if usable := [other for other in same if other.state != "failed"]:
                 await change.drop_version(adapter.id, row.number)
                 await self._unnumbered(change, adapter, row=row)
-                return usable[0]
+                return await self._taken_up(change, usable[0])
             if not await asyncio.to_thread(self._around.artifacts.has, artifact):
                 raise Taken("The same files were deleted in the same moment. Push them again.", param="file")
             await self._require_room(change, org=adapter.org, size=artifact.size - row.bytes)

@@ -288,7 +288,7 @@ class Releases:
             if row.state in LOADED:
                 if row.state == "draining":  # its warm time does not end under our hands
                     until = max(row.warm_until or 0.0, self._clock.now() + AT_HAND_S)
-                    row = replace(row, warm_until=until)
+                    row = replace(row, warm_until=until, holder=None)
                     await change.put_version(row)
                 return Claim(adapter, row, fresh=False)
             if row.state == "loading":
@@ -338,7 +338,7 @@ class Releases:
                 row = rules.stepped(row, "ready", now=now)
                 row = rules.stepped(row, "draining", now=now, warm_until=now + warm_s)
             elif row.state == "draining":
-                row = replace(row, warm_until=max(row.warm_until or 0.0, now + warm_s))
+                row = replace(row, warm_until=max(row.warm_until or 0.0, now + warm_s), holder=None)
             await change.put_version(row)
             detail = {"version": row.number, "warm_until": row.warm_until}
             await self._note(change, wish.actor, action="loaded", subject=claim.adapter.name, detail=detail)

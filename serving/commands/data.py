@@ -16,13 +16,12 @@ from finetune.data.check import Heard, Limits
 from finetune.data.report import STATED, Estimate, as_json, sentences
 from finetune.data.survey import Finder, Survey, Wanted, survey
 from models.catalog import Catalog, ModelStore
-from models.errors import ConfigurationError
+from models.errors import ConfigurationError, PenstockError
 from serving.commands.data_records import app as from_records
 from serving.commands.options import JsonOption, ProfileOption, StateOption, finite, profile_of, state_of
 from serving.commands.target import store_url_of
 from serving.commands.terminal import err, out, print_json, print_problem
 from serving.settings import load_settings
-from serving.state import NoStack
 from serving.store.store import Store
 
 SHOW_FROM_BYTES = 2**20
@@ -112,13 +111,12 @@ def _model(card_id: str, max_length: int | None, *, state_dir: Path | None) -> t
 
 
 async def _speed(model: str, *, state_dir: Path | None) -> float | None:
-    """Of the stack's own trainings; None where no stack was ever started."""
+    """Of the stack's own trainings; None where there were none, or nobody can say."""
     try:
-        url = store_url_of(state_of(state_dir))
-    except NoStack:
+        async with Store.open(store_url_of(state_of(state_dir))) as store:
+            return await store.jobs.speed(model)
+    except PenstockError:  # no stack, or no store of it: the survey is worth telling without
         return None
-    async with Store.open(url) as store:
-        return await store.jobs.speed(model)
 
 
 def _finder() -> Finder:

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from models.adapters.names import AdapterRef, engine_name
 from models.adapters.states import LOADED, VersionState
 from serving.store.database import Database
+from serving.store.jobs import bases_in_training
 from serving.store.schema import ADAPTER_VERSIONS, ADAPTERS, ALIASES, AUDIT, MARKS
 
 MARK = "adapters"
@@ -214,6 +215,10 @@ class AdapterChange:
     async def adapter(self, org: str, name: str) -> AdapterRow | None:
         """One adapter."""
         return await _found_adapter(self._connection, org=org, name=name)
+
+    async def bases_in_training(self, org: str, name: str) -> list[str]:
+        """The bases of the jobs that will make a version of an adapter of this name."""
+        return await bases_in_training(self._connection, org, adapter=name)
 
     async def version(self, adapter: str, number: int) -> VersionRow | None:
         """One version."""

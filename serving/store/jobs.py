@@ -122,8 +122,9 @@ class JobTable:
             return rows[:limit], len(rows) > limit
 
     async def speed(self, base: str) -> float | None:
-        """Tokens/s of the newest training of a base that came so far as to have one, over all its workers."""
-        trained = (TUNING_JOBS.c.trained_tokens > 0) & (TUNING_JOBS.c.trained_s > 0)
+        """Tokens/s of the newest training of a base that came to its end, over all that its workers did."""
+        measured = (TUNING_JOBS.c.trained_tokens > 0) & (TUNING_JOBS.c.trained_s > 0)
+        trained = measured & TUNING_JOBS.c.adapter_version.is_not(None)
         query = select(TUNING_JOBS.c.trained_tokens, TUNING_JOBS.c.trained_s).where(TUNING_JOBS.c.base == base, trained)
         async with self._database.transaction("read") as connection:
             row = (await connection.execute(query.order_by(TUNING_JOBS.c.created_at.desc()).limit(1))).first()
@@ -181,11 +182,6 @@ class JobTable:
         async with self._database.transaction("read") as connection:
             return await _users(connection, file)
 
-    async def bases_of(self, org: str, *, adapter: str) -> list[str]:
-        """The bases of the jobs of an org that have not ended and will make a version of this adapter."""
-        async with self._database.transaction("read") as connection:
-            return await _bases(connection, org, adapter=adapter)
-
     async def beat(self, job: str, *, attempt: int, now: float, values: Mapping[str, Any]) -> JobRow | None:
         """The worker of an attempt lives, and how far it is; the job as it is now, None when it is another's."""
         mine = (TUNING_JOBS.c.id == job) & (TUNING_JOBS.c.attempt == attempt) & (TUNING_JOBS.c.status == "running")
@@ -235,7 +231,7 @@ class JobChange:
 
     async def bases_of(self, org: str, *, adapter: str) -> list[str]:
         """The bases of the jobs of an org that have not ended and will make a version of this adapter."""
-        return await _bases(self._connection, org, adapter=adapter)
+        return await bases_in_training(self._connection, org, adapter=adapter)
 
     async def put(self, row: JobRow) -> None:
         """A new job, or its new state."""
@@ -288,7 +284,8 @@ async def _users(connection: AsyncConnection, file: str) -> list[str]:
     return list(await connection.scalars(select(TUNING_JOBS.c.id).where(reads, open_)))
 
 
-async def _bases(connection: AsyncConnection, org: str, *, adapter: str) -> list[str]:
+async def bases_in_training(connection: AsyncConnection, org: str, *, adapter: str) -> list[str]:
+    """The bases of the jobs of an org that have not ended and will make a version of this adapter."""
     open_ = TUNING_JOBS.c.finished_at.is_(None)
     query = select(TUNING_JOBS.c.base).where(TUNING_JOBS.c.org == org, TUNING_JOBS.c.adapter == adapter, open_)
     return list(await connection.scalars(query.distinct()))

@@ -58,6 +58,14 @@ class Checkpoints:
         """The adapter with which its training ended, if it did."""
         return next((row for row in await self._table.checkpoints(job) if row.metrics.get(FINAL)), None)
 
+    async def drop_trained(self, job: str) -> None:
+        """Forget that adapter: its files cannot be read."""
+        row = await self.trained(job)
+        if row is not None:
+            async with self._table.changing() as change:
+                await change.drop_checkpoints(job, [row.step])
+            await self._discard([row])
+
     async def resumable(self, job: str, *, to: Path) -> AsyncIterator[tuple[CheckpointRow, Path | None]]:
         """Checkpoints from which the job can go on, newest first, each with a folder of its files; None for one that
         is damaged or gone.

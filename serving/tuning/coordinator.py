@@ -217,6 +217,8 @@ class Coordinator:
         log.warning("finish_failed", job=job.id, phase=job.phase, error=str(error), exc_info=error)
         if now - trouble.since > STUCK_S:
             del self._troubles[job.id]
+            if job.phase == "publishing":  # a resume trains the last steps again
+                await self._checkpoints.drop_trained(job.id)
             await self._move.ended(job, code=f"{job.phase}_failed", said=said)
         elif said != trouble.said:
             trouble.said = said

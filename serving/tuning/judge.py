@@ -149,7 +149,10 @@ class StackJudge:
         examples = [picked[at] for at in kept]
         answers = {side: [asked[at][side] for at in kept] for side in sides.names}
         own = [_text(reply) for reply in answers["candidate"]]
-        done = [_done(golden, reply) for golden, reply in zip(examples, answers["candidate"], strict=True)]
+        done = [
+            _done(golden, {side: replies[at] for side, replies in answers.items()})
+            for at, golden in enumerate(examples)
+        ]
         texts: dict[str, Sequence[str | None]] = {"candidate": done}
         texts |= {side: [_text(reply) for reply in answers[side]] for side in sides.others}
         grades = {side: await self._graded(examples, texts[side], sides=sides, org=org) for side in sides.names}
@@ -229,7 +232,11 @@ def max_tokens_of(golden: Golden) -> int:
     """As many as the example says, else enough for what is expected: a token is a byte at least."""
     if golden.max_tokens is not None:
         return golden.max_tokens
-    return min(MOST_TOKENS, max(LEAST_TOKENS, len(golden.expected.encode("utf-8", "surrogatepass"))))
+    return min(MOST_TOKENS, max(LEAST_TOKENS, _bytes_of(golden)))
+
+
+def _bytes_of(golden: Golden) -> int:
+    return len(golden.expected.encode("utf-8", "surrogatepass"))
 
 
 def sampled(goldens: Sequence[Golden], most: int) -> list[int]:
@@ -242,14 +249,16 @@ def _text(reply: Reply | None) -> str:
     return "" if reply is None else reply.text
 
 
-def _done(golden: Golden, reply: Reply | None) -> str | None:
-    """The candidate's answer; None where it failed to give one: refused, empty, or cut off although what is expected
-    had room. What is compared as a whole shows by itself whether it is cut.
+def _done(golden: Golden, replies: Mapping[str, Reply | None]) -> str | None:
+    """The candidate's answer; None where it alone failed to give one: refused, empty, or cut off although the others
+    were not and what is expected had room. What is compared as a whole shows by itself whether it is cut.
     """
+    reply = replies["candidate"]
     if reply is None or not reply.text.strip():
         return None
-    had_room = golden.max_tokens is not None or max_tokens_of(golden) < MOST_TOKENS
-    return None if reply.cut and had_room and golden.metric not in WHOLE else reply.text
+    alone = not any(other.cut for other in replies.values() if other is not None and other is not reply)
+    had_room = _bytes_of(golden) <= max_tokens_of(golden)
+    return None if reply.cut and alone and had_room and golden.metric not in WHOLE else reply.text
 
 
 def _computed(goldens: Sequence[Golden], answers: Sequence[str | None]) -> list[float | None]:

@@ -37,6 +37,9 @@ def test_a_flag_is_checked_like_any_value(profile: Path) -> None:
         load_settings(str(profile), {"http": {"port": 99_999}})
 
 
+ON_GPUS = "ray: {accelerator: gpu, gpu: h100-80gb, gpus: 2}\nfine_tuning: {gpus: 4}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -51,6 +54,7 @@ def test_a_flag_is_checked_like_any_value(profile: Path) -> None:
         ("tiers: {small: a, large: c}\nengines: [{card: a}, {card: b}]\n", "'c' is not among engines"),
         ("tiers: {small: a, large: a}\nengines: [{card: a}, {card: a}]\n", "listed twice"),
         ("tiers: {small: a, large: b}\nengines: []\n", "engines"),
+        (SOUND + ON_GPUS, "fine_tuning.gpus: a training wants 4, and the profile is made for 2"),
     ],
 )
 def test_a_profile_with_a_mistake_is_refused_by_the_name_of_it(profile: Path, text: str, message: str) -> None:

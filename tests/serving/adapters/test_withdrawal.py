@@ -78,6 +78,14 @@ async def test_the_version_of_a_deletion_that_was_cut_goes_with_its_files(stand:
     assert [path for path in (tmp_path / "artifacts").rglob("*.safetensors") if path.is_file()] == []
 
 
+async def test_a_version_whose_files_are_pushed_again_stays(stand: Stand, tmp_path: Path) -> None:
+    async with releases_of(stand) as releases:
+        withdrawal = await cut(stand, tmp_path, releases)
+        assert (await stand.push(1)).json()["version"] == 1
+        await withdrawal.sweep()
+    assert await stand.states() == {1: "retired"}
+
+
 async def test_a_version_that_was_wanted_again_stays_also_when_it_is_retired_later(
     stand: Stand, tmp_path: Path
 ) -> None:

@@ -101,12 +101,33 @@ def test_secrets_are_counted_by_kind_and_never_shown(penstock: Run, file: Path) 
 def test_the_time_is_that_of_the_last_training_here(penstock: Run, file: Path, tmp_path: Path) -> None:
     before = json.loads(penstock("data", "check", str(file), *MODEL, "--no-private", "--json").stdout)["estimate"]
     assert before["seconds"] is None
-    assert "nothing was trained here yet" in before["source"]
+    assert "no training of it has ended here" in before["source"]
     rows = [
-        replace(job_row("ftjob-old"), base="demo-large", created_at=1.0, trained_tokens=10, trained_s=10.0),
-        replace(job_row("ftjob-new"), base="demo-large", created_at=2.0, trained_tokens=500, trained_s=5.0),
-        replace(job_row("ftjob-begun"), base="demo-large", created_at=3.0),
-        replace(job_row("ftjob-other"), base="demo-small", created_at=4.0, trained_tokens=7, trained_s=7.0),
+        replace(
+            job_row("ftjob-old"),
+            base="demo-large",
+            created_at=1.0,
+            trained_tokens=10,
+            trained_s=10.0,
+            adapter_version=1,
+        ),
+        replace(
+            job_row("ftjob-new"),
+            base="demo-large",
+            created_at=2.0,
+            trained_tokens=500,
+            trained_s=5.0,
+            adapter_version=2,
+        ),
+        replace(job_row("ftjob-begun"), base="demo-large", created_at=3.0, trained_tokens=1, trained_s=60.0),
+        replace(
+            job_row("ftjob-other"),
+            base="demo-small",
+            created_at=4.0,
+            trained_tokens=7,
+            trained_s=7.0,
+            adapter_version=1,
+        ),
     ]
     asyncio.run(written(tmp_path / "state" / "penstock.db", rows))
     told = json.loads(penstock("data", "check", str(file), *MODEL, "--no-private", "--json").stdout)["estimate"]

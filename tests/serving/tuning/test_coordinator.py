@@ -1,120 +1,22 @@
-"""Whose turn it is, who waits for what, and what is thrown away: with trainers that do as the test says."""
+"""Whose turn it is, and who waits for what: with trainers that do as the test says."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from models.artifacts.folder import FolderSettings
-from models.artifacts.store import ArtifactStore, open_artifacts
-from models.crash import CrashPoints
 from serving.deploy.put_back import queued_again
 from serving.settings import FineTuningSettings
-from serving.store.jobs import CheckpointRow, EventRow, JobRow
-from serving.store.store import Store
-from serving.tuning.checkpoints import Checkpoints
-from serving.tuning.coordinator import DAY_S, LEASE_S, Coordinator, Yard
-from serving.tuning.finish import Finish
+from serving.store.jobs import CheckpointRow
+from serving.tuning.coordinator import LEASE_S
 from serving.tuning.moves import Moves
 from serving.tuning.plan import WorkerPlan
 from serving.tuning.trainers import FakeTrainers, Life, Resources
 from serving.tuning.watch import OBEY_S, START_S, WAIT_S
 from serving.tuning.worker import last_wish
-from tests.serving.adapters.stand import SMALL, base
-from tests.serving.conftest import ManualClock
-from tests.serving.tuning.yard import job_row, publish_lines
-
-
-class NoFinish(Finish):
-    """What comes after training is another test's."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    async def rest(self, job: JobRow) -> None:
-        self.asked.append(job.id)
-
-
-@dataclass
-class Ground:
-    """One coordinator, and what it works on."""
-
-    store: Store
-    clock: ManualClock
-    trainers: FakeTrainers
-    artifacts: ArtifactStore
-    folder: Path
-    finish: NoFinish
-    coordinator: Coordinator
-
-    async def put(self, *names: str, org: str = "acme", **values: Any) -> None:
-        for name in names:
-            row = replace(job_row(name, org=org, training_file="file-1"), **{"status": "queued", **values})
-            async with self.store.jobs.changing() as change:
-                await change.put(row)
-
-    async def row(self, name: str = "ftjob-1") -> JobRow:
-        row = await self.store.jobs.find(name)
-        assert row is not None
-        return row
-
-    async def said(self, name: str = "ftjob-1") -> list[str]:
-        return [row.message for row in await self.store.jobs.events(name, limit=100, newest_first=False)]
-
-    async def pass_s(self, seconds: float, *, beat: bool = False) -> None:
-        """Rounds, once a second, for so long."""
-        for _ in range(int(seconds)):
-            self.clock.at += 1
-            if beat:
-                row = await self.row()
-                await self.store.jobs.beat(row.id, attempt=row.attempt, now=self.clock.now(), values={})
-            await self.coordinator.round()
-
-
-def coordinator_of(
-    store: Store, artifacts: ArtifactStore, clock: ManualClock, *, gateway: str = "g0", **parts: Any
-) -> Coordinator:
-    """`parts`: trainers, finish, settings, gpus."""
-
-    def plan(job: JobRow) -> WorkerPlan:
-        places = dict.fromkeys(("artifacts_home", "fetched", "work", "model"), Path("nowhere"))
-        settings = FolderSettings()
-        return WorkerPlan(
-            job=job.id, attempt=job.attempt, store_url="none", artifacts=settings, base=base(SMALL), **places
-        )
-
-    yard = Yard(
-        store.jobs,
-        store.views,
-        artifacts,
-        parts["trainers"],
-        parts["finish"],
-        plan=plan,
-        resources=Resources(gpus=parts.get("gpus", 0)),
-        work=parts.get("work", Path("nowhere")),
-        settings=parts.get("settings") or FineTuningSettings(),
-        gateway=gateway,
-        clock=clock,
-        crash=CrashPoints(None),
-    )
-    return Coordinator(yard)
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-async def ground(store: Store, clock: ManualClock, tmp_path: Path) -> Ground:
-    artifacts = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path, clock=clock)
-    publish_lines(artifacts, tmp_path, "file-1", [{}])
-    trainers, finish = FakeTrainers(), NoFinish()
-    made = coordinator_of(store, artifacts, clock, trainers=trainers, finish=finish, gpus=1)
-    return Ground(store, clock, trainers, artifacts, tmp_path, finish, made)
+from tests.serving.tuning.ground import Ground, coordinator_of
 
 
 async def test_an_org_with_many_jobs_does_not_keep_another_waiting(ground: Ground) -> None:
@@ -329,72 +231,3 @@ async def test_one_gateway_moves_jobs_until_its_lease_ends(ground: Ground) -> No
     assert [plan.job for plan in trainers.started] == ["ftjob-1"]
     await ground.coordinator.round()
     assert ground.trainers.started == []
-
-
-async def test_checkpoints_go_some_days_after_their_job_and_what_no_row_speaks_of_goes_too(ground: Ground) -> None:
-    digests = [published(ground, name, text) for name, text in (("ftjob-1", "a"), ("ftjob-2", "b"), ("ftjob-2", "c"))]
-    published(ground, "ftjob-foreign", "d")
-    await ground.put("ftjob-1", status="failed", finished_at=ground.clock.now())
-    await ground.put("ftjob-2", status="paused")
-    for name, digest in zip(("ftjob-1", "ftjob-2"), digests, strict=False):
-        async with ground.store.jobs.changing() as change:
-            await change.put_checkpoint(CheckpointRow(name, 5, 1.0, digest, {}))
-    ground.clock.at += 6 * DAY_S
-    await ground.coordinator.clean()
-    assert kept(ground) == {"ftjob-1": 1, "ftjob-2": 1, "ftjob-foreign": 1}
-    ground.clock.at += 2 * DAY_S
-    await ground.coordinator.clean()
-    assert kept(ground) == {"ftjob-2": 1, "ftjob-foreign": 1}
-    assert await ground.store.jobs.checkpoints("ftjob-1") == []
-
-
-async def test_figures_of_steps_go_with_the_checkpoints_where_a_file_has_them(ground: Ground) -> None:
-    for name, files in (("ftjob-1", ("file-1",)), ("ftjob-2", ())):
-        await ground.put(name, status="succeeded", phase="done", finished_at=1.0, result_files=files)
-        figures = EventRow(name, 1.0, "Step 1", type="metrics", data={"step": 1})
-        await ground.store.jobs.tell([figures, EventRow(name, 2.0, "The training ended.")])
-        checkpoints = Checkpoints(ground.store.jobs, ground.artifacts, clock=ground.clock)
-        await checkpoints.forget(name, ended_before=ground.clock.now())
-    kinds = {
-        name: [one.type for one in await ground.store.jobs.events(name, limit=9)] for name in ("ftjob-1", "ftjob-2")
-    }
-    assert kinds == {"ftjob-1": ["message"], "ftjob-2": ["message", "metrics"]}
-
-
-async def test_a_job_that_is_resumed_in_the_moment_of_cleaning_keeps_its_checkpoints(ground: Ground) -> None:
-    digest = published(ground, "ftjob-1", "a")
-    await ground.put("ftjob-1", status="queued")
-    async with ground.store.jobs.changing() as change:
-        await change.put_checkpoint(CheckpointRow("ftjob-1", 5, 1.0, digest, {}))
-    checkpoints = Checkpoints(ground.store.jobs, ground.artifacts, clock=ground.clock)
-    assert await checkpoints.forget("ftjob-1", ended_before=ground.clock.now()) == 0
-    assert kept(ground) == {"ftjob-1": 1}
-
-
-async def test_what_killed_workers_left_goes_when_their_jobs_are_not_trained_any_more(
-    ground: Ground, tmp_path: Path
-) -> None:
-    work = tmp_path / "jobs"
-    for name in ("ftjob-1", "ftjob-2", "ftjob-forgotten"):
-        (work / name / "attempt-1").mkdir(parents=True)
-        (work / name / "attempt-1" / "training.jsonl").write_text("{}")
-    await ground.put("ftjob-1", status="running", phase="training", attempt=1)
-    await ground.put("ftjob-2", status="cancelled", phase="done", finished_at=1.0)
-    trainers, finish = FakeTrainers(), NoFinish()
-    coordinator = coordinator_of(
-        ground.store, ground.artifacts, ground.clock, trainers=trainers, finish=finish, work=work
-    )
-    await coordinator.clean()
-    assert [path.name for path in work.iterdir()] == ["ftjob-1"]
-
-
-def published(ground: Ground, job: str, text: str) -> str:
-    folder = ground.folder / f"{job}-{text}"
-    folder.mkdir()
-    (folder / "state.json").write_text(f'"{text}"')
-    return ground.artifacts.publish(folder, kind="checkpoint", name=job, about={}).digest
-
-
-def kept(ground: Ground) -> dict[str, int]:
-    names = ground.artifacts.names("checkpoint")
-    return {name: len(ground.artifacts.versions("checkpoint", name)) for name in names}

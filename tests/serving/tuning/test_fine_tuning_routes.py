@@ -168,6 +168,12 @@ async def test_the_name_of_an_open_job_is_kept_for_its_base(desk: Stand) -> None
     assert (await desk.push(2, "support")).status_code == 201
 
 
+async def test_many_new_adapters_at_once_wait_for_one_another_and_for_no_connection(desk: Stand) -> None:
+    names = [f"bot-{at}" for at in range(16)]
+    made = await asyncio.gather(*(desk.ask("POST", "/v1/adapters", json={"name": one, "base": SMALL}) for one in names))
+    assert [one.status_code for one in made] == [201] * 16
+
+
 async def test_an_org_has_no_more_open_jobs_than_it_may(desk: Stand) -> None:
     first = await created(desk)
     row = await desk.store.jobs.find(first)

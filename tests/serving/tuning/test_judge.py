@@ -214,6 +214,22 @@ async def test_a_cut_answer_counts_as_it_came_where_what_is_expected_had_no_room
     assert (found["scores"]["candidate"], found["failed"]) == (1.0, 0)
 
 
+async def test_a_cut_answer_is_no_failure_where_the_base_was_cut_as_well_or_the_limit_leaves_no_room(
+    bench: Bench,
+) -> None:
+    first, second = goldens(20)[:2]
+    limited = replace(second, metric="similarity", expected="answer 1 and then some", max_tokens=8)
+    questions = [replace(first, metric="similarity"), limited, *goldens(20)[2:12]]
+    odd: dict[tuple[str, str], Reply | Exception] = {
+        (bench.names[1], "0"): Reply("answer 0", cut=True),
+        (SMALL, "0"): Reply("answer 0", cut=True),
+        (bench.names[1], "1"): Reply("answer 1 and then some", cut=True),
+    }
+    ask = Answering({bench.names[1]: 0, SMALL: 0}, odd=odd)
+    found = (await bench.judge(ask, Files(questions)).judge(JOB, 1)).report["golden"]
+    assert (found["scores"]["candidate"], found["failed"]) == (1.0, 0)
+
+
 async def test_an_engine_that_does_not_answer_is_no_verdict(bench: Bench) -> None:
     with pytest.raises(NoAnswer):
         await bench.judge(Answering(fault=NoAnswer("gone"))).judge(JOB, 1)
