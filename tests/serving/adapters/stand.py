@@ -19,10 +19,13 @@ import numpy as np
 from models.adapters.foundation import BaseModel, base_of
 from models.artifacts import ArtifactStoreSettings
 from models.artifacts.folder import FolderSettings
-from models.artifacts.store import open_artifacts
+from models.artifacts.store import ArtifactStore, open_artifacts
 from models.catalog import Catalog, ModelStore
 from models.clock import SystemClock
+from models.crash import CrashPoints
+from serving.adapters.in_hand import InHand
 from serving.adapters.live import StoredLive
+from serving.adapters.registry import Surroundings
 from serving.app import AdapterParts, GatewayParts, open_gateway
 from serving.engines.adapter_door import ADAPTER_HEADER, AdapterDoor
 from serving.engines.adapter_files import StoredFiles
@@ -30,7 +33,7 @@ from serving.engines.adapters import AdapterShelf
 from serving.engines.door import DoorSettings, EngineDoor
 from serving.engines.fake_lora import FakeLora
 from serving.periodic import ticks
-from serving.settings import Settings, load_settings
+from serving.settings import AdapterSettings, Settings, load_settings
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin, KeySpec
 from serving.testing import FakeEngine, Script, StaticDirectory, serve
@@ -119,6 +122,22 @@ class Stand:
         """Version → state."""
         shown = (await self.ask("GET", f"/v1/adapters/{name}", key=key)).json()
         return {version["version"]: version["state"] for version in shown["versions"]}
+
+
+def third_gateway(folder: Path, artifacts: ArtifactStore) -> Surroundings:
+    """What a registry beside those of a stand's own gateways works with."""
+    return Surroundings(
+        bases={SMALL: base()},
+        model_names=frozenset({SMALL}),
+        artifacts=artifacts,
+        work=folder,
+        fetched=folder,
+        gateway="third",
+        settings=AdapterSettings(),
+        max_bytes=2**30,
+        in_hand=InHand(),
+        crash=CrashPoints(None),
+    )
 
 
 async def until(so: Any, *, within_s: float = 10.0) -> None:

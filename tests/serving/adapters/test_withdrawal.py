@@ -8,13 +8,10 @@ import pytest
 from models.artifacts.folder import FolderSettings
 from models.artifacts.store import open_artifacts
 from models.clock import SystemClock
-from models.crash import CrashPoints
-from serving.adapters.in_hand import InHand
-from serving.adapters.registry import AdapterRegistry, Surroundings
+from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Actor, Releases
 from serving.adapters.withdrawal import Withdrawal
-from serving.settings import AdapterSettings
-from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand, until
+from tests.serving.adapters.stand import Stand, opened_stand, third_gateway, until
 from tests.serving.adapters.third import releases_of
 
 ACTOR = Actor("acme", "key")
@@ -39,18 +36,7 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
 
 
 def registry_of(stand: Stand, folder: Path) -> AdapterRegistry:
-    around = Surroundings(
-        bases={SMALL: base()},
-        model_names=frozenset({SMALL}),
-        artifacts=open_artifacts(FolderSettings(path=folder / "artifacts"), home=folder),
-        work=folder,
-        fetched=folder,
-        gateway="third",
-        settings=AdapterSettings(),
-        max_bytes=2**30,
-        in_hand=InHand(),
-        crash=CrashPoints(None),
-    )
+    around = third_gateway(folder, open_artifacts(FolderSettings(path=folder / "artifacts"), home=folder))
     return AdapterRegistry(stand.store.adapters, around, clock=SystemClock())
 
 

@@ -12,15 +12,13 @@ from models.artifacts.store import open_artifacts
 from models.clock import SystemClock
 from models.crash import CrashPoints
 from models.errors import NotFound
-from serving.adapters.in_hand import InHand
-from serving.adapters.registry import AdapterRegistry, Surroundings
+from serving.adapters.registry import AdapterRegistry
 from serving.adapters.releases import Taken
-from serving.settings import AdapterSettings
 from serving.store.adapters import VersionRow
 from serving.store.jobs import CheckpointRow, JobRow
 from serving.tuning.finish import Finish, Way
 from serving.tuning.job_rules import checkpoint_name
-from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
+from tests.serving.adapters.stand import SMALL, Stand, opened_stand, third_gateway
 from tests.serving.adapters.third import releases_of
 from tests.serving.tuning.yard import job_row
 
@@ -79,18 +77,7 @@ class Desk:
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     artifacts = open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path)
-    around = Surroundings(
-        bases={SMALL: base()},
-        model_names=frozenset({SMALL}),
-        artifacts=artifacts,
-        work=tmp_path,
-        fetched=tmp_path,
-        gateway="third",
-        settings=AdapterSettings(),
-        max_bytes=2**30,
-        in_hand=InHand(),
-        crash=CrashPoints(None),
-    )
+    around = third_gateway(tmp_path, artifacts)
     async with opened_stand(tmp_path, gateways=1, replicas=1, gone_s=600) as stand, releases_of(stand) as releases:
         for seed in (1, 2):
             await stand.push(seed)

@@ -15,16 +15,13 @@ from finetune.gate.report import markdown
 from models.artifacts.folder import FolderSettings
 from models.artifacts.store import open_artifacts
 from models.clock import SystemClock
-from models.crash import CrashPoints
 from models.errors import InvalidRequest
-from serving.adapters.in_hand import InHand
-from serving.adapters.registry import AdapterRegistry, Surroundings
-from serving.settings import AdapterSettings
+from serving.adapters.registry import AdapterRegistry
 from serving.store.jobs import JobRow
 from serving.tuning.asking import NoAnswer, Question, Reply, Unaskable
 from serving.tuning.golden_files import BOTH, GoldenSet, StoredGoldenFiles, inputs_of
 from serving.tuning.judge import GoldenFiles, StackJudge, max_tokens_of, sampled
-from tests.serving.adapters.stand import SMALL, Stand, base, opened_stand
+from tests.serving.adapters.stand import SMALL, Stand, opened_stand, third_gateway
 from tests.serving.adapters.third import releases_of
 from tests.serving.tuning.yard import publish_lines
 
@@ -112,18 +109,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    around = Surroundings(
-        bases={SMALL: base()},
-        model_names=frozenset({SMALL}),
-        artifacts=open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path),
-        work=tmp_path,
-        fetched=tmp_path,
-        gateway="third",
-        settings=AdapterSettings(),
-        max_bytes=2**30,
-        in_hand=InHand(),
-        crash=CrashPoints(None),
-    )
+    around = third_gateway(tmp_path, open_artifacts(FolderSettings(path=tmp_path / "artifacts"), home=tmp_path))
     async with opened_stand(tmp_path, gateways=1, replicas=1) as stand, releases_of(stand) as releases:
         names = {seed: (await stand.push(seed)).json()["model"] for seed in (1, 2)}
         yield Bench(stand, AdapterRegistry(stand.store.adapters, around, clock=SystemClock()), releases, names)
