@@ -187,7 +187,9 @@ class Worker:
             seed = int(job.asked.get("seed") or 0)
             told = chosen.hyperparameters.model_dump(mode="json")
             numbers = {"recipe": chosen.recipe, "seed": seed, "hyperparameters": told, "counts": dict(chosen.counts)}
+            await self._written(reports)
             await self._change(lambda row: replace(row, order=numbers))
+            self._crash.reach(f"tuning.chosen.{self._plan.attempt}")
         plan = self._plan
         return TrainingOrder(
             job=job.id,
@@ -205,13 +207,17 @@ class Worker:
         )
 
     async def _kept(self, step: int, folder: Path, *, metrics: Mapping[str, float], reports: Reports) -> None:
-        """A checkpoint into the store, then its row. What cannot be kept costs steps when this worker is lost."""
+        """A checkpoint into the store, then its row, behind all that was told: no later attempt tells that again. What
+        cannot be kept costs steps when this worker is lost.
+        """
         attempt = self._plan.attempt
         self._crash.reach(f"tuning.saving.{attempt}")
         try:
             artifact = await self._checkpoints.published(self._plan.job, folder, step=step)
             self._crash.reach(f"tuning.saved.{attempt}")
+            await self._written(reports)
             if await self._checkpoints.added(self._checkpoints.row(artifact, step, metrics=metrics), attempt=attempt):
+                self._crash.reach(f"tuning.kept.{attempt}")
                 reports.event(f"Checkpoint of step {step} is kept.", step=step)
             else:
                 reports.ask("lost")

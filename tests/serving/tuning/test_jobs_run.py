@@ -82,7 +82,9 @@ async def test_two_workers_that_are_killed_are_followed_by_others_at_the_last_ch
         assert re.findall(r"Resuming from step (\d+)\.", said) == lost
 
 
-@pytest.mark.parametrize("point", ["tuning.saving.1", "tuning.saved.1", "tuning.training.1", "tuning.adapter_stored.1"])
+@pytest.mark.parametrize(
+    "point", ["tuning.saving.1", "tuning.saved.1", "tuning.kept.1", "tuning.training.1", "tuning.adapter_stored.1"]
+)
 async def test_a_worker_that_dies_inside_a_save_is_followed_by_another(tmp_path: Path, point: str) -> None:
     async with opened_yard(tmp_path, worker_crash_at=point) as yard:
         await yard.created(steps=12)
@@ -91,6 +93,14 @@ async def test_a_worker_that_dies_inside_a_save_is_followed_by_another(tmp_path:
         await trained_whole(yard, 12)
         kept = [one for one in await yard.checkpoints() if not one.metrics.get("final")]
         assert [one.step for one in kept] == [10, 5]
+
+
+async def test_a_worker_that_dies_behind_its_choices_has_told_them(tmp_path: Path) -> None:
+    async with opened_yard(tmp_path, worker_crash_at="tuning.chosen.1") as yard:
+        await yard.created(steps=6)
+        row = await yard.until(ended)
+        assert (row.status, row.attempt) == ("succeeded", 2)
+        assert (await yard.said()).count("n_epochs is 1: a fake needs no more.") == 1
 
 
 async def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
