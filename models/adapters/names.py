@@ -61,3 +61,8 @@ class ServedAdapter:
 def engine_name(name: str, digest: str) -> str:
     """What engines call the version of this adapter with this digest (64 hexadecimal digits)."""
     return f"{name}@{digest[:ENGINE_DIGITS]}"
+
+
+def adapter_of(name: str) -> str:
+    """The adapter whose version, if it is one's, engines call so; else the name itself."""
+    return name.partition("@")[0]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from finetune.gate.report import markdown
 from models.errors import NotFound
@@ -36,7 +36,8 @@ def list_jobs(
     if as_json:
         print_json(found)
         return
-    table = Table("job", "status", "step", "queue", "base", "model", "made", box=None)
+    copied = [Column("job", no_wrap=True), Column("model", overflow="fold")]
+    table = Table(*copied, "status", Column("made", min_width=len("2026-01-01")), box=None)
     for job in found:
         table.add_row(*map(escape, _row(job)))
     out().print(table)
@@ -139,7 +140,7 @@ def checkpoints(
     if as_json:
         print_json(found)
         return
-    table = Table("step", "valid loss", "served", "model", box=None)
+    table = Table("step", "valid loss", "served", Column("model", overflow="fold"), box=None)
     for one in found:
         loss = one["metrics"].get("valid_loss")
         served = "no" if one["penstock"]["adapter_version"] is None else "yes"
@@ -158,11 +159,9 @@ def _wished(job: str, wish: str, *, as_json: bool, state_dir: Path | None) -> No
 
 def _row(job: dict[str, Any]) -> list[str]:
     ours = job["penstock"]
-    steps = "" if ours["steps"] is None else f"{ours['step']}/{ours['steps']}"
-    place = "" if ours["queue_position"] is None else str(ours["queue_position"])
-    status = stage(job) if job["status"] == "running" else job["status"]
-    model = job["fine_tuned_model"] or ""
-    return [job["id"], status, steps, place, job["model"], model, _moment(job["created_at"])]
+    steps = "" if ours["steps"] is None else f" {ours['step']}/{ours['steps']}"
+    model = job["fine_tuned_model"] or f"of {job['model']}"
+    return [job["id"], model, f"{stage(job)}{steps}", _moment(job["created_at"])]
 
 
 def _facts(job: dict[str, Any]) -> list[tuple[str, Any]]:

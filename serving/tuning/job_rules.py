@@ -167,10 +167,9 @@ def require_rule(asked: Mapping[str, Any], floor: GateFloor) -> None:
     for name in own.model_fields_set:
         least = getattr(held, name)
         if getattr(own, name) != least:
-            raise InvalidRequest(
-                f"'penstock.gate.{name}' is laxer than this stack admits: {json.dumps(least)}, or stricter.",
-                param=f"penstock.gate.{name}",
-            )
+            wrong = "not the judge of this stack" if name == "judge" else "laxer than this stack admits"
+            bound = json.dumps(least) if name == "judge" else f"{json.dumps(least)}, or stricter"
+            raise InvalidRequest(f"'penstock.gate.{name}' is {wrong}: {bound}.", param=f"penstock.gate.{name}")
 
 
 def require_release(ours: Mapping[str, Any]) -> None:

@@ -15,8 +15,9 @@ from finetune.gate.split import of_training, of_validation
 from finetune.hyperparameters import asked as hyperparameters
 from finetune.jobs import ENDED, STEPS
 from models.adapters.foundation import BaseModel
+from models.adapters.names import adapter_of
 from models.clock import Clock
-from models.errors import NotFound
+from models.errors import InvalidRequest, NotFound
 from models.types import Principal
 from serving.settings import FineTuningSettings
 from serving.store.adapters import AdapterTable
@@ -129,6 +130,7 @@ class JobDesk:
         base = rules.require_base(asked["model"], bases=self._terms.bases, own=own)
         rules.require_suffix(asked.get("suffix"))
         self._require_training(asked, self._terms.bases[base])
+        await self._require_judge(asked, org=caller.org)
         seed = secrets.randbelow(SEEDS) if asked.get("seed") is None else asked["seed"]
         return JobRow(
             id=job,
@@ -153,6 +155,14 @@ class JobDesk:
         rules.require_served(told, base=base, place=place)
         rules.require_rule(asked, self._terms.settings.gate_floor)
         rules.require_release(asked.get("penstock") or {})
+
+    async def _require_judge(self, asked: Mapping[str, Any], *, org: str) -> None:
+        """The model that is to grade is one of the stack's, or an adapter, version or alias of the org's."""
+        judge = rules.rule_of(asked, self._terms.settings.gate_floor).judge
+        if judge is None or judge in self._terms.taken or await self._adapters.alias(org, judge) is not None:
+            return
+        if await self._adapters.find(org, adapter_of(judge)) is None:
+            raise InvalidRequest(f"There is no model {judge[:64]!r} to judge with.", param="penstock.gate.judge")
 
     async def _require(self, change: JobChange, row: JobRow) -> None:
         """The files are there, the name is free, and there is room for one more job."""

@@ -183,7 +183,7 @@ def test_the_command_of_the_first_page_trains_what_it_says_and_tells_that_the_ga
 def test_a_detached_job_is_seen_paused_resumed_and_cancelled(penstock: Run, there: Any, rows: Rows, asked: Any) -> None:
     job = penstock("finetune", "run", *asked, "--detach", **there).stdout.strip()
     rows.move(job, status="queued")
-    assert f"{job}  queued" in penstock("finetune", "jobs", **there).stdout
+    assert f"{job}  of demo-small  queued, place 1" in penstock("finetune", "jobs", **there).stdout
     shown = seen(penstock("finetune", "show", job, "--json", **there))
     assert (shown["status"], shown["penstock"]["queue_position"]) == ("queued", 1)
     assert penstock("finetune", "pause", job, **there).stderr.strip() == f"{job}: paused."

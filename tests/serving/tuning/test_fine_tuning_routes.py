@@ -110,6 +110,24 @@ async def test_a_gate_that_is_laxer_than_the_operators_floor_is_refused_by_name(
         assert (await create(desk, penstock={"gate": {"margin": 0.05}})).status_code == 200
 
 
+async def test_a_judge_that_there_is_not_or_that_the_operator_did_not_choose_is_refused_before_anything_is_trained(
+    tmp_path: Path,
+) -> None:
+    async with opened_stand(tmp_path, gateways=1, replicas=1, fine_tuning={"gate_floor": {"judge": SMALL}}) as desk:
+        await put_file(desk.store)
+        assert (await create(desk, penstock={"gate": {"judge": SMALL}})).status_code == 200
+        other = await create(desk, penstock={"gate": {"judge": "auto"}})
+        assert_error(other, 400, "invalid_value", "penstock.gate.judge")
+        assert "not the judge of this stack" in other.json()["error"]["message"]
+
+
+async def test_a_judge_is_a_model_of_the_stack_or_an_adapter_of_the_org(desk: Stand) -> None:
+    unknown = await create(desk, penstock={"gate": {"judge": "gtp-4"}})
+    assert_error(unknown, 400, "invalid_value", "penstock.gate.judge")
+    assert "There is no model 'gtp-4' to judge with." in unknown.json()["error"]["message"]
+    assert (await create(desk, penstock={"gate": {"judge": SMALL}})).status_code == 200
+
+
 async def test_another_orgs_file_is_as_good_as_none(desk: Stand) -> None:
     await put_file(desk.store, "file-rival", org="rival")
     theirs = await create(desk, training_file="file-rival")

@@ -189,7 +189,13 @@ def test_a_file_must_be_there_for_fine_tuning_and_of_a_format_that_the_method_le
 
 
 FLOOR = GateFloor(
-    confidence=0.97, control_confidence=0.99, ceiling=0.9, margin=0.01, resolution=0.1, live_resolution=0.05
+    confidence=0.97,
+    control_confidence=0.99,
+    ceiling=0.9,
+    margin=0.01,
+    resolution=0.1,
+    live_resolution=0.05,
+    max_examples=200,
 )
 
 
@@ -206,6 +212,7 @@ def gated(**gate: Any) -> dict[str, Any]:
         ("margin", 0.02, 0.0),
         ("resolution", 0.2, 0.05),
         ("live_resolution", 0.1, 0.05),
+        ("max_examples", 100, 400),
     ],
 )
 def test_a_jobs_own_gate_may_be_stricter_than_the_floor_and_never_laxer(
@@ -228,5 +235,13 @@ def test_what_a_job_leaves_open_is_as_strict_as_the_floor_and_without_one_as_eve
 
 
 def test_every_threshold_has_a_floor() -> None:
-    assert {*AT_LEAST, *AT_MOST} == set(GateFloor.model_fields)
-    assert set(GateRule.model_fields) - set(GateFloor.model_fields) == {"max_examples", "judge"}
+    assert {*AT_LEAST, *AT_MOST, "judge"} == set(GateFloor.model_fields) == set(GateRule.model_fields)
+
+
+def test_the_operators_judge_grades_every_job_and_none_names_another() -> None:
+    floor = GateFloor(judge="large")
+    assert rules.rule_of({}, floor).judge == rules.rule_of(gated(judge="small"), floor).judge == "large"
+    rules.require_rule(gated(judge="large"), floor)
+    with pytest.raises(InvalidRequest, match=r"is not the judge of this stack: \"large\"\."):
+        rules.require_rule(gated(judge="small"), floor)
+    assert rules.rule_of(gated(judge="small"), GateFloor()).judge == "small"
