@@ -58,6 +58,7 @@ class TrainingOrder(Frozen):
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = Field(None, ge=1, description="Of a CPU; unset: torch's choice.")
     resume: Path | None = None
+    gpu_share: float = Field(1, gt=0, le=1, description="Part of its GPU's memory that each process may take.")
     processes: int = Field(1, ge=1, description="How many share the steps, each on a GPU of this machine.")
     rank: int = Field(0, ge=0, description="Which of them this order is for; 0 leads and starts the others.")
 

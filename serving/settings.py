@@ -132,7 +132,9 @@ class FineTuningSettings(Frozen):
 
     trainers: int = Field(1, ge=1, description="Most trainings at once; the others are queued, fairly between orgs.")
     gpus: float = Field(
-        1, gt=0, description="GPUs of one training, where the stack has any: a share of one, or several of one node."
+        1,
+        gt=0,
+        description="GPUs of one training, where the stack has any: a share of one, its memory included, or several.",
     )
     threads: int | None = Field(None, ge=1, description="Threads of one training on a CPU; unset: torch's choice.")
     attempts: int = Field(3, ge=1, description="Lost workers without a new checkpoint between them that end a job.")

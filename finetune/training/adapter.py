@@ -42,6 +42,8 @@ def load_base(order: TrainingOrder) -> Any:
     """
     if order.threads is not None:
         torch.set_num_threads(order.threads)
+    if order.device == "cuda" and order.gpu_share < 1:  # more is `out_of_memory` here, and not in an engine beside it
+        torch.cuda.set_per_process_memory_fraction(order.gpu_share)
     options: dict[str, Any] = {"dtype": torch.bfloat16 if order.device == "cuda" else torch.float32}
     if order.hyperparameters.quantization == "nf4":
         options["quantization_config"] = BitsAndBytesConfig(

@@ -15,7 +15,7 @@ from typing import Literal
 from models.catalog import Catalog, ModelStore
 from models.errors import PenstockError
 from serving.commands.machine import Machine, normal
-from serving.fitting import require_fit
+from serving.fitting import free_gpus, require_fit, setups
 from serving.settings import Settings
 from serving.state import StateDir
 
@@ -100,9 +100,25 @@ def card_findings(settings: Settings, state: StateDir) -> Iterator[Finding]:
     catalog, models = Catalog.load(state.cards), ModelStore(state.models)
     fits = "every card fits the hardware that the profile names"
     yield _attempt("fit", lambda: require_fit(settings, catalog), fact=fits)
+    tunes = any(setup.arguments.get("enable_lora") for setup in setups(settings, catalog))
+    if tunes and settings.ray.accelerator == "gpu":
+        yield _room_to_train(free_gpus(settings, catalog), settings.fine_tuning.gpus)
     for engine in settings.engines:
         resolve = partial(_resolve, engine.card, catalog=catalog, models=models)
         yield _attempt(f"model {engine.card}", resolve, fact="complete on this machine")
+
+
+def _room_to_train(free: float, wanted: float) -> Finding:
+    return _unless(
+        free >= wanted,
+        Finding(
+            "fine-tuning",
+            "warning",
+            f"serving leaves {max(0.0, free):g} GPUs, a training takes {wanted:g}",
+            "Jobs wait until an engine gives way. Lower `gpu_share` and `gpu_memory_utilization` of the engines, and"
+            " `fine_tuning.gpus` to what that leaves.",
+        ),
+    )
 
 
 def _resolve(card: str, *, catalog: Catalog, models: ModelStore) -> Path:

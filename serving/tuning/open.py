@@ -133,6 +133,7 @@ def plan_of(job: JobRow, parts: TuningParts, *, ground: Ground) -> WorkerPlan:
         base=replace(base, names=frozenset({base.id})),
         device="cuda" if parts.gpu else "cpu",
         threads=ground.settings.threads,
+        gpu_share=min(1, ground.settings.gpus) if parts.gpu else 1,
         processes=ground.settings.gpu_processes if parts.gpu else 1,
         max_hours=ground.settings.max_hours,
         usd_per_million_tokens=ground.settings.usd_per_million_tokens,

@@ -32,6 +32,7 @@ class WorkerPlan(Frozen):
     base: BaseModel
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = Field(None, ge=1)
+    gpu_share: float = Field(1, gt=0, le=1, description="Part of a GPU's memory that each process may take.")
     processes: int = Field(1, ge=1, description="Of the training: on GPUs one for each.")
     max_hours: float = Field(24, gt=0, description="Longest training, over all attempts.")
     usd_per_million_tokens: float = Field(0, ge=0)

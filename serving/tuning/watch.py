@@ -129,8 +129,12 @@ class Watch:
         worker = dict(job.worker or {})
         if worker.get("waits") or self._clock.monotonic() - heard.since < WAIT_S:
             return
-        held = "No GPU is free: serving holds it." if self._gpu else "The cluster has no free CPU for it."
-        said = f"{held} The training begins as soon as one is."
+        held = "The cluster has no free CPU for it."
+        if self._gpu:
+            part = self._settings.gpus
+            wanted = f"{part:g} of a GPU" if part < 1 else f"{part:g} GPU{'s' if part > 1 else ''}"
+            held = f"A training takes {wanted}, and serving and other trainings leave less."
+        said = f"{held} It begins as soon as there is room."
         await self._move(job, said=said, worker={**worker, "waits": True})
 
     async def _lost(self, job: JobRow, why: str) -> None:

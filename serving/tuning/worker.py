@@ -203,6 +203,7 @@ class Worker:
             device=plan.device,
             threads=plan.threads,
             resume=resume,
+            gpu_share=plan.gpu_share,
             processes=plan.processes,
         )
 

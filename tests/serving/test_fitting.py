@@ -8,7 +8,7 @@ import pytest
 
 from models.catalog import Catalog
 from models.errors import ConfigurationError
-from serving.fitting import refusals, require_fit
+from serving.fitting import free_gpus, refusals, require_fit
 from serving.settings import Settings, load_settings, profile_names
 
 
@@ -66,6 +66,11 @@ def test_a_card_that_is_not_in_the_catalog_is_refused() -> None:
 def test_a_gpu_profile_must_name_its_gpu() -> None:
     with pytest.raises(ValueError, match=r"ray\.gpu: name the GPU"):
         profile("gpu-24gb", ray={"gpu": None})
+
+
+@pytest.mark.parametrize(("name", "free"), [("gpu-24gb", 0.0), ("gpu-80gb", 0.0), ("gpu-demo", 0.56)])
+def test_what_serving_leaves_of_the_gpus_is_known(name: str, free: float) -> None:
+    assert free_gpus(load_settings(name), Catalog.load()) == free
 
 
 def test_a_successor_needs_a_gpu_that_is_free() -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from finetune.order import Stop, Trained, TrainingFailed, TrainingOrder
 from finetune.recipes import RECIPES, train_by
+from finetune.training.adapter import load_base
 from models.adapters.archive import pack, unpack
 from models.adapters.check import prepare
 from models.adapters.foundation import base_of
@@ -287,3 +288,13 @@ def test_the_command_says_in_one_sentence_what_is_wrong(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "hyperparameters.lora_rank" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_training_with_a_share_of_a_gpu_takes_no_more_of_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", taken.append)
+    for device, share in (("cuda", 0.12), ("cuda", 1.0), ("cpu", 0.5)):
+        load_base(order(tmp_path, device=device, gpu_share=share))
+    assert taken == [0.12]

@@ -54,7 +54,7 @@ def test_the_gpu_demo_fits_every_gpu_of_the_table(gpu: str) -> None:
     require_fit(settings.model_copy(update={"ray": settings.ray.model_copy(update={"gpu": gpu})}), Catalog.load())
 
 
-def test_a_rolling_change_of_the_gpu_demo_has_room_for_both_successors() -> None:
-    engines = load_settings("gpu-demo").engines
-    assert all(engine.surge for engine in engines)
-    assert 2 * sum(engine.gpu_share for engine in engines) <= 1
+def test_the_gpu_demo_has_room_for_both_successors_of_a_rolling_change_and_for_a_training() -> None:
+    settings = load_settings("gpu-demo")
+    assert all(engine.surge for engine in settings.engines)
+    assert 2 * sum(engine.gpu_share for engine in settings.engines) + settings.fine_tuning.gpus <= 1

@@ -74,6 +74,16 @@ def test_a_gpu_profile_needs_its_gpus_and_a_joined_cluster_has_them_elsewhere() 
     assert verdicts(GOOD, "cluster")["gpu"] == "ok"
 
 
+def test_a_gpu_that_serving_holds_whole_is_said_to_keep_trainings_waiting(tmp_path: Path) -> None:
+    found = {one.name: one for one in card_findings(load_settings("gpu-demo"), StateDir(tmp_path))}
+    assert found["fine-tuning"].verdict == "ok"
+    full = load_settings("gpu-demo", {"fine_tuning": {"gpus": 0.6}})
+    found = {one.name: one for one in card_findings(full, StateDir(tmp_path))}
+    told = found["fine-tuning"]
+    assert (told.verdict, told.fact) == ("warning", "serving leaves 0.56 GPUs, a training takes 0.6")
+    assert "fine-tuning" not in {one.name for one in card_findings(load_settings("cpu-demo"), StateDir(tmp_path))}
+
+
 def test_the_port_is_free_taken_or_our_own(tmp_path: Path) -> None:
     state = StateDir(tmp_path)
     state.create()

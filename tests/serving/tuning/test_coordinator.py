@@ -72,7 +72,7 @@ async def test_a_job_that_waits_for_a_gpu_says_so_once_and_is_not_lost(ground: G
     await ground.pass_s(START_S + WAIT_S)
     said = await ground.said()
     assert [text for text in said if "GPU" in text] == [
-        "No GPU is free: serving holds it. The training begins as soon as one is."
+        "A training takes 1 GPU, and serving and other trainings leave less. It begins as soon as there is room."
     ]
     assert ((await ground.row()).status, (await ground.row()).attempt) == ("running", 1)
 
