@@ -99,22 +99,25 @@ def card_findings(settings: Settings, state: StateDir) -> Iterator[Finding]:
     """Whether the profile's cards fit its hardware, and whether their files are here."""
     catalog, models = Catalog.load(state.cards), ModelStore(state.models)
     fits = "every card fits the hardware that the profile names"
-    yield _attempt("fit", lambda: require_fit(settings, catalog), fact=fits)
-    tunes = any(setup.arguments.get("enable_lora") for setup in setups(settings, catalog))
-    if tunes and settings.ray.accelerator == "gpu":
-        yield _room_to_train(free_gpus(settings, catalog), settings.fine_tuning.gpus)
+    yield (fit := _attempt("fit", lambda: require_fit(settings, catalog), fact=fits))
+    if fit.verdict == "ok" and settings.ray.accelerator == "gpu":
+        yield from _room_to_train(settings, catalog)
     for engine in settings.engines:
         resolve = partial(_resolve, engine.card, catalog=catalog, models=models)
         yield _attempt(f"model {engine.card}", resolve, fact="complete on this machine")
 
 
-def _room_to_train(free: float, wanted: float) -> Finding:
-    return _unless(
+def _room_to_train(settings: Settings, catalog: Catalog) -> Iterator[Finding]:
+    """Whether a training has room beside engines that load adapters."""
+    if not any(setup.arguments.get("enable_lora") for setup in setups(settings, catalog)):
+        return
+    free, wanted = free_gpus(settings, catalog), settings.fine_tuning.gpus
+    yield _unless(
         free >= wanted,
         Finding(
             "fine-tuning",
             "warning",
-            f"serving leaves {max(0.0, free):g} GPUs, a training takes {wanted:g}",
+            f"serving leaves {free:g} GPUs, a training takes {wanted:g}",
             "Jobs wait until an engine gives way. Lower `gpu_share` and `gpu_memory_utilization` of the engines, and"
             " `fine_tuning.gpus` to what that leaves.",
         ),

@@ -81,7 +81,9 @@ def test_a_gpu_that_serving_holds_whole_is_said_to_keep_trainings_waiting(tmp_pa
     found = {one.name: one for one in card_findings(full, StateDir(tmp_path))}
     told = found["fine-tuning"]
     assert (told.verdict, told.fact) == ("warning", "serving leaves 0.56 GPUs, a training takes 0.6")
-    assert "fine-tuning" not in {one.name for one in card_findings(load_settings("cpu-demo"), StateDir(tmp_path))}
+    engines = tuple(engine.model_copy(update={"gpu_share": 0.7}) for engine in full.engines)
+    for settings in (load_settings("cpu-demo"), full.model_copy(update={"engines": engines})):
+        assert "fine-tuning" not in {one.name for one in card_findings(settings, StateDir(tmp_path))}
 
 
 def test_the_port_is_free_taken_or_our_own(tmp_path: Path) -> None:
