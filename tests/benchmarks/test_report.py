@@ -17,6 +17,7 @@ from benchmarks.metrics import Metrics
 from benchmarks.report import Written, write_report
 from models.errors import ConfigurationError
 from serving.cli import build
+from serving.testing import FakeEngine
 from tests.benchmarks.parsed import Parsed
 from tests.benchmarks.stored import ARMS, calls, comparison, store_comparison, store_run, store_runs, store_search
 from tests.benchmarks.test_bench import KEY, SCRIPT, Server, suite_file
@@ -259,7 +260,7 @@ def test_the_same_results_make_the_same_page_byte_for_byte(
 
 
 def test_what_the_commands_themselves_leave_is_read(tmp_path: Path) -> None:
-    server, suite = Server(SCRIPT), str(suite_file(tmp_path))
+    server, suite = Server(FakeEngine(SCRIPT, token=KEY)), str(suite_file(tmp_path))
     place = ["--target", server.url, "--key", KEY, "--model", "fake", "--out"]
     limits = ["--ttft", "2s", "--start", "50", "--most", "50", "--trial", "1s"]
     for name, more in (("run", []), ("slo", limits)):
