@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from benchmarks.runner import Run, Runner
 from benchmarks.suite import Load
 from serving.cli import build
 from serving.testing import FakeEngine, Receive, Scope, Script, Send, serve
+from tests.benchmarks.test_compare import EARLY_MS, pace_s
 
 KEY = "sk-test"
 SCRIPT = Script(ttft_s=0.02, tpot_s=0.005, tokens=8)
@@ -101,10 +103,14 @@ def test_a_run_writes_calls_figures_table_and_last_its_origin(server: Server, tm
     assert found == json.loads((out / "summary.json").read_text())
     assert (found["completed"], found["errors"], found["stopped"]) == (12, {}, None)
     assert (found["output_tokens"], found["finish_reasons"]) == (96, {"stop": 12})
-    assert 20 <= found["ttft_ms"]["p50"] < 500
-    assert 5 <= found["tpot_ms"]["p50"] < 100
     assert found["goodput"][0]["good"] == 12
-    assert sorted(call.number for call in read_calls(out)) == list(range(12))
+    calls = list(read_calls(out))
+    assert sorted(call.number for call in calls) == list(range(12))
+    firsts, paces = [call.chunks_s[0] - call.sent_s for call in calls], [pace_s(call.chunks_s) for call in calls]
+    assert found["ttft_ms"]["p50"] == pytest.approx(1000 * median(firsts), rel=1e-3)
+    assert found["tpot_ms"]["p50"] == pytest.approx(1000 * median(paces), rel=1e-3)
+    due_ms = 1000 * (SCRIPT.ttft_s + (SCRIPT.tokens - 1) * SCRIPT.tpot_s)
+    assert all(1000 * (call.chunks_s[-1] - call.sent_s) >= due_ms - EARLY_MS for call in calls)
     origin = json.loads((out / "origin.json").read_text())
     assert (origin["counts"], origin["config"]["model"]) == ({"requests": 12, "completed": 12}, "fake")
     assert KEY not in "".join(path.read_text() for path in out.glob("*.json"))
