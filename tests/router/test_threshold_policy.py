@@ -88,9 +88,9 @@ def test_any_text_gets_a_score_between_0_and_1_and_always_the_same(text: str) ->
 
 @pytest.mark.parametrize("text", ["\n", " ", "1,", "; ", "from ", "tell me ", "select ", "a.\t"])
 def test_a_prompt_of_megabytes_is_scored_in_milliseconds(ask: Ask, text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     POLICY.choose(ask(text * 500_000))
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_the_question_at_the_end_of_a_long_text_is_seen(ask: Ask) -> None:

@@ -84,10 +84,10 @@ async def test_a_canary_that_is_worse_and_left_alone_goes_back_with_its_evidence
 
 def test_the_records_of_a_trial_are_counted_in_time_that_grows_with_their_number_alone() -> None:
     trials = [Trial(2, "live", 200 if at % 2 else 503, None, 1.0, float(at)) for at in range(5000)]
-    began = time.perf_counter()
+    began = time.process_time()
     side = side_of(trials, 2)
     assert (side.calls, side.failed, len(side.latencies_ms)) == (5000, 2500, 2500)
-    assert time.perf_counter() - began < 0.25
+    assert time.process_time() - began < 0.25
 
 
 async def test_another_weight_keeps_the_bounds_of_a_trial(stand: Stand) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import AsyncGenerator, Callable
 from typing import cast
 
@@ -282,20 +281,21 @@ async def test_a_silent_stream_is_kept_alive_by_comments() -> None:
 
 
 async def test_events_are_flushed_one_by_one(stack: Stack) -> None:
-    async def spaced() -> AsyncGenerator[bytes, None]:
+    read = asyncio.Semaphore(0)
+
+    async def answering() -> AsyncGenerator[bytes, None]:
         for number in range(3):
             yield event({"number": number})
-            await asyncio.sleep(0.1)
+            await read.acquire()  # the next one comes when this one has arrived
         yield DONE
 
-    stack.pipeline.streams(spaced)
-    async with stack.served() as port, wire(port) as client:
+    stack.pipeline.streams(answering)
+    async with asyncio.timeout(20), stack.served() as port, wire(port) as client:
         await client.send(post(STREAM))
-        started = time.perf_counter()
-        await client.reader.readuntil(b'{"number": 0}\n\n')
-        assert time.perf_counter() - started < 0.09
-        assert statuses(await client.reader.readuntil(b'{"number": 2}\n\n')) == []
-        assert time.perf_counter() - started > 0.19
+        for number in range(3):
+            seen = await client.reader.readuntil(b'{"number": %d}\n\n' % number)
+            assert (seen.count(b"data:"), len(statuses(seen))) == (1, number == 0)
+            read.release()
 
 
 async def test_model_text_that_looks_like_sse_changes_no_event(stack: Stack) -> None:

@@ -112,13 +112,13 @@ async def test_the_headers_tell_model_tier_route_and_attempts(gateway: MakeGatew
 
 
 async def test_the_record_tells_tokens_times_and_the_attempt(gateway: MakeGateway) -> None:
-    box = await gateway({"small": [Script(ttft_s=0.05)]})
+    box = await gateway({"small": [Script(ttft_s=0.5)]})
     await box.read()
     record = box.record
     assert (record.prompt_tokens, record.completion_tokens, record.tokens_estimated) == (7, 8, False)
     assert (record.served_model, record.tier, record.finish_reason) == ("small", "small", "stop")
     assert record.ttft_ms is not None
-    assert record.stages_ms["engine_accepted"] < 50 <= record.stages_ms["first_token"] <= record.ttft_ms
+    assert record.stages_ms["engine_accepted"] < 500 <= record.stages_ms["first_token"] <= record.ttft_ms
     (row,) = record.attempts
     assert (row.card, row.outcome) == ("small", "ok")
     assert row.duration_ms >= record.stages_ms["first_token"]
