@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import cast
 
@@ -267,17 +268,23 @@ async def test_a_client_that_leaves_while_it_sends_its_body_leaves_a_row(stack: 
 
 
 async def test_a_silent_stream_is_kept_alive_by_comments() -> None:
-    stack = Stack(timers=TimerSettings(keep_alive_s=0.05))
+    stack, kept = Stack(timers=TimerSettings(keep_alive_s=0.05)), asyncio.Event()
 
     async def silent() -> AsyncGenerator[bytes, None]:
         yield event()
-        await asyncio.sleep(0.3)
+        await kept.wait()
         yield DONE
 
     stack.pipeline.streams(silent)
-    received = await read_stream(stack)
-    assert 3 <= received.count(b": keep-alive\n\n") <= 6
-    assert received.endswith(DONE + b"\r\n0\r\n\r\n")
+    async with asyncio.timeout(20), stack.served() as port, wire(port) as client:
+        await client.send(post(STREAM))
+        await client.reader.readuntil(event())
+        began = time.perf_counter()
+        for _ in range(4):
+            await client.reader.readuntil(b": keep-alive\n\n")
+        assert time.perf_counter() - began > 3 * 0.04, "one each 0.05 s, and no more"
+        kept.set()
+        await client.reader.readuntil(DONE + b"\r\n0\r\n\r\n")
 
 
 async def test_events_are_flushed_one_by_one(stack: Stack) -> None:
