@@ -10,8 +10,9 @@ from typing import Any
 import psutil
 
 from benchmarks.arms import Bench, Target
-from benchmarks.arms.child import Child, free_port, scraped, serves
+from benchmarks.arms.child import Child, scraped, serves
 from benchmarks.processes import EngineProcesses, descendants, engine_below
+from models.free_ports import free_port
 
 ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 

@@ -5,7 +5,6 @@ Ends processes by their id alone. Does not know what it runs.
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,12 +98,6 @@ def scraped(target: Target) -> str | None:
         answer = httpx2.get(f"{target.url}/metrics", headers=headers, timeout=30)
         return answer.text if answer.status_code == 200 else None
     return None
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def tail(log: Path, lines: int = LOG_LINES) -> str:

@@ -8,9 +8,10 @@ import secrets
 import psutil
 
 from benchmarks.arms import ArmFailed, Bench, Target
-from benchmarks.arms.child import Child, free_port, serves
+from benchmarks.arms.child import Child, serves
 from benchmarks.arms.peer_environment import peer_environment
 from benchmarks.processes import EngineProcesses, descendants
+from models.free_ports import free_port
 
 REQUIREMENT = "litellm[proxy]==1.108.7"
 QUIET = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "NO_DOCS": "True", "DISABLE_ADMIN_UI": "True"}

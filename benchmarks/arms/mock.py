@@ -9,8 +9,9 @@ import httpx2
 import psutil
 
 from benchmarks.arms import Bench, Target
-from benchmarks.arms.child import Child, free_port, serves
+from benchmarks.arms.child import Child, serves
 from benchmarks.processes import EngineProcesses
+from models.free_ports import free_port
 
 APP = "serving.testing:FakeEngine"
 

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 
 from benchmarks.arms import ArmFailed, Bench, Target
-from benchmarks.arms.child import LOG_LINES, free_port, scraped, serves
+from benchmarks.arms.child import LOG_LINES, scraped, serves
 from benchmarks.processes import EngineProcesses, descendants, engine_below, named, title, titled
+from models.free_ports import free_port
 
 COMMAND = str(Path(sys.executable).with_name("penstock"))
 REPLICA = "ray::ServeReplica:penstock:"

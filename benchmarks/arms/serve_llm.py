@@ -17,8 +17,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks.arms import ENGINE_CLASS, Bench, Target
-from benchmarks.arms.child import Child, free_port, serves
+from benchmarks.arms.child import Child, serves
 from benchmarks.processes import EngineProcesses, descendants, engine_below, titled
+from models.free_ports import free_port
 
 ONE_PROCESS = "serving.engines.one_process.OneProcessEngine"
 SERVER = "ray::ServeReplica:default:LLMServer"

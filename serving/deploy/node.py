@@ -6,53 +6,32 @@ somebody else's Ray, on the same machine is never touched. Imports no Ray: it ru
 
 from __future__ import annotations
 
-import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from models.errors import PenstockError
+from models.free_ports import LOOPBACK, free_block, port_is_free
 from serving.deploy.environment import StackPaths, StackPorts
 from serving.settings import HttpSettings, RaySettings
 
-LOOPBACK = "127.0.0.1"
 STACK_ID = "PENSTOCK_STACK_ID"
 START_LIMIT_S = 90
 GATEWAY_PORTS = 200
-PORT_FLOOR, PORT_CEILING = 20_000, 32_000  # below the range that the kernel hands to clients
+SINGLE_PORTS = ("gcs", "metrics", "stats", "grpc", "agent", "agent_grpc", "runtime_env", "exporter", "client")
 
 
 def free_ports() -> StackPorts:
-    """Ports that nobody listens on now: nine single ones and a block for gateway replicas."""
-    with ExitStack() as held:
-        single = [held.enter_context(_bound(0)).getsockname()[1] for _ in range(9)]
-    return StackPorts(
-        gcs=single[0],
-        metrics=single[1],
-        stats=single[2],
-        grpc=single[3],
-        gateways=_free_block(),
-        agent=single[4],
-        agent_grpc=single[5],
-        runtime_env=single[6],
-        exporter=single[7],
-        client=single[8],
-    )
-
-
-def _free_block() -> int:
-    # In random order: another stack may own a block for minutes before the first of its gateways listens.
-    blocks = range(PORT_FLOOR, PORT_CEILING, GATEWAY_PORTS)
-    for start in random.sample(blocks, len(blocks)):
-        if all(port_is_free(LOOPBACK, port) for port in range(start, start + GATEWAY_PORTS, 5)):
-            return start
-    raise PenstockError(f"No {GATEWAY_PORTS} free ports in a row between {PORT_FLOOR} and {PORT_CEILING}.")
+    """Ports in a row that nobody listens on now: a block for gateway replicas and the single ones behind it."""
+    first = free_block(GATEWAY_PORTS + len(SINGLE_PORTS))
+    single = {name: first + GATEWAY_PORTS + place for place, name in enumerate(SINGLE_PORTS)}
+    return StackPorts(gateways=first, **single)
 
 
 def require_place(http: HttpSettings, ray: RaySettings, *, fresh: bool) -> None:
@@ -77,27 +56,6 @@ def answers(address: str, *, limit_s: float = 5.0) -> bool:
     with suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=limit_s):
         return True
     return False
-
-
-def port_is_free(host: str, port: int) -> bool:
-    """Whether this address can be listened on now."""
-    try:
-        with _bound(port, host):
-            return True
-    except OSError:
-        return False
-
-
-def _bound(port: int, host: str = LOOPBACK) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen()
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def start_node(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import httpx2
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
+from models.free_ports import free_port
 from serving.deploy.environment import listeners_of
 from serving.deploy.stack import scratch_of
 from serving.state import StateDir
@@ -125,11 +125,6 @@ def _adopt(folder: Path) -> Stack:
     url = json.loads((folder / "stack.json").read_text())["url"]
     without_key = Stack(url, "", folder)
     return Stack(url, without_key.new_key("--org", "tests", "--user", "runner", "--role", "admin"), folder)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

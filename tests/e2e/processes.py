@@ -37,9 +37,10 @@ def replicas_of(state_dir: Path, card: str) -> list[ReplicaProcesses]:
     """The card's replicas whose engine is up, oldest first."""
     found = []
     for actor in _titled(node_of(state_dir).children(recursive=True), f"ray::ServeReplica:penstock:{card}"):
-        for core in _titled(actor.children(), "VLLM::EngineCore"):
-            workers = _titled(core.children(recursive=True), "VLLM::Worker")
-            found.append(ReplicaProcesses(actor, core, tuple(workers)))
+        with suppress(psutil.NoSuchProcess):  # it may end while it is looked at: it is none of them then
+            for core in _titled(actor.children(), "VLLM::EngineCore"):
+                workers = _titled(core.children(recursive=True), "VLLM::Worker")
+                found.append(ReplicaProcesses(actor, core, tuple(workers)))
     return sorted(found, key=lambda replica: replica.actor.create_time())
 
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from openai import AuthenticationError, OpenAI
 
-from tests.e2e.conftest import Stack, free_port
+from models.free_ports import free_port
+from tests.e2e.conftest import Stack
 from tests.e2e.processes import actors_of, node_of, replicas_of, wait_until
 
 HELLO = [{"role": "user", "content": "Hello"}]

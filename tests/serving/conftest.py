@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from models.free_ports import free_port
 from serving.store.store import Store
 
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # a test that needs Ray asks for `ray_node`; none starts one unknowingly
@@ -39,9 +39,7 @@ class PostgresServer:
         self._binaries = binaries
         self._folder = folder
         self._user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         if self._user:
             shutil.chown(folder, "postgres")
         self._run("initdb", "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "--no-sync")

