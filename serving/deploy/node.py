@@ -132,7 +132,7 @@ def _lives(process: psutil.Process) -> bool:
     return False
 
 
-def end_node(stack_id: str, *, grace_s: float = 15) -> int:
+def end_node(stack_id: str, *, grace_s: float) -> int:
     """End every process of the stack: asked first, killed when `grace_s` is over. Returns how many there were."""
     processes = stack_processes(stack_id)
     for process in processes:

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -27,13 +27,14 @@ from models.catalog import Catalog, ModelStore
 from models.clock import SystemClock
 from models.errors import ConfigurationError, PenstockError
 from serving.deploy.environment import Ground, StackPaths, StackPorts, listeners_of, stack_environment
+from serving.deploy.ground import fixed_at_start, ground_of, refuse_new_ground
 from serving.deploy.launch_process import Report, run_launch
 from serving.deploy.logs import keep_logs
 from serving.deploy.node import STACK_ID, end_node, free_ports, is_living, require_place, stack_processes, start_node
 from serving.deploy.put_back import put_back
 from serving.deploy.status import engines_of
 from serving.fitting import require_fit
-from serving.settings import HttpSettings, RaySettings, Settings, TimerSettings, load_settings
+from serving.settings import Settings, load_settings
 from serving.state import StackInfo, StateDir, is_private
 from serving.store.store import Store
 from serving.tenancy.keys import KeyAdmin
@@ -44,6 +45,8 @@ FREE_BYTES_NEEDED = 500 * 2**20
 WATCH_INTERVAL_S = 1.0
 DRAINING = "Waiting for running requests"
 ORDER = "launch.json"
+GRACE_S = 15.0  # for what still works when it is asked to end
+EMPTY_GRACE_S = 3.0  # for Ray's own processes alone, when everything has drained: their usual end takes all of 15 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ def start(profile: str, *, state: StateDir, overrides: dict[str, Any], report: R
     with state.lock():
         current = _living(state, report)
         settings = load_settings(profile, _kept(current, overrides))
-        _refuse_new_ground(current, settings)
+        refuse_new_ground(current, settings)
         check_start(settings, state, fresh=current is None)
         launcher = _Launcher(state, settings, report=report)
         try:
@@ -104,13 +107,14 @@ def stop(state: StateDir, *, report: Report, command: Callable[[StackInfo], list
             put_back(state.secret_path(ORDER), report=report)
             return
         living = info if info is not None and _answers(info) else None
+        drained = False
         try:
             state.forget_stack()
             if living is not None:
-                _drain(state, living, command=command(living), report=report)
+                drained = _drain(state, living, command=command(living), report=report)
             report("Ending the processes" if living or stack_processes(stack_id(state)) else "Nothing was running")
         finally:  # nothing that a report, a signal or a full disk does may leave a stack behind that nobody knows
-            _end(state, report)
+            _end(state, report, grace_s=EMPTY_GRACE_S if drained else GRACE_S)
         if living is not None:  # what died before was lost
             put_back(state.secret_path(ORDER), report=report)
 
@@ -161,7 +165,7 @@ def _abandon(state: StateDir, report: Report) -> None:
         put_back(state.secret_path(ORDER), report=report)
 
 
-def _end(state: StateDir, report: Report, *, grace_s: float = 15) -> None:
+def _end(state: StateDir, report: Report, *, grace_s: float = GRACE_S) -> None:
     end_node(stack_id(state), grace_s=grace_s)
     _clear_away(state, report)
 
@@ -203,23 +207,6 @@ def _kept(current: StackInfo | None, overrides: dict[str, Any]) -> dict[str, Any
     if asked != port:
         raise ConfigurationError(f"The stack runs on port {port}. Stop it with `penstock down` to move it to {asked}.")
     return {**overrides, "http": {**overrides.get("http", {}), "port": port}}
-
-
-def fixed_at_start(settings: Settings) -> dict[str, Any]:
-    """What Ray, Serve and HAProxy read once, when they start: only a new start changes it."""
-    node = {f"ray.{name}": value for name, value in settings.ray.model_dump(mode="json").items()}
-    edge = {"http.host": settings.http.host, "http.max_header_bytes": settings.http.max_header_bytes}
-    return {**node, **edge, "timers.total_s": settings.timers.total_s}
-
-
-def _refuse_new_ground(current: StackInfo | None, settings: Settings) -> None:
-    """A running stack stays on the ground that it was started on."""
-    kept = current.fixed if current is not None else {}
-    for name, value in fixed_at_start(settings).items():
-        if value != kept.get(name, value):
-            raise ConfigurationError(
-                f"{name} is {kept[name]!r} since this stack started: `penstock down`, `penstock up` make it {value!r}."
-            )
 
 
 def check_start(
@@ -346,30 +333,17 @@ def _paths(state: StateDir) -> StackPaths:
     return StackPaths(scratch_of(state), state.path / "haproxy", state.secret_path("ray-token"))
 
 
-def ground_of(info: StackInfo) -> Ground:
-    """What the stack was started on, whatever its profile says by now; what was not remembered has its default."""
-    address = info.address if info.pid is None else None
-    return Ground(
-        http=HttpSettings(**_remembered(info, "http", fields=HttpSettings.model_fields)),
-        timers=TimerSettings(**_remembered(info, "timers", fields=TimerSettings.model_fields)),
-        ray=RaySettings(**{**_remembered(info, "ray", fields=RaySettings.model_fields), "address": address}),
-    )
-
-
-def _remembered(info: StackInfo, section: str, *, fields: Iterable[str]) -> dict[str, Any]:
-    names = {field: f"{section}.{field}" for field in fields}
-    return {field: info.fixed[name] for field, name in names.items() if name in info.fixed}
-
-
-def _drain(state: StateDir, info: StackInfo, *, command: list[str], report: Report) -> None:
-    """Let running streams finish, unless that fails or nobody wants to wait for it."""
+def _drain(state: StateDir, info: StackInfo, *, command: list[str], report: Report) -> bool:
+    """Let running streams finish, unless that fails or nobody wants to wait for it. Whether all have."""
     report(f"{DRAINING} (Ctrl-C again: end them now)")
     try:
         _retire(state, info, command=command)
+        return True
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         report("Ending now")
     except PenstockError as error:
         report(f"{error.public} Ending now")
+    return False
 
 
 def _leave(state: StateDir, info: StackInfo, *, command: list[str]) -> None:

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.e2e.conftest import Stack
 
 STAGES = ["in", "key", "parse", "route", "pick", "engine", "deliver", "out"]
 
 
+@pytest.mark.timeout(600)
 def test_a_whole_stack_is_measured_on_a_mock_engine_and_says_where_its_time_goes(stack: Stack, tmp_path: Path) -> None:
     before = {process.pid for process in psutil.process_iter()}
     out = tmp_path / "out"

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from models.errors import ConfigurationError, PenstockError
-from serving.deploy.node import STACK_ID, free_ports
+from serving.deploy.node import STACK_ID, end_node, free_ports
 from serving.deploy.stack import (
+    EMPTY_GRACE_S,
+    GRACE_S,
     Running,
     check_start,
     describe,
     environment_of,
-    ground_of,
     retire_command,
     scratch_of,
     stack_id,
@@ -28,7 +29,7 @@ from serving.deploy.stack import (
     stop,
     wait,
 )
-from serving.settings import HttpSettings, RaySettings, TimerSettings, load_settings
+from serving.settings import RaySettings, load_settings
 from serving.state import StackInfo, StateDir
 from serving.store.jobs import JobRow
 from serving.store.store import Store
@@ -300,6 +301,28 @@ def test_no_report_that_fails_leaves_a_process_behind(
     assert not state.stack_file.exists()
 
 
+@pytest.mark.parametrize(("asked", "grace_s"), [("", EMPTY_GRACE_S), ("raise SystemExit('no Serve')", GRACE_S)])
+def test_what_may_still_work_is_given_longer_to_end_than_rays_own_processes(
+    state: StateDir,
+    engine: subprocess.Popen[bytes],
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    asked: str,
+    grace_s: float,
+) -> None:
+    given: list[float] = []
+
+    def end(stack: str, *, grace_s: float) -> int:
+        given.append(grace_s)
+        return end_node(stack, grace_s=grace_s)
+
+    monkeypatch.setattr("serving.deploy.stack.end_node", end)
+    stop(state, report=told.append, command=lambda _info: python(asked))
+    assert given == [grace_s]
+    assert engine.poll() is not None
+
+
 def test_down_asks_with_what_the_stack_was_started_with(
     state: StateDir, engine: subprocess.Popen[bytes], told: list[str], tmp_path: Path
 ) -> None:
@@ -362,17 +385,6 @@ def test_a_stack_on_a_joined_cluster_is_known_until_the_cluster_let_it_go(state:
         assert state.stack_file.exists()
     stop(state, report=told.append, command=lambda _info: python(""))
     assert (set(told), state.stack_file.exists()) == ({"Waiting for running requests"}, False)
-
-
-def test_the_ground_of_a_stack_is_what_was_remembered() -> None:
-    fixed = {"timers.total_s": 50, "http.max_header_bytes": 9, "ray.address": "auto", "ray.field_of_tomorrow": 1}
-    ground = ground_of(info(None).model_copy(update={"fixed": fixed}))
-    assert (ground.timers.total_s, ground.http.max_header_bytes, ground.ray.address) == (50, 9, "127.0.0.1:1")
-
-
-def test_a_stack_file_that_remembers_nothing_stands_on_the_defaults() -> None:
-    ground = ground_of(info(os.getpid()))
-    assert (ground.timers, ground.http, ground.ray) == (TimerSettings(), HttpSettings(), RaySettings())
 
 
 def test_a_cluster_that_does_not_answer_is_refused_at_once(state: StateDir, told: list[str]) -> None:
