@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 from typer.testing import CliRunner
 
+from benchmarks.processes import title
 from serving.cli import build
 
 EARLY_MS = 1
@@ -25,7 +26,7 @@ def call(out: Path, *options: str) -> Any:
 
 
 def servers() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "uvicorn" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if "uvicorn" in title(child)]
 
 
 def between(figure: float, values: Sequence[float]) -> bool:

@@ -6,6 +6,7 @@ import json
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -105,6 +106,8 @@ def listeners(stack: Stack) -> Iterator[tuple[str, str, int]]:
     """(title of the process, address, port) of everything in the stack that listens for TCP."""
     node = node_of(stack.state_dir)
     for process in (node, *node.children(recursive=True)):
-        for connection in process.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.family in (socket.AF_INET, socket.AF_INET6):
-                yield " ".join(process.cmdline()), connection.laddr.ip, connection.laddr.port
+        with suppress(psutil.NoSuchProcess):  # an idle worker of Ray's ends when it likes to
+            found, title = process.net_connections(kind="tcp"), " ".join(process.cmdline())
+            for connection in found:
+                if connection.status == psutil.CONN_LISTEN and connection.family in (socket.AF_INET, socket.AF_INET6):
+                    yield title, connection.laddr.ip, connection.laddr.port
