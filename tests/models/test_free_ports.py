@@ -10,28 +10,30 @@ from models.errors import PenstockError
 from models.free_ports import free_block, free_port, port_is_free
 
 KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+USUAL = 32_768
 
 
 def test_a_port_with_a_listener_is_not_free() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         assert not port_is_free("127.0.0.1", port)
         assert not port_is_free("0.0.0.0", port)
     assert port_is_free("127.0.0.1", port)
 
 
 def test_a_port_that_was_the_end_of_a_connection_a_moment_ago_is_free() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)):
-            listener.accept()[0].close()
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as listener, socket.create_connection(("127.0.0.1", port)):
+        listener.accept()[0].close()
     assert port_is_free("127.0.0.1", port)
 
 
 @pytest.mark.parametrize("choose", [free_port, partial(free_block, 209)])
 def test_no_client_is_handed_a_port_that_was_chosen_for_a_server(choose: Callable[[], int]) -> None:
     handed_to_clients = int(KERNEL.read_text().split()[0])
-    assert all(choose() + 209 < handed_to_clients for _ in range(20))
+    if handed_to_clients < USUAL:
+        pytest.skip("this machine was told to hand out lower ports: a server's port may then be taken by a client")
+    assert all(choose() + 209 <= handed_to_clients for _ in range(20))
 
 
 def test_what_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
