@@ -24,6 +24,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 DEPLOYMENTS = ("gateway", "demo-small", "demo-large", "classifier")
 # Serve binds the gRPC servers of its replicas to all addresses and has no setting for it; they want Ray's token.
 REPLICA = "ray::ServeReplica"
+INTERNET = (socket.AF_INET, socket.AF_INET6)
 GRPC_METHOD = "/ray.serve.ASGIService/HandleRequest"
 
 
@@ -108,6 +109,5 @@ def listeners(stack: Stack) -> Iterator[tuple[str, str, int]]:
     for process in (node, *node.children(recursive=True)):
         with suppress(psutil.NoSuchProcess):  # an idle worker of Ray's ends when it likes to
             found, title = process.net_connections(kind="tcp"), " ".join(process.cmdline())
-            for connection in found:
-                if connection.status == psutil.CONN_LISTEN and connection.family in (socket.AF_INET, socket.AF_INET6):
-                    yield title, connection.laddr.ip, connection.laddr.port
+            listening = [one.laddr for one in found if one.status == psutil.CONN_LISTEN and one.family in INTERNET]
+            yield from ((title, address.ip, address.port) for address in listening)
