@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 
 import psutil
@@ -24,7 +25,7 @@ from serving.settings import HttpSettings, RaySettings
 STACK_ID = "PENSTOCK_STACK_ID"
 START_LIMIT_S = 90
 GATEWAY_PORTS = 200
-SINGLE_PORTS = ("gcs", "metrics", "stats", "grpc", "agent", "agent_grpc", "runtime_env", "exporter", "client")
+SINGLE_PORTS = tuple(field.name for field in fields(StackPorts) if field.name != "gateways")
 
 
 def free_ports() -> StackPorts:
