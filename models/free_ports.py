@@ -27,8 +27,8 @@ def free_block(length: int) -> int:
 
 
 def port_is_free(host: str, port: int) -> bool:
-    """Whether this address can be listened on now."""
-    with socket.socket() as listener:
+    """Whether this address, of IPv4 or IPv6, can be listened on now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

@@ -21,6 +21,18 @@ def test_a_port_with_a_listener_is_not_free() -> None:
     assert port_is_free("127.0.0.1", port)
 
 
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_a_port_of_the_newer_internet_is_free_until_somebody_listens(host: str) -> None:
+    port = free_port()
+    try:
+        listener = socket.create_server(("::1", port), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with listener:
+        assert not port_is_free(host, port)
+    assert port_is_free(host, port)
+
+
 def test_a_port_that_was_the_end_of_a_connection_a_moment_ago_is_free() -> None:
     port = free_port()
     with socket.create_server(("127.0.0.1", port)) as listener, socket.create_connection(("127.0.0.1", port)):
