@@ -6,7 +6,6 @@ the same number of requests, clients and tokens. What is compared is the measuri
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import tempfile
@@ -19,7 +18,6 @@ from statistics import median
 from typing import Annotated, Any
 
 import typer
-import uvloop
 from rich.console import Console
 from rich.progress import track
 
@@ -30,6 +28,7 @@ from benchmarks.estimates import Estimate, estimate, ratios
 from benchmarks.load import OUTPUT_TOKENS, LoadFailed, LoadGenerator, Prompts
 from benchmarks.metrics import measure
 from benchmarks.origin import origin
+from benchmarks.own_loop import in_own_loop
 from benchmarks.result import markdown_table
 from benchmarks.runner import Runner
 from benchmarks.schedule import Block, Point
@@ -144,8 +143,7 @@ def measured(block: Block, target: Target) -> dict[str, Any]:
     )
     address = Address(target.url, target.model, api="completions")
     runner = Runner(address, load, seed=block.seed, heard=lambda _: None)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        figures = measure(loop.run(runner.go()), load, slos=())
+    figures = measure(in_own_loop(runner.go()), load, slos=())
     assert figures.ttft_ms is not None
     assert figures.tpot_ms is not None
     assert figures.errors == {}

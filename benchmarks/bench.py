@@ -5,18 +5,16 @@ Owns the story of a run. The command line around it is `serving/commands/bench.p
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from benchmarks.calls import Address, Call
 from benchmarks.metrics import Metrics, measure
 from benchmarks.origin import origin
+from benchmarks.own_loop import in_own_loop
 from benchmarks.prompts import Order
 from benchmarks.reach import reach, require_answer
 from benchmarks.result import markdown, prepare, write
@@ -90,8 +88,7 @@ def bench(order: BenchOrder, *, heard: Callable[[Call], None]) -> Outcome:
     runner = Runner(address, order.load, seed=order.seed, heard=heard)
     started = time.time()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(runner.go())
+        in_own_loop(runner.go())
     except KeyboardInterrupt:
         runner.run.stopped = "interrupted"
     outcome = Outcome(address, measure(runner.run, order.load, slos=order.suite.slos), runner.run.stopped)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import uvloop
-
 from benchmarks.arms import Target
 from benchmarks.calls import Address, Call
 from benchmarks.metrics import Metrics, measure
+from benchmarks.own_loop import in_own_loop
 from benchmarks.runner import Runner
 from benchmarks.schedule import Block
 from benchmarks.suite import Load, Suite
@@ -55,8 +53,7 @@ class Sender:
         address = Address(target.url, target.model, target.key, self.suite.api)
         runner = Runner(address, load, seed=block.seed, heard=heard)
         before = watched.usage()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(runner.go())
+        in_own_loop(runner.go())
         after, began = watched.usage(), runner.run.started_at
         used = after.since(before) if after is not None and before is not None else None
         metrics = measure(runner.run, load, slos=self.suite.slos)

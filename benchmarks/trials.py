@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-import uvloop
-
 from benchmarks.calls import Address, Call
 from benchmarks.metrics import good, spread
+from benchmarks.own_loop import in_own_loop
 from benchmarks.runner import Runner
 from benchmarks.slo_search import Trial
 from benchmarks.suite import Load, Slo
@@ -60,8 +59,7 @@ class Trials:
         watch = Watch(self.slo, allowed=due - math.ceil(self.goodput * due - 1e-9))
         runner = Runner(self.address, load, seed=seed, heard=watch.heard)
         self.calls.append((rate, runner.run.calls))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-            loop.run(watch.over(runner))
+        in_own_loop(watch.over(runner))
         stopped = runner.run.stopped
         if stopped not in (None, SATURATED):
             raise TrialFailed(stopped)

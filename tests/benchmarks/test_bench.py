@@ -177,10 +177,14 @@ async def test_a_server_that_dies_ends_the_run_with_what_was_seen(tmp_path: Path
 def test_ctrl_c_keeps_what_was_seen_and_marks_it(server: Server, tmp_path: Path) -> None:
     out = tmp_path / "out"
     file = suite_file(tmp_path, requests=None, duration_s=60)
-    stop = threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT))
-    stop.start()
+
+    def interrupt() -> None:
+        while len(server.engine.seen) < 20:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
     done = call(file, "--target", server.url, "--out", out, "--json")
-    stop.cancel()
     assert done.exit_code == 130
     assert (
         json.loads(done.stdout)["stopped"] == json.loads((out / "origin.json").read_text())["stopped"] == "interrupted"
