@@ -20,7 +20,7 @@ from serving.commands.adapter_calls import AdapterCalls
 from serving.commands.adapter_releases import NameArgument, VersionOption
 from serving.commands.adapter_releases import app as releases
 from serving.commands.options import JsonOption, StateOption
-from serving.commands.terminal import err, out, print_json
+from serving.commands.terminal import err, out, print_json, print_table
 
 app = typer.Typer(help="LoRA adapters: versions, releases, and what replicas hold.", no_args_is_help=True)
 app.add_typer(releases)
@@ -86,7 +86,7 @@ def list_adapters(*, as_json: JsonOption = False, state_dir: StateOption = None)
     for one in found:
         for row in _rows(one):
             table.add_row(*row)
-    out().print(table)
+    print_table(table, empty="There is no adapter: `penstock adapters push NAME FOLDER --base MODEL` brings one.")
 
 
 @app.command("show")

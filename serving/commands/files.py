@@ -18,7 +18,7 @@ from models.errors import ConfigurationError
 from serving.commands.calls import StackCalls
 from serving.commands.options import JsonOption, StateOption, environment, state_of
 from serving.commands.target import target_of
-from serving.commands.terminal import err, out, print_json
+from serving.commands.terminal import err, out, print_json, print_table
 
 app = typer.Typer(help="Files for fine-tuning: checked, kept, and read again.", no_args_is_help=True)
 
@@ -85,7 +85,8 @@ def list_files(
     table = Table("file", "name", "purpose", "examples", "MB", "made", "expires", box=None)
     for one in found:
         table.add_row(*_row(one))
-    out().print(table)
+    such = "" if purpose is None else f" of purpose {purpose}"
+    print_table(table, empty=f"There is no file{such}: `penstock files upload FILE` brings one.")
 
 
 @app.command("show")

@@ -17,7 +17,7 @@ from serving.commands.finetune_curve import curve_of, drawn, save_png
 from serving.commands.finetune_follow import Follower, stage
 from serving.commands.interruption import INTERRUPTED
 from serving.commands.options import JsonOption, StateOption
-from serving.commands.terminal import err, out, print_json, write
+from serving.commands.terminal import err, out, print_json, print_table, write
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,7 +40,7 @@ def list_jobs(
     table = Table(*copied, "status", Column("made", min_width=len("2026-01-01")), box=None)
     for job in found:
         table.add_row(*map(escape, _row(job)))
-    out().print(table)
+    print_table(table, empty="There is no job: `penstock finetune run RECIPE --data FILE` starts one.")
 
 
 @app.command("show")
@@ -146,7 +146,7 @@ def checkpoints(
         served = "no" if one["penstock"]["adapter_version"] is None else "yes"
         model = escape(one["fine_tuned_model_checkpoint"])
         table.add_row(str(one["step_number"]), "" if loss is None else f"{loss:.4f}", served, model)
-    out().print(table)
+    print_table(table, empty=f"{job} keeps no checkpoint.")
 
 
 def _wished(job: str, wish: str, *, as_json: bool, state_dir: Path | None) -> None:

@@ -11,6 +11,7 @@ from typing import IO, Any, TextIO, cast
 import orjson
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
 
 Report = Callable[[str], None]
@@ -61,6 +62,14 @@ def write(text: str) -> None:
     """Text on stdout, byte for byte: for programs that read it, and for answers."""
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def print_table(table: Table, *, empty: str) -> None:
+    """A table of what there is; without a row the sentence, as a hint, in its place."""
+    if table.row_count:
+        out().print(table)
+    else:
+        err().print(empty, markup=False)
 
 
 def print_json(value: Any) -> None:

@@ -53,6 +53,12 @@ def test_push_prints_the_version_and_says_what_comes_next(penstock: Run, there: 
     assert shown["versions"][0]["facts"]["metrics"] == {"loss": 0.5}
 
 
+def test_no_adapter_is_a_sentence_and_no_tables_head(penstock: Run, there: Any) -> None:
+    listed = penstock("adapters", "list", **there)
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert listed.stderr == "There is no adapter: `penstock adapters push NAME FOLDER --base MODEL` brings one.\n"
+
+
 def test_a_release_is_told_in_one_line_and_seen_in_list_and_status(penstock: Run, there: Any, tmp_path: Path) -> None:
     for seed in (1, 2):
         penstock("adapters", "push", "bot", folder(tmp_path, seed), "--base", SMALL, **there)

@@ -61,6 +61,12 @@ def test_files_are_listed_by_purpose_and_with_the_moment_at_which_they_go(
     assert "golden.jsonl" in penstock("files", "list", **there).stdout
 
 
+def test_no_file_is_a_sentence_and_no_tables_head(penstock: Run, there: Any) -> None:
+    assert penstock("files", "list", **there).stdout == ""
+    hint = "There is no file of purpose evals: `penstock files upload FILE` brings one.\n"
+    assert penstock("files", "list", "--purpose", "evals", **there).stderr == hint
+
+
 def test_content_is_what_was_sent_on_stdout_or_in_a_new_file(
     penstock: Run, there: Any, train: Path, tmp_path: Path
 ) -> None:

@@ -180,6 +180,14 @@ def test_the_command_of_the_first_page_trains_what_it_says_and_tells_that_the_ga
     assert None not in (row.validation_file, ours["golden_file"], ours["regression_file"])
 
 
+def test_no_job_and_no_checkpoint_are_sentences(penstock: Run, there: Any, asked: Any) -> None:
+    listed = penstock("finetune", "jobs", **there)
+    assert listed.stdout == ""
+    assert listed.stderr == "There is no job: `penstock finetune run RECIPE --data FILE` starts one.\n"
+    job = penstock("finetune", "run", *asked, "--detach", **there).stdout.strip()
+    assert penstock("finetune", "checkpoints", job, **there).stderr == f"{job} keeps no checkpoint.\n"
+
+
 def test_a_detached_job_is_seen_paused_resumed_and_cancelled(penstock: Run, there: Any, rows: Rows, asked: Any) -> None:
     job = penstock("finetune", "run", *asked, "--detach", **there).stdout.strip()
     rows.move(job, status="queued")
