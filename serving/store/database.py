@@ -5,11 +5,15 @@ Knows the two dialects, SQLite (aiosqlite, WAL) and Postgres (asyncpg). Runs no 
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import aiosqlite
 import orjson
 from sqlalchemy import URL, Connection, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -144,10 +148,30 @@ def _sqlite(url: URL, patience_s: float) -> AsyncEngine:
         pool_timeout=patience_s,
         hide_parameters=True,
         json_serializer=_json,
-        connect_args={"timeout": patience_s, "isolation_level": None},
+        connect_args={"async_creator_fn": _SqliteConnection, "timeout": patience_s, "isolation_level": None},
     )
     event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+class _SqliteConnection(aiosqlite.Connection):
+    """One whose thread is asked to stop once. A thread that has stopped answers nobody, and `close` waits for it.
+
+    SQLAlchemy asks twice where a statement is cancelled and cancelled again while its connection is closed: such a
+    close waited for ever, and so did the end of the event loop.
+    """
+
+    def __init__(self, database: str, **options: Any) -> None:
+        super().__init__(partial(sqlite3.connect, database, **options), iter_chunk_size=64)
+        self._thread.daemon = True  # the end of a process waits for no statement
+        self._asked_to_stop = False
+        self._stopped: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        if not self._asked_to_stop:
+            self._asked_to_stop = True
+            self._stopped = super().stop()
+        return self._stopped
 
 
 def _begin(connection: Connection) -> None:
