@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -15,14 +15,16 @@ T = TypeVar("T")
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` in a loop of its own and return what it returns.
+def in_own_loop(
+    work: Coroutine[Any, Any, T], *, loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+) -> T:
+    """Run `work` in a loop of its own, in the main thread, and return what it returns.
 
     Ctrl-C, and what else raises `KeyboardInterrupt`, cancels the work; it is raised once the loop is closed. Raised
     where it strikes, it would leave a loop that is just being opened or closed in pieces, which then raises something
-    else. A second one is raised where it strikes, for work that does not end.
+    else. A second Ctrl-C is raised where it strikes, for work that does not end.
     """
-    with _held() as interruption, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with _held() as interruption, asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(interruption.over(work))
 
 
@@ -40,8 +42,8 @@ class _Interruption:
             self._cancel()
         return await work
 
-    def __call__(self, *_: object) -> None:
-        if self.asked:
+    def __call__(self, number: int, _: object) -> None:
+        if self.asked and number == signal.SIGINT:  # a closed terminal is told twice, by kernel and shell
             raise KeyboardInterrupt
         self.asked = True
         self._cancel()

@@ -22,6 +22,7 @@ import uvloop
 from benchmarks.cost.counters import Allocations, Calls, Count, Figures, ProcessorTime
 from benchmarks.cost.standing import StandingClock, StandingLoop
 from benchmarks.cost.wire import PATHS
+from benchmarks.own_loop import in_own_loop
 from models.clock import Clock, SystemClock
 from models.errors import ConfigurationError
 
@@ -144,8 +145,7 @@ def measure(opener: Opener, passes: Sequence[Pass] = FULL, *, heard: Callable[[]
             folder.mkdir()
             counting = _Counting(opener, other, samples=samples, heard=heard)
             loop_factory = uvloop.new_event_loop if one.kind == "cpu" else StandingLoop
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                runner.run(counting.run(one, folder))
+            in_own_loop(counting.run(one, folder), loop_factory=loop_factory)
     return samples
 
 

@@ -47,7 +47,7 @@ def terminable() -> Iterator[None]:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("when", "work"), [("opened", wait_for_ever), ("closed", one)])
 def test_a_signal_at_a_loops_begin_or_end_is_raised_once_it_is_closed(
-    number: int, when: str, work: Callable[[], Coroutine[Any, Any, object]], monkeypatch: pytest.MonkeyPatch
+    number: int, when: str, work: Callable[[], Coroutine[Any, Any, object]]
 ) -> None:
     loops: list[StruckLoop] = []
 
@@ -55,9 +55,8 @@ def test_a_signal_at_a_loops_begin_or_end_is_raised_once_it_is_closed(
         loops.append(StruckLoop(number, when=when))
         return loops[0]
 
-    monkeypatch.setattr(uvloop, "new_event_loop", opened)
     with pytest.raises(KeyboardInterrupt):
-        in_own_loop(work())
+        in_own_loop(work(), loop_factory=opened)
     assert [loop.is_closed() for loop in loops] == [True]
     assert signal.getsignal(number) is signal.default_int_handler
 
@@ -80,7 +79,24 @@ def test_a_signal_cancels_what_runs_and_lets_it_tidy_up(number: int) -> None:
     assert tidied == [True]
 
 
-def test_a_second_signal_ends_what_does_not_end_by_itself() -> None:
+@pytest.mark.usefixtures("terminable")
+def test_what_is_told_twice_of_one_end_lets_the_work_tidy_up() -> None:
+    tidied = []
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        try:
+            await wait_for_ever()
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            tidied.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_own_loop(work())
+    assert tidied == [True]
+
+
+def test_a_second_ctrl_c_ends_what_does_not_end_by_itself() -> None:
     async def stubborn() -> None:
         while True:
             asyncio.get_running_loop().call_later(0.01, signal.raise_signal, signal.SIGINT)
