@@ -33,7 +33,7 @@ class Server:
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
         self._loop = asyncio.new_event_loop()
-        self._up, self._over = threading.Event(), asyncio.Event()
+        self._up, self._over, self._ending = threading.Event(), asyncio.Event(), threading.Lock()
         self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
         self._thread.start()
         assert self._up.wait(20)
@@ -44,10 +44,12 @@ class Server:
             await self._over.wait()
 
     def end(self) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._over.set)
-            self._thread.join(20)
-        self._loop.close()
+        """Once: a test may end it in a thread while the fixture does."""
+        with self._ending:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._over.set)
+                self._thread.join(20)
+                self._loop.close()
 
 
 @pytest.fixture
