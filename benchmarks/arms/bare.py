@@ -14,7 +14,7 @@ from benchmarks.arms.child import Child, scraped, serves
 from benchmarks.processes import EngineProcesses, descendants, engine_below
 from models.free_ports import free_port
 
-ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+ONE_PROCESS = "serving.engines.yielding.YieldingExecutor"
 
 
 def as_flags(arguments: Mapping[str, Any]) -> Iterator[str]:

@@ -53,6 +53,7 @@ EDGE_FILES: dict[str, str] = {
     "serving/engines/lora_worker.py": "mends a kernel of vLLM's in the worker's process",
     "serving/engines/mock_engine.py": "is the mock engine of a replica",
     "serving/engines/one_process.py": "is the vLLM engine of a replica on a CPU",
+    "serving/engines/yielding.py": "is the executor of that engine",
     "serving/tuning/ray_trainers.py": "runs trainings as actors of Ray's",
     "serving/engines/replica.py": "is the Serve deployment around a vLLM engine",
 }

@@ -17,7 +17,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.e2e.conftest import PROVE, Stack
-from tests.e2e.ledger import assert_written
+from tests.e2e.ledger import assert_left, assert_written
 from tests.e2e.processes import ReplicaProcesses, actors_of, all_gone, replicas_of, wait_until
 from tests.e2e.profiles import changed_profile
 from tests.e2e.traffic import Outcome, Talk, at_rate, stream, tally
@@ -86,10 +86,26 @@ async def test_a_killed_replica_costs_only_what_it_was_saying(
 
 
 @pytest.mark.timeout(600)
+async def test_engines_that_never_rest_leave_their_clients_a_turn(
+    stack: Stack, two_small: Path, async_client: AsyncOpenAI
+) -> None:
+    running = [Talk(async_client, SMALL, tokens=STILL_TALKING) for _ in range(4)]
+    await asyncio.gather(*(talk.started() for talk in running))
+    replicas = await asyncio.to_thread(replicas_of, two_small, SMALL)
+    shares = [await asyncio.to_thread(replica.core.cpu_percent, 0.5) for replica in replicas]
+    await asyncio.gather(*(talk.goes_on() for talk in running))
+    for talk in running:
+        talk.leaving.set()
+    outcomes = await asyncio.gather(*(talk.task for talk in running))
+
+    assert sorted(share > 20 for share in shares) == [True, True], shares  # they still talk: it was seen in time
+    assert_left(two_small, [outcome.request_id or "" for outcome in outcomes])
+
+
+@pytest.mark.timeout(600)
 async def test_a_stopped_engine_ends_its_stream_with_an_error_and_is_replaced(
     stack: Stack, two_small: Path, async_client: AsyncOpenAI
 ) -> None:
-    # One stream: two engines that talk without a pause can take both cores from the client that is to see them stop.
     running = Talk(async_client, SMALL, tokens=STILL_TALKING)
     await running.started()
     victim = await asyncio.to_thread(_busiest, two_small)
