@@ -1,6 +1,8 @@
 """What a request costs in the gateway has not grown since the stored result: calls, allocations and bytes, no times."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.cost.measure import Pass, measure
+from benchmarks.cost.measure import SETTLE_S, Pass, measure
 from benchmarks.cost.result import COLUMNS, summarise
 from benchmarks.gate import Condition, Stored, judge
 from benchmarks.origin import REPOSITORY
@@ -68,15 +70,37 @@ def wasteful(app: Any) -> Any:
     return around
 
 
-def chunk_calls(around: Callable[[Any], Any]) -> float:
+def lingering(app: Any) -> Any:
+    """What a call leaves behind begins just before a block is over, and ends when the next one has begun."""
+    tails: set[asyncio.Task[None]] = set()
+
+    async def tail() -> None:
+        await asyncio.sleep(0.95 * SETTLE_S)
+        await asyncio.to_thread(time.sleep, 0.025)
+        json.dumps([str(number) for number in range(5000)])
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        tails.add(task := asyncio.create_task(tail()))
+        task.add_done_callback(tails.discard)
+
+    return around
+
+
+def calls_of(name: str, around: Callable[[Any], Any]) -> float:
     passes = (Pass("calls", 1, 1),)
-    calls: float = summarise(measure(partial(open_counted, around=around), passes))["chunk"]["calls"]
+    calls: float = summarise(measure(partial(open_counted, around=around), passes))[name]["calls"]
     return calls
 
 
 def test_a_layer_too_many_is_seen_in_the_calls_of_a_chunk(counted: Path) -> None:
     before = Stored.read(counted).figures["chunk_calls"]
-    assert chunk_calls(wasteful) > 1.15 * before
+    assert calls_of("chunk", wasteful) > 1.15 * before
+
+
+def test_work_that_a_block_leaves_under_way_is_not_counted_in_the_next_one(counted: Path) -> None:
+    before = Stored.read(counted).figures["chat_calls"]
+    assert calls_of("chat", lingering) < 1.15 * before
 
 
 def test_a_folder_that_holds_a_result_is_not_written_again(counted: Path) -> None:
