@@ -138,10 +138,9 @@ async def open_gateway(parts: GatewayParts) -> AsyncIterator[ASGIApp]:
             classifier=classifier,
             adapters=book,
         )
-        sessions = Sessions(
-            store.records.tier_of_session, secret=parts.salt_key.encode(), clock=clock, gateways=parts.gateways
+        pipeline = Pipeline(
+            router, engines, sessions=_sessions(parts, store), adapters=book, classifier=classifier, clock=clock
         )
-        pipeline = Pipeline(router, engines, sessions=sessions, adapters=book, classifier=classifier, clock=clock)
         ask = GatewayAsk(pipeline, recorder, clock=clock)
         ground = _ground(parts, store, adapters=adapters)
         finish = await opened.enter_async_context(open_tuning(parts.tuning, ground, ask=ask))
@@ -245,6 +244,16 @@ async def open_adapters(parts: GatewayParts, store: Store) -> AsyncIterator[Open
         await opened.enter_async_context(Housekeeping(house, judge=judge.look, sweeps=sweeps).open())
         jobs = _jobs(parts, store, bases=plan.bases)
         yield OpenAdapters(book, await opened.enter_async_context(desk), files, jobs, artifacts)
+
+
+def _sessions(parts: GatewayParts, store: Store) -> Sessions:
+    return Sessions(
+        store.records.tier_of_session,
+        secret=parts.salt_key.encode(),
+        clock=parts.clock,
+        gateways=parts.gateways,
+        look_up_s=parts.settings.timers.conversation_s,
+    )
 
 
 def _ground(parts: GatewayParts, store: Store, *, adapters: OpenAdapters | None) -> Ground | None:

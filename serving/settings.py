@@ -53,6 +53,9 @@ class TimerSettings(Frozen):
     write_stall_s: float = Field(30, gt=0, description="A client that reads nothing for so long is closed.")
     keep_alive_s: float = Field(10, gt=0, description="Silence after which a comment keeps the stream open.")
     suspect_s: float = Field(10, gt=0, description="How long a replica that failed is tried last.")
+    conversation_s: float = Field(
+        0.05, gt=0, description="Looking up which tier a conversation has reached at other gateways."
+    )
 
 
 class GatewaySettings(Frozen):

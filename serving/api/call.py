@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ _KEY = "penstock.call"
 
 @dataclass(slots=True)
 class Call:
-    """Mutable while the request lives. `received` is in monotonic seconds; `record` only where a row is written."""
+    """Mutable while the request lives. `received` and `answered` (when the last part of the answer went out) are in
+    monotonic seconds; `record` only where a row is written.
+    """
 
     id: str
     received: float
@@ -25,13 +27,15 @@ class Call:
     status: int = 0
     responded: bool = False
     complete: bool = False
+    answered: float | None = None
 
-    def saw(self, message: Message) -> None:
+    def saw(self, message: Message, *, now: Callable[[], float]) -> None:
         """Follow the answer: its status, and that its last part is on the way."""
         if message["type"] == "http.response.start":
             self.responded, self.status = True, message["status"]
         elif message["type"] == "http.response.body":
-            self.complete = not message.get("more_body", False)
+            if not message.get("more_body", False):
+                self.complete, self.answered = True, now()
 
     def failed(self, error: PenstockError) -> None:
         """Keep why this call was refused or broke off."""
@@ -44,12 +48,14 @@ class Call:
             self.record.client_gone = True
 
     def finish(self, now: float) -> None:
-        """Complete the record: 499 is the status of a client that left, as in nginx."""
+        """Complete the record: 499 is the status of a client that left, as in nginx. What is done behind the answer is
+        no part of its latency.
+        """
         if self.record is None:
             return
         gone = self.record.client_gone
         self.record.status = 499 if gone else self.status or CODES["internal_error"][0]
-        self.record.latency_ms = (now - self.received) * 1000
+        self.record.latency_ms = ((self.answered or now) - self.received) * 1000
 
 
 def attach(scope: MutableMapping[str, Any], call: Call) -> None:

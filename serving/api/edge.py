@@ -45,11 +45,11 @@ class Edge:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        call = self._call(scope)
+        call, now = self._call(scope), self._clock.monotonic
         attach(scope, call)
 
         def stamp(message: Message) -> Awaitable[None]:  # no coroutine of its own: per-token code
-            call.saw(message)
+            call.saw(message, now=now)
             if message["type"] == "http.response.start":
                 message = {**message, "headers": stamped(message.get("headers", ()), call.id)}
             return send(message)

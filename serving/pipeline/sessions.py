@@ -34,17 +34,17 @@ class Sessions:
         secret: bytes,
         clock: Clock,
         gateways: Callable[[], int] = lambda: 1,
+        look_up_s: float = LOOK_UP_S,
         kept: int = KEPT,
-        keep_s: float = KEEP_S,
     ) -> None:
         """`secret`: keyed into the names, so that a record does not tell what a prompt began with; `gateways`: how many
-        serve now."""
+        serve now; `look_up_s`: the longest wait for what they put on record."""
         self._find = find
         self._secret = secret
         self._clock = clock
         self._gateways = gateways
+        self._look_up_s = look_up_s
         self._kept = kept
-        self._keep_s = keep_s
         self._tiers: OrderedDict[str, tuple[Tier, float]] = OrderedDict()
         self._asking: set[asyncio.Task[str | None]] = set()
 
@@ -82,14 +82,14 @@ class Sessions:
     def _known(self, session: str) -> Tier | None:
         """What this gateway remembers."""
         tier, since = self._tiers.get(session, (None, 0.0))
-        return tier if self._clock.monotonic() - since <= self._keep_s else None
+        return tier if self._clock.monotonic() - since <= KEEP_S else None
 
     async def _recorded(self, session: str) -> str | None:
         """What another gateway, or this one before a restart, put on record. A slow database is not waited for."""
-        asked = asyncio.ensure_future(self._find(session, self._clock.now() - self._keep_s))
+        asked = asyncio.ensure_future(self._find(session, self._clock.now() - KEEP_S))
         self._asking.add(asked)
         asked.add_done_callback(self._asked)
-        await asyncio.wait({asked}, timeout=LOOK_UP_S)
+        await asyncio.wait({asked}, timeout=self._look_up_s)
         if not asked.done() or asked.cancelled() or asked.exception() is not None:
             asked.cancel()
             return None

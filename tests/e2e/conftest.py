@@ -33,6 +33,11 @@ ELSEWHERE = "elsewhere"
 # `make prove`: the same tests with larger numbers.
 PROVE = os.environ.get("PENSTOCK_PROVE") == "1"
 STOP_LIMIT_S = 180
+PATIENT = {
+    "kind": "learned",
+    "classifier": {"model": "demo/router", "deadline_s": 10},
+}  # and so what a prompt is counts,
+PATIENT_TIMERS = {"conversation_s": 10}  # however busy the machine is
 WIDE_ADAPTERS = {"warm_s": 5}  # what is replaced is soon unloaded: the cycles of the tests are to see that too
 
 
@@ -65,7 +70,7 @@ class Stack:
 
     def serving(self, card: str) -> int:
         """How many replicas of a card's engine answer the gateway now."""
-        text = httpx2.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self.key}"}).text
+        text = httpx2.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self.key}"}, timeout=60).text
         return len(re.findall(rf'^penstock_engine_up\{{card="{card}",[^}}]*\}} 1$', text, flags=re.M))
 
     def new_key(self, *options: str) -> str:
@@ -102,6 +107,8 @@ def wide(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Stack:
         {"demo-large": {"replicas": 2}},
         gateway={"replicas": 2},
         adapters=WIDE_ADAPTERS,
+        router=PATIENT,
+        timers=PATIENT_TIMERS,
     )
     stack.run("up", "--profile", str(profile), "--detach", "--json")
     wait_until(lambda: len(listeners(stack)) == 2 and stack.serving("demo-large") == 2, limit_s=120)

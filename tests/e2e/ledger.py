@@ -11,7 +11,7 @@ from typing import Any
 from tests.e2e.traffic import Outcome
 
 WRITTEN_WITHIN_S = 10
-SLACK_MS = 50  # two clocks, read in two processes
+SLACK_MS = 1  # a record stops its clock before its client can have seen the end; both clocks are the machine's
 
 
 def rows_of(state_dir: Path, outcomes: list[Outcome]) -> dict[str, dict[str, Any]]:

@@ -127,10 +127,12 @@ async def test_a_conversation_that_nobody_knows_has_reached_nothing(answer: Any)
     assert await sessions(Recorded(answer)).least("s", ask(HELLO, ANSWER, MORE)) is None
 
 
-async def test_a_database_that_hangs_is_not_waited_for() -> None:
+@pytest.mark.parametrize("look_up_s", [LOOK_UP_S, 0.2])
+async def test_a_database_that_hangs_is_waited_for_no_longer_than_is_set(look_up_s: float) -> None:
     started = asyncio.get_running_loop().time()
-    assert await sessions(Recorded(hangs=True)).least("s", ask(HELLO, ANSWER, MORE)) is None
-    assert asyncio.get_running_loop().time() - started >= LOOK_UP_S
+    found = sessions(Recorded(hangs=True), look_up_s=look_up_s)
+    assert await found.least("s", ask(HELLO, ANSWER, MORE)) is None
+    assert asyncio.get_running_loop().time() - started >= look_up_s
 
 
 async def test_an_hour_later_a_conversation_begins_anew() -> None:
