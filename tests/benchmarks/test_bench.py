@@ -43,6 +43,12 @@ class Server:
             self._up.set()
             await self._over.wait()
 
+    def end_behind(self, calls: int) -> None:
+        """When so many have come."""
+        while len(self.engine.seen) < calls:
+            time.sleep(0.01)
+        self.end()
+
     def end(self) -> None:
         """Once: a test may end it in a thread while the fixture does."""
         with self._ending:
@@ -154,7 +160,8 @@ def test_an_open_loop_sends_whatever_becomes_of_the_answers(tmp_path: Path) -> N
     ],
 )
 async def test_every_way_to_fail_has_a_name(script: Script, error: str, tmp_path: Path) -> None:
-    load = Load.model_validate(json.loads(suite_file(tmp_path, requests=3, timeout_s=0.5).read_text())["sizes"]["cpu"])
+    text = suite_file(tmp_path, requests=3, timeout_s=0.5 if error == "timeout" else 30).read_text()
+    load = Load.model_validate(json.loads(text)["sizes"]["cpu"])
     async with serve(FakeEngine(script)) as url:
         run = await Runner(Address(url, "fake"), load, seed=1, heard=lambda _: None).go()
     assert [one.error for one in run.calls] == [error] * 3
@@ -255,7 +262,7 @@ def test_another_run_asks_other_questions_unless_the_seed_is_given(server: Serve
 
 
 def test_a_server_that_dies_in_a_search_is_no_verdict(server: Server, tmp_path: Path) -> None:
-    threading.Timer(1.5, server.end).start()
+    threading.Thread(target=server.end_behind, args=(5,)).start()
     done = search(server, tmp_path, "--ttft", "2s", "--start", "20", "--trial", "30s")
     found = json.loads(done.stdout)
     assert (done.exit_code, found["rate"], found["trials"]) == (1, None, [])

@@ -29,6 +29,7 @@ PROMPTS = 200 if PROVE else 60
 LIVE_WITHIN_S = 5
 REPLACED_WITHIN_S = 240
 LATE_S = 5
+READ_WITHIN = 10
 EASY = "Please thank Anna Berger for the help."
 HARD = "We had 84 green lamps. Then 23 lamps were sold and 12 lamps came back. How many lamps are there now?"
 CLASSIFIER = "classifier"
@@ -42,6 +43,14 @@ def ask(stack: Stack, text: str, *more: dict[str, str], session: str | None = No
     answer = httpx2.post(f"{stack.url}/v1/chat/completions", json=body, headers=headers, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer
+
+
+def decided(stack: Stack, text: str, *more: dict[str, str], session: str | None = None) -> httpx2.Response:
+    """The same, asked again where the classifier had no turn in time on a busy machine: the answer of a policy."""
+    for _ in range(READ_WITHIN):
+        if route(answer := ask(stack, text, *more, session=session)) != "default":
+            return answer
+    raise AssertionError(f"{READ_WITHIN} calls in a row were left to the default tier: {dict(defaults(stack))}")
 
 
 def route(answer: httpx2.Response) -> str:
@@ -71,7 +80,7 @@ def status(stack: Stack) -> dict[str, Any]:
 
 def defaults(stack: Stack) -> Counter[str]:
     """How many calls were left to the default tier, by cause, as Prometheus is told."""
-    text = httpx2.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {stack.key}"}).text
+    text = httpx2.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {stack.key}"}, timeout=60).text
     found = re.findall(r"^penstock_routes_total\{([^}]*)\} (\S+)$", text, flags=re.M)
     counts: Counter[str] = Counter()
     for labels, value in found:
@@ -98,7 +107,7 @@ def test_hard_prompts_go_to_the_large_tier_and_easy_ones_to_the_small_one(stack:
 
 
 def test_the_record_keeps_what_was_decided_and_by_what(stack: Stack) -> None:
-    answer = ask(stack, HARD)
+    answer = decided(stack, HARD)
     kept, live = record(stack, answer), status(stack)["live"]
     assert route(answer).startswith("learned:gain ")
     assert (kept["route_policy"], kept["route_version"]) == ("learned", live["version"])
@@ -119,7 +128,7 @@ def test_an_explanation_tells_scores_threshold_and_labelled_prompts_nearby(stack
     )
     headers = {"Authorization": f"Bearer {stack.new_key('--org', 'o', '--user', 'u')}"}
     body = {"messages": [{"role": "user", "content": HARD}]}
-    answer = httpx2.post(f"{stack.url}/v1/router/explain", json=body, headers=headers)
+    answer = httpx2.post(f"{stack.url}/v1/router/explain", json=body, headers=headers, timeout=60)
     assert answer.json()["nearest"] == []
     assert answer.json()["reading"]["gain"] == found["reading"]["gain"]
 
@@ -159,14 +168,14 @@ def test_a_shadow_reads_along_decides_nothing_and_is_on_record(
 
 def test_a_conversation_rises_to_the_large_tier_and_stays_there(stack: Stack, as_before: dict[str, Any]) -> None:
     stack.run("router", "set-threshold", "--threshold", str(as_before["threshold"]))
-    opened = ask(stack, HARD, session="talk-1")
+    opened = decided(stack, HARD, session="talk-1")
     assert tier(opened) == "large"
-    followed = ask(stack, EASY, session="talk-1")
+    followed = decided(stack, EASY, session="talk-1")
     assert (tier(followed), "the conversation is on large" in route(followed)) == ("large", True)
-    assert tier(ask(stack, EASY, session="talk-2")) == "small"
+    assert tier(decided(stack, EASY, session="talk-2")) == "small"
     history = ({"role": "user", "content": HARD}, {"role": "assistant", "content": "73."})
-    assert tier(ask(stack, HARD)) == "large"
-    assert tier(ask(stack, EASY, *history)) == "large"
+    assert tier(decided(stack, HARD)) == "large"
+    assert tier(decided(stack, EASY, *history)) == "large"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])

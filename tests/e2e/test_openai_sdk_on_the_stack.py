@@ -10,6 +10,7 @@ import pytest
 from openai import OpenAI
 
 from tests.e2e.conftest import Stack
+from tests.e2e.test_learned_router import READ_WITHIN
 
 ORDER_TEXT = "Anna Keller from North Haven asked for 12 oak lamps."
 HELLO = [{"role": "user", "content": "Hello, who are you?"}]
@@ -122,7 +123,10 @@ def test_several_choices_seed_and_logprobs_are_served(client: OpenAI) -> None:
 
 
 def test_auto_names_the_tier_and_the_reason(client: OpenAI) -> None:
-    raw = client.chat.completions.with_raw_response.create(model="auto", messages=HELLO, max_tokens=4)
+    for _ in range(READ_WITHIN):
+        raw = client.chat.completions.with_raw_response.create(model="auto", messages=HELLO, max_tokens=4)
+        if raw.headers["x-penstock-route"] != "default":  # as the classifier had no turn in time
+            break
     assert raw.headers["x-penstock-tier"] in ("small", "large")
     assert raw.headers["x-penstock-route"].startswith("learned:gain ")
     assert raw.parse().model == raw.headers["x-penstock-model"]

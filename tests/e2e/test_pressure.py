@@ -29,7 +29,7 @@ ENDLESS = {"model": LARGE, "messages": MESSAGES, "max_tokens": 10_000, "logit_bi
 
 def _busy(stack: Stack) -> float:
     """Requests that the large engines run or hold back, by their own count, and that the gateways have in flight."""
-    text = httpx2.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {stack.key}"}).text
+    text = httpx2.get(f"{stack.url}/metrics", headers={"Authorization": f"Bearer {stack.key}"}, timeout=60).text
     names = r"(?:vllm:num_requests_(?:running|waiting)\{[^}]*demo-large|penstock_inflight_requests\{)[^}]*\}"
     values = re.findall(rf"^{names} ([0-9.]+)$", text, flags=re.M)
     assert len(values) >= 3, "the figures are not there"

@@ -156,13 +156,13 @@ async def test_a_version_is_released_beside_traffic_and_answers_at_once_on_both_
         behind = len(seen.answers)
         for url in listeners(there):  # the same prompt as before: nothing of the old weights' prefix cache
             assert ask(Stack(url, there.key, there.state_dir), bot.name) == (SAYS[2], "2")
-        await asyncio.sleep(1)
+        in_flight = 2 * len(listeners(there))  # calls that had begun when promote returned
+        await asyncio.to_thread(wait_until, lambda: len(seen.answers) >= behind + in_flight + 8, limit_s=60)
     assert len(released["replicas"]) == 2
     assert released["waiting"] == []
     assert seen.failures == []
     assert seen.wrong() == []
     assert len({url for url, _, _ in seen.answers}) == 2
-    in_flight = 2 * len(listeners(there))  # calls that had begun when promote returned
     assert {version for _, version, _ in seen.answers[behind + in_flight :]} == {"2"}
     assert ask(there, LARGE)[0] == base
 

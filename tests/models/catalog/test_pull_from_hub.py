@@ -86,33 +86,38 @@ Puller(ModelStore(folder), Access(hub_endpoint=url)).pull(card, lambda total: la
 """
 
 
-def kill_a_pull(hub: LoopbackHub, arguments: list[str], home: Path) -> int:
-    """Start a pull in a process of its own and kill it while it waits for the rest of a file."""
+def kill_a_pull(hub: LoopbackHub, arguments: list[str], home: Path, *, folder: Path) -> int:
+    """Start a pull in a process of its own and kill it while it waits for the rest of a file, the last that is missing."""
     environment = {"HF_HOME": str(home), "PYTHONPATH": str(Path.cwd())}
     hub.stall_after = 300_000
     with subprocess.Popen([sys.executable, "-c", PULL, *arguments], env=environment) as process:
         assert hub.stalled.wait(30)
-        while not all(hub.downloads(name) for name in WANTED_FILES):
+        others = [folder / name for name in WANTED_FILES if name != WEIGHTS]
+        while not (all(path.exists() for path in others) and len(unfinished(folder)) == 1):
+            assert process.poll() is None, "it ended by itself"
             time.sleep(0.05)
-        time.sleep(0.2)
         process.kill()
     hub.stall_after = None
     return process.returncode
+
+
+def unfinished(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.incomplete"))
 
 
 def test_a_killed_pull_leaves_no_model_and_the_next_one_fetches_only_what_is_missing(
     store: ModelStore, hub: LoopbackHub, make_card: MakeCard, tmp_path: Path
 ) -> None:
     arguments = [str(tmp_path / "models"), hub.url, make_card().model_dump_json()]
-    assert kill_a_pull(hub, arguments, tmp_path / "home") == -signal.SIGKILL
+    assert kill_a_pull(hub, arguments, tmp_path / "home", folder=store.folder(make_card())) == -signal.SIGKILL
     assert store.find(make_card()) is None
-    assert len(list(store.folder(make_card()).rglob("*.incomplete"))) == 1
+    assert len(unfinished(store.folder(make_card()))) == 1
     folder = puller(store, hub).pull(make_card(), Counter())
     assert (folder / WEIGHTS).read_bytes() == WANTED_FILES[WEIGHTS]
     assert {name: len(hub.downloads(name)) for name in WANTED_FILES} == {
         name: 2 if name == WEIGHTS else 1 for name in WANTED_FILES
     }
-    assert list(folder.rglob("*.incomplete")) == []
+    assert unfinished(folder) == []
 
 
 def test_two_pulls_of_one_model_do_not_run_at_once(store: ModelStore, hub: LoopbackHub, make_card: MakeCard) -> None:
