@@ -15,12 +15,15 @@ from openai import AsyncOpenAI, OpenAI
 
 from tests.e2e.conftest import PROVE, Stack
 from tests.e2e.ledger import assert_left, assert_written
+from tests.e2e.liveness import watching
 from tests.e2e.processes import wait_until
+from tests.e2e.pulse import pulse
 from tests.e2e.traffic import MESSAGES, stream, tally
 
 LARGE = "demo-large"
 BUSY_WITHIN_S = 10.0
 FREED_WITHIN_S = 2.0
+FINISHED_AFTER_S = 20.0  # the answers that they left are longer
 LEAVING = 200 if PROVE else 40  # an engine's door holds 128, and the others are refused before they leave
 ALL_AT_ONCE = httpx2.Limits(max_connections=None)
 ANSWERED_WITHIN_S = 5.0
@@ -57,9 +60,12 @@ def test_clients_that_leave_free_the_engine(stack: Stack, client: OpenAI, stream
         assert all(answer.status_code == 503 and answer.headers["retry-after"] for answer in refused)
         return [identity for identity, call in zip(ids, calls, strict=True) if call.cancelled()]
 
-    left = asyncio.run(leave_when_the_engine_is_busy())
-    assert len(left) >= min(LEAVING, 128)
-    wait_until(lambda: _busy(stack) == 0, limit_s=FREED_WITHIN_S)
+    with pulse() as machine:
+        left = asyncio.run(leave_when_the_engine_is_busy())
+        assert len(left) >= min(LEAVING, 128)
+        since = time.monotonic()
+        waited_s = wait_until(lambda: _busy(stack) == 0, limit_s=FINISHED_AFTER_S)
+        assert waited_s - machine.lost(since, since + waited_s) < FREED_WITHIN_S
     again = client.chat.completions.with_raw_response.create(model=LARGE, messages=MESSAGES, max_tokens=10)
     assert again.elapsed.total_seconds() < ANSWERED_WITHIN_S
     assert_left(stack.state_dir, left)
@@ -67,9 +73,10 @@ def test_clients_that_leave_free_the_engine(stack: Stack, client: OpenAI, stream
 
 async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client: AsyncOpenAI) -> None:
     """200 at once on 64 running and 64 waiting: only answers and 503, and the gateway stays awake."""
-    watching = asyncio.create_task(asyncio.to_thread(_liveness, stack, seconds=5))
-    outcomes = await asyncio.gather(*(stream(async_client, LARGE, tokens=30, endless=True) for _ in range(200)))
-    waits = await watching
+    with pulse() as machine:
+        async with watching(stack.url, seconds=5) as asked:
+            outcomes = await asyncio.gather(*(stream(async_client, LARGE, tokens=60, endless=True) for _ in range(200)))
+        waits = [ended - begun - machine.lost(begun, ended) for begun, ended in await asked]
 
     seen = tally(list(outcomes))
     assert set(seen) <= {"ok", "overloaded"}, seen
@@ -80,18 +87,6 @@ async def test_too_many_at_once_are_told_to_come_back(stack: Stack, async_client
     assert quantiles(waits, n=20)[-1] < 0.2, waits  # p95, in seconds
     assert max(waits) < 2, waits  # a gateway that hangs is asked only once meanwhile, and no quantile shows it
     assert_written(stack.state_dir, list(outcomes))
-
-
-def _liveness(stack: Stack, *, seconds: float) -> list[float]:
-    """Seconds of each answer of `/health` while it is asked all the time; not in the loop of the clients."""
-    waits, ends = [], time.monotonic() + seconds
-    with httpx2.Client() as client:
-        while time.monotonic() < ends:
-            started = time.monotonic()
-            assert client.get(f"{stack.url}/health").status_code == 200
-            waits.append(time.monotonic() - started)
-            time.sleep(0.05)
-    return waits
 
 
 def test_a_refusal_says_when_to_come_back(stack: Stack, tmp_path: Path) -> None:

@@ -15,11 +15,14 @@ MESSAGES = [{"role": "user", "content": "Hello, what can you do for me?"}]
 
 @dataclass
 class Outcome:
-    """One request as its client saw it. `chunks` counts content chunks, `ended_s` is monotonic."""
+    """One request as its client saw it. `begun`: something of its answer came; `chunks` counts content chunks;
+    `ended_s` is monotonic.
+    """
 
     model: str
     code: str = "unset"
     status: int = 200
+    begun: bool = False
     chunks: int = 0
     finish_reason: str | None = None
     request_id: str | None = None
@@ -77,6 +80,7 @@ async def stream(
         outcome.request_id = answer.response.headers["x-request-id"]
         async for chunk in answer:
             await asyncio.sleep(0)  # a stream whose next chunk is always there already would never let others send
+            outcome.begun = True
             if chunk.choices:
                 outcome.chunks += bool(chunk.choices[0].delta.content)
                 outcome.finish_reason = chunk.choices[0].finish_reason or outcome.finish_reason
