@@ -7,6 +7,9 @@ import asyncio
 from serving.engines import failures
 from serving.engines.wire import Reply
 
+TURNS_TO_READ = 3
+"""Turns of the loop until a reader knows what came while the loop stood still: to the poll, past it, the reader's."""
+
 
 class Watchdog:
     """Set `waiting_since` (loop time) before a read, None after it: a client that reads slowly is no engine stall."""
@@ -20,7 +23,7 @@ class Watchdog:
         self._total_s = total_s
         self._until = self._loop.time() + total_s
         self.waiting_since: float | None = None
-        self._timer = self._loop.call_later(min(silence_s, total_s), self._check)
+        self._timer: asyncio.Handle = self._loop.call_later(min(silence_s, total_s), self._check)
 
     def stop(self) -> None:
         """No more checks."""
@@ -32,6 +35,15 @@ class Watchdog:
         if now >= self._until:
             self._content.set_exception(failures.out_of_time(self._total_s))
         elif now - since >= self._silence_s:
-            self._content.set_exception(failures.stalled(self._silence_s))
+            self._look(since, TURNS_TO_READ)
         else:
             self._timer = self._loop.call_at(min(since + self._silence_s, self._until), self._check)
+
+    def _look(self, since: float, turns: int) -> None:
+        """The engine is silent if the same read still waits after these turns: a late timer runs before the sockets."""
+        if self.waiting_since != since:
+            self._check()
+        elif turns:
+            self._timer = self._loop.call_soon(self._look, since, turns - 1)
+        else:
+            self._content.set_exception(failures.stalled(self._silence_s))

@@ -28,8 +28,8 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config,
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Engines are called from uvloop, whose transports differ in what they are; the wire itself runs on both."""
-    return LOOPS if item.path.name == "test_wire.py" else {"uvloop": LOOPS["uvloop"]}
+    """Engines are called from uvloop, whose transports differ in what they are; the wire and its timer run on both."""
+    return LOOPS if item.path.name in ("test_wire.py", "test_watchdog.py") else {"uvloop": LOOPS["uvloop"]}
 
 
 CALLER = Principal("key-1", "acme", "ada", "inference")
