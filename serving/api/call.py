@@ -33,9 +33,8 @@ class Call:
         """Follow the answer: its status, and that its last part is on the way."""
         if message["type"] == "http.response.start":
             self.responded, self.status = True, message["status"]
-        elif message["type"] == "http.response.body":
-            if not message.get("more_body", False):
-                self.complete, self.answered = True, now()
+        elif message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.complete, self.answered = True, now()
 
     def failed(self, error: PenstockError) -> None:
         """Keep why this call was refused or broke off."""

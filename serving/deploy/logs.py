@@ -47,7 +47,7 @@ def stack_logs(state: StateDir, scratch: Path) -> dict[str, Path]:
     """Name → file: those of the start, and those of the session in `scratch`, or of the last run when there is none."""
     files = {path.stem: path for path in state.logs.glob("*.log")}
     running = {log.name: log.path for log in session_logs(scratch)}
-    return files | (running or {path.stem: path for path in state.last_run.glob("*.log")})
+    return files | (running or {path.stem: path for path in _found(state.last_run, "*.log")})
 
 
 def session_logs(scratch: Path) -> list[SessionLog]:
@@ -58,13 +58,13 @@ def session_logs(scratch: Path) -> list[SessionLog]:
     found = [
         *(
             SessionLog(_owner(path), match[1], path)
-            for path in folder.glob("worker-*")
+            for path in _found(folder, "worker-*")
             if (match := _WORKER.fullmatch(path.name))
         ),
         *(
             SessionLog(match[1], match[2], path)
             for kind in ("replica", "controller")
-            for path in (folder / "serve").glob(f"{kind}_*.log")
+            for path in _found(folder / "serve", f"{kind}_*.log")
             if (match := _SERVE.fullmatch(path.name))
         ),
     ]
@@ -100,6 +100,13 @@ def readable(lines: Iterable[str]) -> Iterator[str]:
     for line in lines:
         if line.strip() and not _NOTE.match(line):
             yield _BEFORE_JSON.sub("", line)
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    """What is called so; nothing in a folder that goes while it is read, which `glob` does not bear."""
+    with suppress(FileNotFoundError):
+        return list(folder.glob(pattern))
+    return []
 
 
 def _owner(path: Path) -> str:

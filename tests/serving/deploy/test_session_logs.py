@@ -3,11 +3,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving.deploy.environment import StackPaths, StackPorts, stack_environment
-from serving.deploy.logs import keep_logs, readable, session_logs, stack_logs, tail
+from serving.deploy.logs import SESSION, keep_logs, readable, session_logs, stack_logs, tail
 from serving.settings import load_settings
 from serving.state import StateDir
 from tests.serving.deploy.session import CALL, FILES, GATEWAY_LOG, replica, served, worker, write_session
@@ -55,6 +56,22 @@ def test_a_folder_that_others_may_enter_is_not_read(scratch: Path, tmp_path: Pat
     scratch.chmod(0o700)
     (tmp_path / "link").symlink_to(scratch)
     assert session_logs(tmp_path / "link") == session_logs(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("folder", [SESSION, SESSION / "serve"])
+def test_a_folder_that_goes_as_it_is_read_holds_no_logs(
+    scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    def late(path: Path) -> Any:
+        if path == scratch / folder:
+            path.rename(tmp_path / "gone")
+        return scandir(path)
+
+    scandir, before = os.scandir, {log.path for log in session_logs(scratch)}
+    monkeypatch.setattr(os, "scandir", late)
+    after = {log.path for log in session_logs(scratch)}
+    assert (tmp_path / "gone").is_dir()
+    assert before - after == {path for path in before if path.is_relative_to(scratch / folder)} != set()
 
 
 def test_the_session_is_shown_while_it_is_there_and_the_last_run_after_it(scratch: Path, state: StateDir) -> None:
