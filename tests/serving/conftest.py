@@ -145,7 +145,8 @@ def ray_node() -> Iterator[None]:
     """A node of Ray's with one CPU, joined by this process."""
     import ray
 
-    with tempfile.TemporaryDirectory(prefix="pray", dir="/tmp") as folder:
+    # A worker on its way out may still make a log file while the folder is removed.
+    with tempfile.TemporaryDirectory(prefix="pray", dir="/tmp", ignore_cleanup_errors=True) as folder:
         ray.init(
             address="local",
             num_cpus=1,

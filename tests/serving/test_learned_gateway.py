@@ -36,7 +36,7 @@ HARD = "If 12 apples cost 30, what do 7 cost?"
 EASY = "Say hello to marina and the boats."
 PROFILE = (
     "tiers: {small: demo-small, large: demo-large}\nengines: [{card: demo-small}, {card: demo-large}]\n"
-    "router: {kind: learned, classifier: {deadline_s: 2, embedder: {kind: hashing}}}\n"
+    "router: {kind: learned, classifier: {deadline_s: 10, embedder: {kind: hashing}}}\n"
 )
 
 

@@ -87,7 +87,7 @@ Puller(ModelStore(folder), Access(hub_endpoint=url)).pull(card, lambda total: la
 
 
 def kill_a_pull(hub: LoopbackHub, arguments: list[str], home: Path, *, folder: Path) -> int:
-    """Start a pull in a process of its own and kill it while it waits for the rest of a file, the last that is missing."""
+    """Start a pull in a process of its own and kill it while it waits for the rest of the last file."""
     environment = {"HF_HOME": str(home), "PYTHONPATH": str(Path.cwd())}
     hub.stall_after = 300_000
     with subprocess.Popen([sys.executable, "-c", PULL, *arguments], env=environment) as process:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import socket
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +25,7 @@ from serving.store.keys import KeyRow
 from serving.telemetry.record import CallRecord
 from serving.tenancy.concurrency import KeyConcurrency
 from serving.tenancy.keys import KeySpec
+from tests.serving.api.wire import NARROW_BYTES
 
 DONE = b"data: [DONE]\n\n"
 CHUNK = {
@@ -246,9 +250,9 @@ class Stack:
         transport = httpx2.ASGITransport(app=self.app(), raise_app_exceptions=False)
         return httpx2.AsyncClient(transport=transport, base_url="http://gateway", headers=headers)
 
-    def served(self) -> AbstractAsyncContextManager[int]:
+    def served(self, *, narrow: bool = False) -> AbstractAsyncContextManager[int]:
         """The application on a real server; gives its port."""
-        return served(self.app())
+        return served(self.app(), narrow=narrow)
 
     def assert_refused(self, response: httpx2.Response, status: int, code: str, param: str | None = None) -> None:
         """One answer in the shape of every error, one row that says the same, and an engine that was not asked."""
@@ -262,18 +266,38 @@ class Stack:
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[int]:
-    """A real server on a free port of loopback."""
-    config = uvicorn.Config(app, port=0, http="httptools", log_config=None, lifespan="off", ws="none")
-    server = uvicorn.Server(config)
+async def served(app: Any, *, narrow: bool = False) -> AsyncIterator[int]:
+    """A real server on a free port of loopback.
+
+    It closes no idle connection: a close that a test waits for is one that the application wanted.
+    """
+    settings: dict[str, Any] = {"http": "httptools", "log_config": None, "lifespan": "off", "ws": "none"}
+    server = uvicorn.Server(uvicorn.Config(app, port=0, timeout_keep_alive=3600, **settings))
     task = asyncio.create_task(server.serve())
     try:
         while not server.started:  # noqa: ASYNC110 - uvicorn offers a flag and no event
             await asyncio.sleep(0.005)
-        yield server.servers[0].sockets[0].getsockname()[1]
+        listening = server.servers[0].sockets[0]
+        if narrow:  # what it accepts is narrow too
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW_BYTES)
+        yield listening.getsockname()[1]
     finally:
         server.should_exit = server.force_exit = True
         await task
+
+
+@contextmanager
+def processor_time() -> Iterator[Callable[[], float]]:
+    """The processor seconds of this process since the start, as long as the block is open.
+
+    No garbage collection falls into it: one of all that a test session holds takes longer than what is measured.
+    """
+    gc.disable()
+    started = time.process_time()
+    try:
+        yield lambda: time.process_time() - started
+    finally:
+        gc.enable()
 
 
 CHAT: dict[str, Any] = {"model": "auto", "messages": [{"role": "user", "content": "hi"}]}

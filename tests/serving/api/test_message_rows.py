@@ -1,11 +1,10 @@
 """Rows C (but C20–C23) and V10: messages, tools and schemas. The id of each case is the row's name."""
 
-import time
 from typing import Any
 
 import pytest
 
-from tests.serving.api.fakes import CHAT, Stack
+from tests.serving.api.fakes import CHAT, Stack, processor_time
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -126,9 +125,9 @@ ROWS: dict[str, tuple[dict[str, Any], str, str]] = {
 async def test_a_bad_message_or_tool_is_named(stack: Stack, row: str) -> None:
     fields, code, param = ROWS[row]
     async with stack.client() as client:
-        started = time.process_time()
-        response = await client.post("/v1/chat/completions", json=CHAT | fields)
-        assert time.process_time() - started < 0.25
+        with processor_time() as taken_s:
+            response = await client.post("/v1/chat/completions", json=CHAT | fields)
+            assert taken_s() < 0.25
     stack.assert_refused(response, 400, code, param)
 
 

@@ -1,12 +1,11 @@
 """Row T17: what the engine's grammar compiler would choke on, by its size alone."""
 
-import time
 from typing import Any
 
 import pytest
 
 from serving.api.schemas import MAX_CHARACTERS
-from tests.serving.api.fakes import CHAT, Stack
+from tests.serving.api.fakes import CHAT, Stack, processor_time
 
 FULL = "x" * MAX_CHARACTERS
 HALF = "x" * (MAX_CHARACTERS // 2)
@@ -50,9 +49,9 @@ BOMBS: dict[str, tuple[dict[str, Any], str]] = {
 async def test_a_grammar_bomb_is_refused_before_it_reaches_the_engine(stack: Stack, row: str) -> None:
     fields, param = BOMBS[row]
     async with stack.client() as client:
-        started = time.process_time()
-        response = await client.post("/v1/chat/completions", json=CHAT | fields)
-        assert time.process_time() - started < 0.25
+        with processor_time() as taken_s:
+            response = await client.post("/v1/chat/completions", json=CHAT | fields)
+            assert taken_s() < 0.25
     stack.assert_refused(response, 400, "invalid_value", param)
     assert f"{MAX_CHARACTERS} characters" in response.json()["error"]["message"]
 

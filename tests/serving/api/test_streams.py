@@ -159,8 +159,8 @@ async def stop_reading(stack: Stack) -> None:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(post(STREAM))
             await until(lambda: held(port) == 1)
-            await until(lambda: stack.records.rows, 5)
-            await until(lambda: held(port) == 0, 1)
+            await until(lambda: stack.records.rows)
+            await until(lambda: held(port) == 0)
     assert produced > 10
 
 
@@ -171,22 +171,23 @@ def held(port: int) -> int:
 
 
 async def test_a_slow_reader_that_goes_on_reading_is_not_closed() -> None:
-    stack = Stack(timers=TimerSettings(write_stall_s=0.5))
+    stack = Stack(timers=TimerSettings(write_stall_s=3))
 
     async def megabytes() -> AsyncGenerator[bytes, None]:
-        for _ in range(300):
+        for _ in range(400):
             yield b"data: " + b"x" * 65536 + b"\n\n"
         yield DONE
 
     stack.pipeline.streams(megabytes)
-    async with stack.served() as port, wire(port) as client:
+    async with stack.served(narrow=True) as port, wire(port, narrow=True) as client:
         await client.send(post(STREAM, headers="Connection: close\r\n"))
         received = 0
-        while data := await client.reader.read(2**20):
+        while data := await client.reader.read(2**16):
             received += len(data)
-            await asyncio.sleep(0.002)
-    assert received > 300 * 65536
+            await asyncio.sleep(0.01)
+    assert received > 400 * 65536
     assert stack.records.rows[0].status == 200
+    assert (stack.records.rows[0].latency_ms or 0) > 3000, "longer than a client may read nothing"
 
 
 async def test_r7_a_client_that_leaves_mid_stream_frees_the_engine(stack: Stack) -> None:
@@ -195,7 +196,7 @@ async def test_r7_a_client_that_leaves_mid_stream_frees_the_engine(stack: Stack)
         async with wire(port) as client:
             await client.send(post(STREAM))
             await client.reader.readuntil(b"data: ")
-        assert await until(lambda: stack.pipeline.closed) < 0.25
+        assert await until(lambda: stack.pipeline.closed) < 2
         await until(lambda: stack.records.rows)
     row = stack.records.rows[0]
     assert (row.status, row.client_gone, row.error_code) == (499, True, None)
@@ -216,7 +217,7 @@ async def test_s8_a_client_that_leaves_before_the_answer_cancels_the_work(
         async with wire(port) as client:
             await client.send(post(body))
             await until(lambda: stack.pipeline.requests)
-        assert await until(lambda: stack.pipeline.cancelled) < 0.25
+        assert await until(lambda: stack.pipeline.cancelled) < 2
         await until(lambda: stack.records.rows)
     assert (stack.records.rows[0].status, stack.records.rows[0].client_gone) == (499, True)
 
@@ -254,7 +255,7 @@ async def test_a_client_that_half_closes_counts_as_gone(stack: Stack) -> None:
         await client.send(post(STREAM))
         await client.reader.readuntil(b"data: ")
         client.writer.write_eof()
-        assert await until(lambda: stack.pipeline.closed) < 0.25
+        assert await until(lambda: stack.pipeline.closed) < 2
         await until(lambda: stack.records.rows)
     assert stack.records.rows[0].client_gone
 
@@ -263,7 +264,7 @@ async def test_a_client_that_leaves_while_it_sends_its_body_leaves_a_row(stack: 
     async with stack.served() as port:
         async with wire(port) as client:
             await client.send(post(STREAM)[:-5])
-            await asyncio.sleep(0.05)
+            await until(lambda: stack.records.running)
         await until(lambda: stack.records.rows)
     assert (stack.records.rows[0].status, stack.records.rows[0].client_gone) == (499, True)
     assert stack.pipeline.requests == []

@@ -75,8 +75,8 @@ def test_a_client_that_reads_nothing_of_a_whole_answer_is_closed(loop: Callable[
         async with stack.served() as port:
             with socket.create_connection(("127.0.0.1", port)) as client:
                 client.sendall(post(CHAT))
-                await until(lambda: stack.records.rows, 5)
-                await until(lambda: held(port) == 0, 1)
+                await until(lambda: stack.records.rows)
+                await until(lambda: held(port) == 0)
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(ask())
@@ -107,15 +107,15 @@ async def test_a_client_that_leaves_within_a_whole_answer_is_recorded_as_gone(st
 
 
 async def test_a_slow_reader_of_a_whole_answer_that_goes_on_reading_gets_all_of_it() -> None:
-    stack, received = answering(Stack(timers=TimerSettings(write_stall_s=1.0)), LONG // 4), 0
-    async with stack.served() as port, wire(port) as client:
+    stack, received = answering(Stack(timers=TimerSettings(write_stall_s=2.0)), LONG // 4), 0
+    async with stack.served(narrow=True) as port, wire(port, narrow=True) as client:
         await client.send(post(CHAT, headers="Connection: close\r\n"))
         while data := await client.reader.read(2**16):
             received += len(data)
             await asyncio.sleep(0.01)
     assert received > LONG // 4
     assert stack.records.rows[0].status == 200
-    assert (stack.records.rows[0].latency_ms or 0) > 1000
+    assert (stack.records.rows[0].latency_ms or 0) > 2000, "longer than a client may read nothing"
 
 
 async def test_a_client_that_sends_on_and_reads_nothing_is_closed_however_small_the_answers() -> None:
@@ -124,7 +124,7 @@ async def test_a_client_that_sends_on_and_reads_nothing_is_closed_however_small_
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.setblocking(False)
             client.send(post(CHAT) * 200)
-            await until(lambda: any(row.client_gone for row in stack.records.rows), 10)
-            await until(lambda: held(port) == 0, 1)
+            await until(lambda: any(row.client_gone for row in stack.records.rows))
+            await until(lambda: held(port) == 0)
     assert stack.records.rows[-1].status == 499
     assert stack.limiter.running("key_good") == 0

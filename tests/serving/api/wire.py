@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+
+NARROW_BYTES = 2**16
+"""Of a narrow socket's buffer: the other side hears of what is read at once, and not after one or two megabytes."""
 
 
 class Wire:
@@ -23,8 +27,11 @@ class Wire:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def until_closed(self, seconds: float = 2) -> bytes:
-        """Everything up to the server's end of file, which must come; a reset counts as one."""
+    async def until_closed(self, seconds: float = 8) -> bytes:
+        """Everything up to the server's end of file, which must come; a reset counts as one.
+
+        The limit is below the 10 s of the default body timer, whose end looks like that of a refusal.
+        """
         received = b""
         async with asyncio.timeout(seconds):
             try:
@@ -34,7 +41,7 @@ class Wire:
                 pass
         return received
 
-    async def answer(self, seconds: float = 2) -> tuple[int, dict[str, str], bytes]:
+    async def answer(self, seconds: float = 30) -> tuple[int, dict[str, str], bytes]:
         """One whole answer with a Content-Length."""
         async with asyncio.timeout(seconds):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -44,16 +51,25 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire(port: int, *, limit: int = 2**16) -> AsyncIterator[Wire]:
+async def wire(port: int, *, limit: int = 2**16, narrow: bool = False) -> AsyncIterator[Wire]:
     """A fresh connection, closed at the end."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
+    to: dict[str, Any] = {"sock": narrow_socket(port)} if narrow else {"host": "127.0.0.1", "port": port}
+    reader, writer = await asyncio.open_connection(**to, limit=limit)
     try:
         yield Wire(reader, writer)
     finally:
         writer.transport.abort()
 
 
-async def until(condition: Callable[[], object], seconds: float = 2) -> float:
+def narrow_socket(port: int) -> socket.socket:
+    """Connected; its buffer is set before, while it can still bound what the other side may send."""
+    ours = socket.socket()
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_BYTES)
+    ours.connect(("127.0.0.1", port))
+    return ours
+
+
+async def until(condition: Callable[[], object], seconds: float = 30) -> float:
     """Wait for something to become true; the seconds it took."""
     started = time.perf_counter()
     while not condition():

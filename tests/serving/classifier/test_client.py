@@ -183,7 +183,7 @@ async def test_a_replica_that_is_gone_is_down() -> None:
 
 async def test_a_replica_that_hangs_is_asked_no_more_until_its_pause_is_over() -> None:
     fake, clock = FakeClassifier(hangs=True), ManualClock()
-    async with client(fake, clock=clock, limits=Limits(0.05, failures=2)) as made:
+    async with client(fake, clock=clock, limits=Limits(1.0, failures=2)) as made:
         causes = [(await made.read("?")).cause for _ in range(4)]
         assert causes == ["late", "late", "down", "down"]
         assert len(fake.asked) == 2

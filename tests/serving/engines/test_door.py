@@ -11,6 +11,7 @@ from serving.engines.asgi import Message
 from serving.engines.door import GENERATIONS, DoorSettings, EngineDoor
 from serving.testing import FakeEngine, Script, serve
 from tests.serving.api.wire import post, wire
+from tests.serving.engines.hurried import run
 
 TOKEN = "door-token"
 CHAT = "/v1/chat/completions"
@@ -255,17 +256,21 @@ async def test_a_narrow_request_does_not_overtake_a_wide_one(make_door: MakeDoor
     await asyncio.gather(wide.task, narrow.task)
 
 
-async def test_who_stood_behind_a_wide_request_enters_when_that_one_gives_up(make_door: MakeDoor) -> None:
-    door, engine = make_door(running=3, queued=9, timeout_s=0.05)
-    inside, wide = Call(door, generations=1), Call(door, generations=3)
-    await asyncio.sleep(0.02)
-    behind = Call(door, generations=2)
-    await wide.task
-    await settle()
-    assert (wide.status, behind.status) == (503, None)
-    assert (door.running, door.queued) == (3, 0)
-    engine.let_go.set()
-    await asyncio.gather(inside.task, behind.task)
+def test_who_stood_behind_a_wide_request_enters_when_that_one_gives_up(make_door: MakeDoor) -> None:
+    door, engine = make_door(running=3, queued=9, timeout_s=1000)
+
+    async def queue() -> None:
+        inside, wide = Call(door, generations=1), Call(door, generations=3)
+        await asyncio.sleep(500)
+        behind = Call(door, generations=2)
+        await wide.task
+        await settle()
+        assert (wide.status, behind.status) == (503, None)
+        assert (door.running, door.queued) == (3, 0)
+        engine.let_go.set()
+        await asyncio.gather(inside.task, behind.task)
+
+    assert 1000 <= run(queue()) < 1500
 
 
 @pytest.mark.parametrize("sent", ["", "0", "-3", "1.5", "many"])

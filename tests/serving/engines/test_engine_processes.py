@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 
@@ -32,6 +32,11 @@ class Replica:
 
     process: subprocess.Popen[bytes]
     base_url: str
+
+    async def running(self) -> int:
+        """The requests that it works on."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.base_url}/seen") as answer:
+            return int((await answer.json())["running"])
 
     async def play(self, script: Script) -> None:
         url = f"{self.base_url}/script"
@@ -83,15 +88,16 @@ async def over(gateway: MakeGateway, replicas: list[Replica], script: Script, **
     return box
 
 
-async def outcome(box: Gateway, begun: asyncio.Semaphore) -> str:
-    """Read one stream to its end: `ok` or the code of its error frame."""
+async def outcome(box: Gateway, begun: asyncio.Semaphore, read_at: list[float] | None = None) -> str:
+    """Read one stream to its end: `ok` or the code of its error frame. `read_at`: gets when each part was read."""
     record = CallRecord("req-1", 0.0, "chat")
     answer = await box.client.start(box.plan, make_request(), caller=CALLER, record=record)
     assert answer.stream is not None
     begun.release()
     try:
         async for _ in answer.stream:
-            pass
+            if read_at is not None:
+                read_at.append(monotonic())
     except PenstockError as error:
         return error.code
     return "ok"
@@ -119,12 +125,13 @@ async def test_a_killed_replica_ends_its_streams_with_an_error_and_no_others(
 async def test_before_the_first_token_a_killed_replica_costs_nobody_an_error(
     gateway: MakeGateway, replicas: list[Replica]
 ) -> None:
-    box = await over(gateway, replicas, Script(ttft_s=0.5))
+    box = await over(gateway, replicas, Script(ttft_s=3))
     calls = [asyncio.create_task(outcome(box, asyncio.Semaphore(0))) for _ in range(8)]
-    while box.client.picker.in_flight < 8:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while sum(await asyncio.gather(*(replica.running() for replica in replicas))) < 8:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     replicas[0].hit(signal.SIGKILL)
+    await replicas[1].play(Script())
     assert await asyncio.gather(*calls) == ["ok"] * 8
     survivor = replicas[1].base_url.removeprefix("http://")
     assert (await box.read()).endswith(b"[DONE]\n\n")
@@ -147,17 +154,21 @@ async def test_without_any_replica_left_the_answer_comes_within_two_seconds(
 async def test_a_stopped_replica_is_left_for_another_before_the_first_token_and_told_after_it(
     gateway: MakeGateway, replicas: list[Replica]
 ) -> None:
-    box = await over(gateway, replicas, SLOW, first_token_s=0.3, between_tokens_s=0.3)
-    box.directory.base_urls["small"] = [replicas[0].base_url]
-    begun = asyncio.Semaphore(0)
-    running = asyncio.create_task(outcome(box, begun))
-    await begun.acquire()
-    stopped_at = replicas[0].hit(signal.SIGSTOP)
+    streaming = await over(gateway, replicas, replace(SLOW, tokens=1000), first_token_s=5, between_tokens_s=0.3)
+    beginning = await over(gateway, replicas, replace(SLOW, tokens=1000), first_token_s=0.3)
+    for box in (streaming, beginning):
+        box.directory.base_urls["small"] = [replicas[0].base_url]
+    begun, read_at = asyncio.Semaphore(0), [monotonic()]
+    running = asyncio.create_task(outcome(streaming, begun, read_at))
+    beginning_to_read = asyncio.create_task(begun.acquire())
+    await asyncio.wait((running, beginning_to_read), return_when=asyncio.FIRST_COMPLETED)
+    replicas[0].hit(signal.SIGSTOP)
     assert await running == "upstream_stalled"
-    assert 0.25 < monotonic() - stopped_at < 1.5
+    assert 0.25 < monotonic() - read_at[-1] < 1.5
     with pytest.raises(PenstockError) as caught:
-        await box.start()
+        await beginning.start()
     assert caught.value.code == "upstream_timeout"
-    box.directory.base_urls["small"] = [replica.base_url for replica in replicas]
-    answer = await box.start(make_request(stream=False, body={"max_tokens": 2}))
-    assert answer.headers["x-penstock-attempts"] == "1", "the suspect is tried last"
+    for box in (streaming, beginning):
+        box.directory.base_urls["small"] = [replica.base_url for replica in replicas]
+        answer = await box.start(make_request(stream=False, body={"max_tokens": 2}))
+        assert answer.headers["x-penstock-attempts"] == "1", "the suspect is tried last"

@@ -84,6 +84,13 @@ async def whole(reply: Reply) -> bytes:
     return b"".join(parts)
 
 
+async def none_open(pool: Pool) -> None:
+    """Wait until the pool has heard of the end of every connection."""
+    async with asyncio.timeout(10):
+        while pool._open:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
 async def test_a_connection_is_used_again() -> None:
     async with serving(saying(WHOLE)) as (server, pool):
         for _ in range(3):
@@ -147,7 +154,7 @@ async def test_what_comes_unasked_reaches_no_later_request(more: bytes) -> None:
     async with serving(saying(WHOLE, more)) as (server, pool):
         for count in (1, 2):
             assert await whole(await post(server, pool)) == b"{}"
-            await asyncio.sleep(0.05)
+            await none_open(pool)
             assert server.connections == count
 
 
@@ -207,7 +214,7 @@ async def test_a_connection_that_the_server_closed_is_not_used_again() -> None:
     async with serving(saying(WHOLE, end=True)) as (server, pool):
         for count in (1, 2):
             assert await whole(await post(server, pool)) == b"{}"
-            await asyncio.sleep(0.05)
+            await none_open(pool)
             assert server.connections == count
 
 

@@ -54,11 +54,11 @@ async def test_a_migration_that_waits_too_long_for_another_is_refused_in_a_sente
 
 
 async def test_only_the_statements_of_a_migration_may_take_their_time(postgres: Any) -> None:
-    async with connected(postgres.empty_url(), patience_s=0.3) as database:
+    async with connected(postgres.empty_url(), patience_s=1.5) as database:
         async with database.unhurried() as unhurried:
-            await sleep_in(unhurried, seconds=0.6)
+            await sleep_in(unhurried, seconds=2.5)
         with pytest.raises(StoreDown):
-            await sleep_in(database, seconds=0.6)
+            await sleep_in(database, seconds=2.5)
 
 
 async def sleep_in(database: Database, *, seconds: float) -> None:

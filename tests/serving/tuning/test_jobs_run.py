@@ -105,7 +105,7 @@ async def test_a_worker_that_dies_behind_its_choices_has_told_them(tmp_path: Pat
 
 async def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     async with opened_yard(tmp_path) as yard:
-        await yard.created(steps=30, step_s=0.1)
+        await yard.created(steps=70, step_s=0.1)  # many: the worker hears wishes once a second
         await yard.until(lambda row: row.step >= 11)
         await yard.want("pause")
         row = await yard.until(lambda row: row.status == "paused")
@@ -114,7 +114,7 @@ async def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
         await yard.stand.ask("POST", f"/v1/fine_tuning/jobs/{row.id}/resume")
         assert (await yard.until(ended)).status == "succeeded"
         assert f"The checkpoint of step {newest.step} is damaged and passed over." in await yard.said()
-        await trained_whole(yard, 30)
+        await trained_whole(yard, 70)
 
 
 async def test_workers_that_are_lost_again_and_again_without_a_checkpoint_fail_their_job(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ async def test_a_worker_that_hears_nothing_is_ended_when_its_job_is_cancelled(tm
 
 async def test_a_paused_job_goes_on_where_it_was(tmp_path: Path) -> None:
     async with opened_yard(tmp_path) as yard:
-        await yard.created(steps=40, step_s=0.05)
+        await yard.created(steps=120, step_s=0.05)  # many: the worker hears wishes once a second
         await yard.until(lambda row: row.step >= 7)
         await yard.want("pause")
         row = await yard.until(lambda row: row.status == "paused")
@@ -161,7 +161,7 @@ async def test_a_paused_job_goes_on_where_it_was(tmp_path: Path) -> None:
         asked = await yard.stand.ask("POST", f"/v1/fine_tuning/jobs/{row.id}/resume")
         assert asked.status_code == 200
         assert (await yard.until(ended)).status == "succeeded"
-        await trained_whole(yard, 40)
+        await trained_whole(yard, 120)
         assert all(len(found) == 1 for found in (await yard.losses()).values())
 
 
