@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from finetune.order import Recipe
 from models.catalog import Catalog, ModelStore
+from models.catalog.store import PACKAGE
 from models.config import Frozen
 from models.errors import ConfigurationError
 from models.problems import first_problem, yaml_problem
@@ -62,9 +63,11 @@ def model_of(recipe: RecipeYaml, given: str | None) -> str:
         return model
     if recipe.base is not None:
         store = ModelStore(None)
+        # As the recipe itself would find it when it runs; those that come along name a folder beside their own.
+        named = [(folder / recipe.base).resolve() for folder in (Path(), PACKAGE.parent)]
         for card in Catalog.load(None):
             folder = store.find(card)
-            if folder is not None and Path(recipe.base).resolve() == folder.resolve():
+            if folder is not None and folder.resolve() in named:
                 return card.id
     raise ConfigurationError("The recipe names no card to train for: name one with --model, such as demo-small.")
 

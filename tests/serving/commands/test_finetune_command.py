@@ -14,6 +14,8 @@ import structlog
 from typer.testing import Result
 
 from models.demo.lessons import Sizes, lessons
+from models.errors import ConfigurationError
+from serving.commands.finetune_recipe import model_of, read_recipe
 from serving.store.jobs import EventRow, JobRow
 from serving.store.store import Store
 from tests.readme import ROOT, training_words
@@ -139,6 +141,17 @@ def test_run_sends_trains_and_prints_the_models_name(penstock: Run, there: Any, 
     numbers = row.asked["method"]["supervised"]["hyperparameters"]
     assert (numbers, row.asked["seed"], row.adapter) == ({"n_epochs": 3, "lora_rank": 4}, 3, "support")
     assert row.asked["penstock"]["recipe"] == "lora_sft"
+
+
+@pytest.mark.parametrize("name", ["lora_sft", "qlora_sft", "dpo"])
+def test_a_recipe_that_comes_along_names_its_card_wherever_the_reader_is(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_of(read_recipe(ROOT / f"finetune/recipes/{name}.yaml"), None) == "demo-large"
+    (tmp_path / "mine.yaml").write_text("recipe: lora_sft\nbase: models/demo/weights/none\n")
+    with pytest.raises(ConfigurationError, match="names no card to train for"):
+        model_of(read_recipe(tmp_path / "mine.yaml"), None)
 
 
 def test_a_job_that_fails_ends_the_command_with_its_reason(penstock: Run, there: Any, rows: Rows, asked: Any) -> None:
