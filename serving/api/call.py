@@ -26,15 +26,19 @@ class Call:
     record: CallRecord | None = None
     status: int = 0
     responded: bool = False
-    complete: bool = False
     answered: float | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last part of the answer is on the way."""
+        return self.answered is not None
 
     def saw(self, message: Message, *, now: Callable[[], float]) -> None:
         """Follow the answer: its status, and that its last part is on the way."""
         if message["type"] == "http.response.start":
             self.responded, self.status = True, message["status"]
         elif message["type"] == "http.response.body" and not message.get("more_body", False):
-            self.complete, self.answered = True, now()
+            self.answered = now()
 
     def failed(self, error: PenstockError) -> None:
         """Keep why this call was refused or broke off."""
@@ -54,7 +58,7 @@ class Call:
             return
         gone = self.record.client_gone
         self.record.status = 499 if gone else self.status or CODES["internal_error"][0]
-        self.record.latency_ms = ((self.answered or now) - self.received) * 1000
+        self.record.latency_ms = ((now if self.answered is None else self.answered) - self.received) * 1000
 
 
 def attach(scope: MutableMapping[str, Any], call: Call) -> None:

@@ -37,6 +37,6 @@ def hanging_up(send: Send, call: Call) -> Iterator[None]:
     try:
         yield
     except Stalled:
-        call.complete = False  # also when it was the last part that waited
+        call.answered = None  # also when it was the last part that waited
         Connection(send).abort()
         raise

@@ -19,7 +19,6 @@ from models.types import TIERS, GenerationRequest, Principal, Tier
 
 KEPT = 50_000
 KEEP_S = 3600.0
-LOOK_UP_S = 0.05
 
 Find = Callable[[str, float], Awaitable[str | None]]
 
@@ -33,8 +32,8 @@ class Sessions:
         *,
         secret: bytes,
         clock: Clock,
+        look_up_s: float,
         gateways: Callable[[], int] = lambda: 1,
-        look_up_s: float = LOOK_UP_S,
         kept: int = KEPT,
     ) -> None:
         """`secret`: keyed into the names, so that a record does not tell what a prompt began with; `gateways`: how many

@@ -50,7 +50,7 @@ async def test_leaving_cancels_the_block(call: Call) -> None:
 
 async def test_leaving_behind_a_whole_answer_ends_nothing(call: Call) -> None:
     client = Client()
-    call.complete = True
+    call.answered = 1.0
     client.left.set()
     async with departure(client.receive, call):
         await asyncio.sleep(0.02)

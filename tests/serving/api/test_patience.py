@@ -7,10 +7,13 @@ import socket
 from collections.abc import AsyncGenerator
 
 import pytest
+from starlette.types import Message
 
+from serving.api.call import Call
 from serving.api.departure import ClientGone
-from serving.api.patience import Stalled, patience
+from serving.api.patience import Stalled, hanging_up, patience
 from serving.settings import TimerSettings
+from serving.telemetry.record import CallRecord
 from tests.serving.api.fakes import CHAT, Stack
 from tests.serving.api.test_streams import held
 from tests.serving.api.wire import post, until
@@ -45,6 +48,21 @@ async def test_patience_ends_after_its_time_and_begins_anew_on_demand() -> None:
         await wait()
     assert 0.15 <= asyncio.get_running_loop().time() - started < 5
     assert issubclass(Stalled, ClientGone)
+
+
+def test_the_time_of_a_client_that_takes_no_last_part_lasts_until_it_is_given_up() -> None:
+    async def send(_: Message) -> None:
+        """Nobody is there."""
+
+    call = Call("one", 1.0, CallRecord("one", 0.0, "chat"))
+    call.saw({"type": "http.response.body", "body": b"last"}, now=lambda: 2.0)
+    assert call.complete
+    with pytest.raises(Stalled), hanging_up(send, call):
+        raise Stalled
+    call.client_left()
+    call.finish(31.0)
+    assert call.record is not None
+    assert (call.record.status, call.record.client_gone, call.record.latency_ms) == (499, True, 30_000.0)
 
 
 async def test_what_is_taken_in_time_passes_and_other_errors_stay_what_they_are() -> None:

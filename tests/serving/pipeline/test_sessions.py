@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from models.types import GenerationRequest, Principal
-from serving.pipeline.sessions import LOOK_UP_S, Sessions
+from serving.pipeline.sessions import Sessions
 from serving.store.database import StoreDown
 from tests.serving.conftest import ManualClock
 
@@ -42,7 +42,8 @@ class Recorded:
 
 
 def sessions(recorded: Recorded | None = None, clock: ManualClock | None = None, **options: Any) -> Sessions:
-    return Sessions(recorded or Recorded(), secret=b"secret", clock=clock or ManualClock(), **options)
+    known: dict[str, Any] = {"secret": b"secret", "clock": clock or ManualClock(), "look_up_s": 0.05}
+    return Sessions(recorded or Recorded(), **{**known, **options})
 
 
 def named(request: GenerationRequest, caller: Principal = ADA) -> str:
@@ -67,7 +68,7 @@ def test_a_session_id_names_a_conversation_whatever_it_holds() -> None:
 
 def test_another_org_and_another_stack_have_names_of_their_own() -> None:
     assert named(ask(HELLO, session="s"), ADA) != named(ask(HELLO, session="s"), EVE)
-    other = Sessions(Recorded(), secret=b"other", clock=ManualClock())
+    other = sessions(secret=b"other")
     assert other.name(ask(HELLO), ADA) != named(ask(HELLO))
 
 
@@ -127,7 +128,7 @@ async def test_a_conversation_that_nobody_knows_has_reached_nothing(answer: Any)
     assert await sessions(Recorded(answer)).least("s", ask(HELLO, ANSWER, MORE)) is None
 
 
-@pytest.mark.parametrize("look_up_s", [LOOK_UP_S, 0.2])
+@pytest.mark.parametrize("look_up_s", [0.05, 0.2])
 async def test_a_database_that_hangs_is_waited_for_no_longer_than_is_set(look_up_s: float) -> None:
     started = asyncio.get_running_loop().time()
     found = sessions(Recorded(hangs=True), look_up_s=look_up_s)
